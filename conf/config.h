@@ -1,0 +1,143 @@
+// conf/config.h: the configuration as plain, validated values. Immutable once loaded; shared between threads.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace waypost::conf {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// "192.0.2.1:25", "[2001:db8::1]:25". The host is a numeric address or, where the key admits it, a name.
+struct HostPort {
+  std::string host;        ///< without brackets
+  std::uint16_t port = 0;  ///< 0: not given
+  std::string text() const;
+  bool operator==(const HostPort&) const = default;
+};
+
+/// An IPv4 or IPv6 network. IPv4-mapped IPv6 addresses match IPv4 networks.
+struct Network {
+  std::uint8_t family = 4;        ///< 4 or 6
+  std::uint8_t bytes[16] = {};    ///< network order; IPv4 in the first four
+  std::uint8_t prefix = 0;        ///< bits
+  bool contains(const std::string& address) const;  ///< numeric text; false if it is none
+  std::string text() const;
+  bool operator==(const Network&) const = default;
+};
+
+enum class Role : std::uint8_t { mx, submission };
+enum class ListenerTls : std::uint8_t { none, starttls, implicit };
+
+struct Listener {
+  HostPort address;
+  Role role = Role::mx;
+  std::optional<ListenerTls> tls;
+  bool reject_bare_newline = false;  ///< key `bare_newline = "normalize" | "reject"`
+};
+
+/// `smtp:HOST:PORT`, `lmtp:...`, `maildir:...`, `reject:TEXT`, `discard:`.
+struct NextHop {
+  enum class Kind : std::uint8_t { smtp, lmtp_socket, lmtp_tcp, maildir, reject, discard };
+  Kind kind = Kind::smtp;
+  HostPort host;            ///< smtp, lmtp_tcp; port 0: delivery.port
+  bool look_up_mx = false;  ///< smtp without brackets around HOST
+  std::string value;        ///< lmtp_socket: the path; maildir: the template; reject: the text
+  std::string text() const; ///< as it would stand in the file
+  bool operator==(const NextHop&) const = default;
+};
+
+struct Domain {
+  std::string name;                                   ///< lower case
+  std::optional<NextHop> deliver;                     ///< lmtp, maildir or smtp
+  std::optional<std::vector<std::string>> recipients; ///< known local parts, lower case; nullopt: all are taken
+};
+
+struct Route {
+  std::string match;  ///< lower case: "a.example", "*.example", "*"
+  std::vector<NextHop> next_hops;
+};
+
+struct Config {
+  std::string file;  ///< where it was read from
+  std::string hostname;
+  std::string data_dir = "/var/spool/waypost";
+  std::string control_socket = "/run/waypost/control.sock";
+  std::string user = "waypost";
+  unsigned threads = 0;    ///< as given; 0: as many as cores
+  std::string postmaster;  ///< "" where it was not given and no [[domain]] exists
+  std::vector<Listener> listeners;
+
+  struct Tls {
+    std::string certificate, key, ca;
+    struct Certificate { std::string certificate, key; };
+    std::vector<Certificate> certificates;
+  } tls;
+  struct Auth {
+    std::string users;
+    bool require_tls = true;
+  } auth;
+  struct Relay {
+    std::vector<Network> networks;
+    std::vector<std::string> domains;  ///< lower case, "*.x" and "*" as in routes
+    bool open = false;
+  } relay;
+  std::vector<Domain> domains;
+  struct Resolver {
+    std::vector<HostPort> servers;  ///< empty: the system's
+    milliseconds timeout{5000};
+    int tries = 3;
+  } resolver;
+  enum class DeliveryTls : std::uint8_t { none, opportunistic, encrypt, verify };
+  struct Delivery {
+    std::uint16_t port = 25;
+    std::vector<std::string> source;
+    milliseconds connect_timeout{30'000};
+    milliseconds command_timeout{300'000};
+    milliseconds data_timeout{600'000};
+    int concurrency = 20;
+    int connections = 1000;
+    DeliveryTls tls = DeliveryTls::opportunistic;
+  } delivery;
+  std::vector<Route> routes;
+  struct Queue {
+    std::vector<seconds> retry{seconds(300), seconds(600), seconds(1200), seconds(2400), seconds(3600), seconds(7200), seconds(14400)};
+    seconds expire{5 * 86400};
+    seconds bounce_expire{86400};
+    seconds delay_warning{4 * 3600};  ///< 0: never
+    std::uint64_t inline_limit = 64 * 1024;
+  } queue;
+  struct History {
+    seconds keep{30 * 86400};
+  } history;
+  struct Limits {
+    std::uint64_t message_size = 50ULL * 1024 * 1024;
+    int recipients = 1000;
+    int connections = 10000;
+    int connections_per_client = 100;
+    int errors = 20;
+    milliseconds command_timeout{300'000};
+    milliseconds data_timeout{600'000};
+    int hops = 100;
+  } limits;
+  struct Log {
+    std::string target = "stderr";
+    bool json = false;
+    std::string level = "info";  ///< debug | info | warning | error
+    std::string syslog_name = "waypost";
+  } log;
+  struct Admin {
+    std::string listen;
+  } admin;
+
+  /// The domain's block, or nullptr. `domain` in any case.
+  const Domain* find_domain(const std::string& domain) const;
+};
+
+/// True if `pattern` ("a.example", "*.example": all below it, "*") covers `domain`; neither case matters.
+bool matches(const std::string& pattern, const std::string& domain);
+
+}  // namespace waypost::conf
