@@ -1,0 +1,26 @@
+// net/loop.h: the real Runtime: one thread, one libuv loop.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "net/runtime.h"
+
+namespace waypost::net {
+
+/// Makes a runtime whose loop runs on the thread that calls run(). Objects made from it belong to that thread.
+class LoopRuntime : public Runtime {
+ public:
+  static std::unique_ptr<LoopRuntime> create();
+
+  /// Runs until stop() was called and no handle of ours is left open. Call Scope::stop() and drain before.
+  virtual void run() = 0;
+  /// From any thread: lets run() return when what is pending has been closed.
+  virtual void stop() = 0;
+  /// The uv_loop_t*, for the resolver's sockets. Not for sessions.
+  virtual void* native() = 0;
+  /// On this loop: `handler` runs here for each such signal, until the runtime ends. For the main thread's loop.
+  virtual Result<> on_signal(int signal, std::function<void()> handler) = 0;
+};
+
+}  // namespace waypost::net

@@ -1,0 +1,58 @@
+// tests/support/virtual_runtime.h: a Runtime in virtual time, on the thread of the test. Nothing sleeps.
+#pragma once
+#include <coroutine>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <random>
+
+#include "net/runtime.h"
+
+namespace waypost::tests {
+
+/// connect() reaches what accept_on() listens to at that address, over memory streams; to others it is refused.
+/// Time stands still while anything can run; when nothing can, run_until_idle() stops, and advance() moves the clock.
+class VirtualRuntime : public net::Runtime {
+ public:
+  explicit VirtualRuntime(std::uint64_t seed = 1);
+  ~VirtualRuntime() override;
+
+  net::TimePoint now() const override { return now_; }
+  net::WallTime wall_now() const override { return wall_; }
+  std::uint64_t random() override { return chance_(); }
+  net::Task<bool> sleep_until(net::TimePoint deadline, std::stop_token stop) override;
+  net::Task<Result<std::unique_ptr<net::Stream>>> connect(net::Address remote, std::optional<net::Address> source,
+                                                          net::TimePoint deadline, std::stop_token stop) override;
+  Result<std::shared_ptr<net::ListenSocket>> listen(const net::Address& address) override;
+  Result<std::unique_ptr<net::Listener>> accept_on(std::shared_ptr<net::ListenSocket> socket) override;
+  void resume_later(std::coroutine_handle<> suspended) override;
+  void post(std::function<void()> work) override;
+  net::Task<> offload(std::function<void()> work) override;  ///< runs it on a later turn, on this thread
+
+  /// Runs everything that can run without time passing.
+  void run_until_idle();
+  /// Lets time pass, stopping at each timer on the way to run what it wakes.
+  void advance(net::Duration by);
+  /// Runs, with time passing from timer to timer, until `done` holds or no timer is left or `limit` has passed.
+  bool run_until(const std::function<bool()>& done, net::Duration limit = std::chrono::hours(24 * 30));
+  void jump_wall(net::Duration by) { wall_ += by; }
+
+ private:
+  struct Endpoint;
+  friend struct Endpoint;
+  net::TimePoint now_{};
+  net::WallTime wall_;
+  std::mt19937_64 chance_;
+  std::mutex mutex_;  // post() alone comes from other threads
+  std::deque<std::function<void()>> posted_;
+  std::deque<std::coroutine_handle<>> ready_;
+  std::multimap<net::TimePoint, std::function<void()>> timers_;
+  std::map<net::Address, std::weak_ptr<Endpoint>> listening_;
+  std::uint16_t next_port_ = 40000;
+};
+
+}  // namespace waypost::tests
