@@ -1,0 +1,42 @@
+// queue/files.h: the files below the store as an interface, so that a simulated disk can stand in. Calls block.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace waypost::queue {
+
+/// One open file. One thread at a time.
+class File {
+ public:
+  virtual ~File() = default;  ///< closes
+  virtual Result<> append(std::string_view octets) = 0;                                       ///< all of it
+  virtual Result<std::size_t> read_at(std::uint64_t offset, std::span<char> into) = 0;        ///< 0 at the end
+  virtual Result<> sync() = 0;                                                                ///< fdatasync
+};
+
+/// Paths are relative to the data folder, with `/`. Errors: full (ENOSPC, EDQUOT), io, not_found, exists, busy (EMFILE), denied.
+class Files {
+ public:
+  virtual ~Files() = default;
+  virtual Result<std::unique_ptr<File>> create(const std::string& path) = 0;  ///< 0600; it must not exist
+  virtual Result<std::unique_ptr<File>> open(const std::string& path) = 0;    ///< to read; no symbolic link
+  virtual Result<> rename(const std::string& from, const std::string& to) = 0;
+  virtual Result<> remove(const std::string& path) = 0;
+  virtual Result<> make_folder(const std::string& path) = 0;  ///< 0700; that it exists is no error; syncs the one above
+  virtual Result<> sync_folder(const std::string& path) = 0;
+  virtual Result<std::vector<std::string>> list(const std::string& folder) = 0;  ///< names, unordered
+};
+
+/// The real one. Creates the data folder (0700) where it is missing.
+Result<std::unique_ptr<Files>> open_files(const std::string& data_dir);
+
+/// Where a body's spool file stands: `body/7F/01JD8Q2M3X7F`, and while it is written the same with `.tmp`.
+std::string body_path(std::string_view id);
+
+}  // namespace waypost::queue

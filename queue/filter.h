@@ -1,0 +1,36 @@
+// queue/filter.h: the filter language of the tool: `from:*@shop.example to:@gmail.com age:>2h tries:>=3 state:deferred`.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "queue/id.h"
+
+namespace waypost::queue {
+
+/// One term. Terms of different fields must all hold; of several with the same field, one; `-term`: must not.
+struct Term {
+  enum class Field : std::uint8_t { id, from, to, destination, age, size, tries, error, state, user, client };
+  enum class Compare : std::uint8_t { equal, less, less_equal, greater, greater_equal };
+  Field field = Field::id;
+  bool negated = false;
+  Compare compare = Compare::equal;
+  std::string text;          ///< pattern: `*` stands for anything; `@b.example` for every address there
+  std::uint64_t number = 0;  ///< seconds, octets or tries, where the field is one of these
+};
+
+struct Filter {
+  std::vector<Term> terms;  ///< none: everything
+};
+
+/// Errors: invalid, saying which term and what is admitted. A bare word that is an id stands for `id:`.
+Result<Filter> parse_filter(std::string_view text);
+
+/// In words: "messages from *@shop.example older than 2h".
+std::string in_words(const Filter& filter);
+
+}  // namespace waypost::queue

@@ -1,0 +1,119 @@
+// queue/message.h: what the store takes and gives, as plain values. No SQLite here.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/clock.h"
+#include "queue/body.h"
+#include "queue/id.h"
+#include "queue/state.h"
+#include "smtp/envelope.h"
+
+namespace waypost::queue {
+
+using net::WallTime;
+
+/// Who brought a message, as the trace tells it.
+struct Origin {
+  std::string client;    ///< numeric address; "" for one that Waypost composed
+  std::string helo;
+  std::string protocol;  ///< "ESMTP", "SMTP"; "" if composed
+  std::string listener;  ///< "mx", "submission", or "notification"
+  std::string user;      ///< authenticated as; "" if not
+};
+
+/// A message that is to be accepted. Its body goes beside it (queue/body.h).
+struct NewMessage {
+  Id id;
+  smtp::Envelope envelope;  ///< every recipient has a domain; no address twice
+  std::string trace;        ///< header lines that go before the body: Received; each ends in CRLF
+  Origin origin;
+  std::string message_id;   ///< of the header, for the trace; may be ""
+  WallTime arrival;
+  WallTime expires;
+  std::optional<WallTime> warn_at;  ///< when a delay notification is due; nullopt: never
+};
+
+/// A notification and its body, put into the queue in the same transaction as what caused it.
+struct Notification {
+  NewMessage message;
+  std::string body;  ///< wire form
+};
+
+/// The facts of a message that an attempt needs. Shared by the attempts at all of its destinations.
+struct MessageInfo {
+  Id id;
+  smtp::Path reverse_path;
+  WallTime arrival;
+  WallTime expires;
+  std::uint64_t size = 0;  ///< of trace and body
+  smtp::BodyType body = smtp::BodyType::seven_bit;
+  bool eight_bit = false;  ///< an octet above 127 in the body
+  bool dot_lines = false;  ///< a line of the body begins with a dot
+  bool smtputf8 = false;
+  bool require_tls = false;
+  smtp::Ret ret = smtp::Ret::unspecified;
+  std::string envid;
+  std::string user;
+};
+
+struct DueRecipient {
+  std::uint32_t index = 0;  ///< within the message
+  smtp::Path forward_path;
+  smtp::Notify notify;
+  std::string orcpt;
+  std::uint32_t attempts = 0;  ///< that were made of this recipient so far (not of its destination)
+  std::string last_status;     ///< of the last attempt: "4.2.2"; may be ""
+  std::string last_reply;
+  std::string last_host;
+};
+
+/// The recipients of one message at one destination that are due.
+struct Due {
+  std::shared_ptr<const MessageInfo> message;
+  std::string destination;  ///< domain_key() of the recipients' domain
+  std::vector<DueRecipient> recipients;
+  std::shared_ptr<const Content> content;  ///< where it is still in memory; else ask Store::content()
+};
+
+/// What is known of a destination: one row, whatever its backlog (DESIGN: two kinds of failure, two places).
+struct DestinationState {
+  std::string name;
+  std::uint32_t failures = 0;  ///< in a row; 0: the last attempt reached it
+  WallTime next_attempt;       ///< of anything for it; the past if failures is 0
+  WallTime failing_since;
+  std::string status;          ///< "4.4.1"
+  std::string reason;          ///< of the last failure, for people
+  std::string host;
+};
+
+/// What an attempt made of one recipient.
+struct RecipientOutcome {
+  std::uint32_t index = 0;
+  Event event = Event::attempt_deferred;
+  WallTime next_attempt;  ///< where it is deferred
+  std::string status;     ///< "2.0.0", "4.2.2"
+  std::string reply;      ///< the remote's, or our own words; one line, at most 512 octets
+  std::string host;       ///< "mx1.b.example[192.0.2.7]:25"; "" where none was reached
+};
+
+/// The end of one attempt: committed as one, with the notifications that it causes.
+struct Settlement {
+  Id message;
+  std::vector<RecipientOutcome> recipients;
+  std::vector<Notification> notifications;
+  bool warned = false;  ///< a delay notification is among them: no further one
+};
+
+/// A message whose time has come to be warned of or given up (Store::overdue).
+struct Overdue {
+  std::shared_ptr<const MessageInfo> message;
+  bool expired = false;                   ///< else: a delay notification is due
+  std::vector<DueRecipient> recipients;   ///< those that are deferred
+  std::vector<DestinationState> destinations;  ///< of these recipients, in their order
+};
+
+}  // namespace waypost::queue

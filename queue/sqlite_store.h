@@ -1,0 +1,53 @@
+// queue/sqlite_store.h: the Store on SQLite: one connection, one thread that writes (DESIGN §4).
+#pragma once
+#include <memory>
+#include <string>
+
+#include "net/runtime.h"
+#include "queue/files.h"
+#include "queue/history.h"
+#include "queue/id.h"
+#include "queue/store.h"
+
+namespace waypost::queue {
+
+struct StoreOptions {
+  std::string data_dir;
+  std::uint64_t inline_limit = 64 * 1024;
+  std::string vfs;                  ///< SQLite VFS; "": the default one
+  std::size_t arrival_octets = 32 << 20;  ///< bodies that Due::content keeps in memory until their first attempt, in all
+  bool own_thread = true;           ///< false: operations run in run_pending(), for tests and the simulation
+};
+
+/// The database, its storage thread and its files. Made before the loops, destroyed after them.
+class SqliteQueue {
+ public:
+  /// Takes the lock on the data folder, opens or makes queue.db, migrates it, removes orphaned spool files.
+  /// Errors: busy (another process has it, with its pid), unsupported (newer schema), damaged, full, io, denied.
+  static Result<std::unique_ptr<SqliteQueue>> open(StoreOptions options, Files& files, History& history);
+  virtual ~SqliteQueue() = default;  ///< finishes what was handed in, checkpoints, closes
+
+  /// Before the first store is used.
+  virtual void set_events(StoreEvents events) = 0;
+  /// A handle for one loop. The queue and the runtime outlive it.
+  virtual std::unique_ptr<Store> store(net::Runtime& runtime) = 0;
+  /// own_thread = false: runs what has gathered as one transaction; false if there was nothing.
+  virtual bool run_pending() = 0;
+
+  struct Stats {
+    std::uint64_t commits = 0, operations = 0, wal_pages = 0;
+  };
+  virtual Stats stats() const = 0;
+};
+
+/// queue.db while no daemon runs, for `waypost queue list|count|show`. Never writes. Errors: busy (a daemon has it), not_found.
+class QueueReader {
+ public:
+  static Result<std::unique_ptr<QueueReader>> open(const std::string& data_dir);
+  virtual ~QueueReader() = default;
+  virtual Result<Listing> list(const Filter& filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
+  virtual Result<Counts> count(const Filter& filter, WallTime now) = 0;
+  virtual Result<std::shared_ptr<const Content>> content(Id id) = 0;
+};
+
+}  // namespace waypost::queue

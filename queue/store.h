@@ -1,0 +1,112 @@
+// queue/store.h: the queue as an interface. Acceptance, attempts' ends and bounces are transactions (DESIGN §4).
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "net/task.h"
+#include "queue/body.h"
+#include "queue/filter.h"
+#include "queue/message.h"
+
+namespace waypost::queue {
+
+/// One page of what is due (Store::due).
+struct DuePage {
+  std::vector<Due> due;                         ///< oldest first within a destination
+  std::vector<DestinationState> destinations;   ///< of those in `due`: their back-off state
+  std::optional<std::uint64_t> resume;          ///< pass to the next call; nullopt: all destinations were visited
+  std::optional<WallTime> next_due;             ///< the earliest later moment among the destinations visited
+};
+
+struct DueQuery {
+  WallTime now;
+  std::size_t limit = 1000;                  ///< recipients in the page, about
+  std::size_t per_destination = 100;         ///< recipients of one destination
+  /// Recipients of each destination that the caller holds already: so many more of it are read, since these come first.
+  std::unordered_map<std::string, std::size_t> held_by_caller;
+  std::optional<std::uint64_t> resume;
+};
+
+/// What `waypost queue list|show` prints of a recipient.
+struct RecipientRow {
+  std::uint32_t index = 0;
+  smtp::Path forward_path;
+  State state = State::deferred;
+  std::uint32_t attempts = 0;
+  WallTime next_attempt;  ///< the later one of the recipient's and the destination's
+  std::string status, reply, host;  ///< of the last attempt, or of the destination's last failure where that is later
+  std::string destination;
+};
+struct MessageRow {
+  MessageInfo info;
+  Origin origin;
+  std::string message_id;
+  std::vector<RecipientRow> recipients;
+};
+struct Listing {
+  std::vector<MessageRow> messages;
+  std::optional<Id> resume;  ///< pass as `after` for the next page
+};
+struct Counts {
+  std::uint64_t messages = 0, recipients = 0, active = 0, deferred = 0, held = 0;  ///< active: due now; the last three are recipients
+  std::uint64_t octets = 0;
+  std::optional<WallTime> oldest;
+};
+struct Changed {
+  std::uint64_t messages = 0, recipients = 0;
+};
+enum class Change : std::uint8_t { hold, release, retry, remove };
+
+/// The queue, as seen from one loop: every await returns on the loop of the runtime it was made with.
+/// Errors of all: full (disk; nothing was done), io (what is on disk is in doubt: the daemon ends), damaged, cancelled
+/// (the store is closing; nothing was done), internal.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  /// Begins a message: its id, and a place for its body.
+  virtual Draft draft() = 0;
+
+  /// Promise 1: when this returns without error, message, envelope and body survive a power cut.
+  virtual net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes) = 0;
+
+  /// Promise 2: the outcomes and the notifications they cause, all or nothing. A message whose recipients have all ended
+  /// leaves the queue. Outcomes of recipients that are no longer there, or may not make that move, are without effect.
+  virtual net::Task<Result<>> settle(Settlement settlement) = 0;
+
+  /// Records success or failure of a destination as a whole.
+  virtual net::Task<Result<>> settle_destination(DestinationState state) = 0;
+
+  /// Errors: not_found.
+  virtual net::Task<Result<std::shared_ptr<const Content>>> content(Id id) = 0;
+  virtual BodyReader read_body(std::shared_ptr<const Content> content) = 0;
+
+  /// What is due, destinations in turn. Those in back-off are left out, but for next_due.
+  virtual net::Task<Result<DuePage>> due(DueQuery query) = 0;
+
+  /// Messages with a deferred recipient that have expired or of which a delay notification is due; oldest first.
+  virtual net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) = 0;
+
+  // For the administrator. These take turns with the mail: a change goes through in slices.
+  virtual net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
+  virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;
+  virtual net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run, WallTime now) = 0;
+};
+
+/// What the store tells the schedule. Called on the storage thread after the commit; must not block or throw.
+struct StoreEvents {
+  /// Committed messages, by destination: the way from memory to the first attempt.
+  std::function<void(std::vector<Due>)> arrived;
+  /// An administrator changed what is due: forget what is read ahead, and read again.
+  std::function<void()> changed;
+  /// A write or sync failed: nothing more is accepted, the process must end with 74 (RELIABILITY F12).
+  std::function<void(const Error&)> failed;
+};
+
+}  // namespace waypost::queue
