@@ -1,0 +1,31 @@
+// delivery/attempt.h: one mail transaction with one host: MAIL to the final reply, PIPELINING where offered.
+#pragma once
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "delivery/connection.h"
+#include "delivery/outcome.h"
+#include "net/task.h"
+#include "queue/body.h"
+#include "queue/message.h"
+
+namespace waypost::delivery {
+
+/// What one transaction made of the recipients it was given.
+struct AttemptResult {
+  std::vector<Outcome> outcomes;       ///< one for each recipient given, in their order
+  /// The session was lost, or the host said 421 or spoke no SMTP, before anything was learnt of the recipients that are
+  /// deferred with try_next_host: the host failed, not they. Unset where the transaction went its way.
+  std::optional<HostFailure> host;
+  /// The final dot was sent and no reply came: the host may have taken the message (RFC 5321 §4.5.3.2.6, RFC 1047).
+  bool in_doubt = false;
+};
+
+/// Sends one message to some of its recipients. All views are of `message`, `recipients` and `body`, which outlive it.
+/// What the session can do afterwards, connection.usable() tells; RSET is sent where the transaction was given up.
+net::Task<AttemptResult> attempt(Connection& connection, const queue::MessageInfo& message,
+                                 const std::vector<queue::DueRecipient>& recipients, const queue::Content& content,
+                                 queue::BodyReader body);
+
+}  // namespace waypost::delivery

@@ -1,0 +1,77 @@
+// delivery/connection.h: the client's side of one SMTP session with a host: connect, banner, EHLO; then transactions.
+#pragma once
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "conf/config.h"
+#include "delivery/outcome.h"
+#include "net/line_buffer.h"
+#include "net/runtime.h"
+#include "queue/body.h"
+#include "queue/message.h"
+#include "smtp/extensions.h"
+#include "smtp/reply.h"
+#include "smtp/reply_parser.h"
+
+namespace waypost::delivery {
+
+/// Where to connect, and what the log calls it.
+struct Peer {
+  std::string name;      ///< the exchanger's name
+  net::Address address;  ///< with port
+  std::string text() const { return name + "[" + address.host() + "]:" + std::to_string(address.port); }
+};
+
+struct ClientSettings {
+  std::string hostname;  ///< said in EHLO; a server that greets with it is ourselves (5.4.6)
+  net::Duration connect_timeout, command_timeout, data_timeout;
+  std::vector<net::Address> source;  ///< the first of the peer's family is bound to; none: the system chooses
+};
+
+/// A session that is ready for a transaction. One loop. Closed by its destructor, politely by quit().
+class Connection {
+ public:
+  struct Opened {
+    std::unique_ptr<Connection> connection;  ///< null: `failure` says why
+    HostFailure failure;
+  };
+  /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx).
+  static net::Task<Opened> open(net::Runtime& runtime, Peer peer, ClientSettings settings, std::stop_token stop);
+
+  ~Connection();
+  const Peer& peer() const { return peer_; }
+  const smtp::Extensions& extensions() const { return extensions_; }
+  /// False after a lost connection, 421, a protocol error or close(): no further transaction.
+  bool usable() const { return usable_; }
+  std::size_t transactions() const { return transactions_; }
+
+  /// QUIT, and a short wait for its reply.
+  net::Task<> quit();
+  /// Awaits under way return.
+  void close();
+
+  // For delivery/attempt.cpp. Commands are gathered and go out when a reply is awaited.
+  void queue_command(std::string line);                             ///< without CRLF
+  net::Task<Result<smtp::Reply>> next_reply(net::Duration timeout); ///< sends what is gathered first
+  net::Task<Result<>> send_body(std::span<const std::string_view> pieces);  ///< in wire form, within data_timeout
+  void began_transaction() { ++transactions_; }
+  void give_up() { usable_ = false; }
+  const ClientSettings& settings() const { return settings_; }
+
+ private:
+  Connection(net::Runtime& runtime, Peer peer, ClientSettings settings, std::unique_ptr<net::Stream> stream);
+  net::Runtime& runtime_;
+  Peer peer_;
+  ClientSettings settings_;
+  std::unique_ptr<net::Stream> stream_;
+  net::LineBuffer lines_;
+  smtp::ReplyParser parser_;
+  smtp::Extensions extensions_;
+  std::string pending_;
+  std::size_t transactions_ = 0;
+  bool usable_ = true;
+};
+
+}  // namespace waypost::delivery
