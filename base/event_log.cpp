@@ -1,0 +1,423 @@
+#include "base/event_log.h"
+
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <spdlog/async.h>
+#include <spdlog/async_logger.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
+#include <unistd.h>
+
+#include "base/escape.h"
+
+namespace waypost::log {
+namespace {
+
+constexpr std::size_t kQueueLines = 8192;
+constexpr std::size_t kMaxValue = 1000;
+
+spdlog::level::level_enum spdlog_level(Level level) {
+  switch (level) {
+    case Level::debug:
+      return spdlog::level::debug;
+    case Level::info:
+      return spdlog::level::info;
+    case Level::warning:
+      return spdlog::level::warn;
+    case Level::error:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+std::string_view level_name(Level level) {
+  switch (level) {
+    case Level::debug:
+      return "debug";
+    case Level::info:
+      return "info";
+    case Level::warning:
+      return "warning";
+    case Level::error:
+      return "error";
+  }
+  return "info";
+}
+
+// What stands before the tag: journald and syslog stamp lines themselves.
+enum class Stamp : std::uint8_t { none, priority, time, time_and_host };
+
+struct Log {
+  Options options;
+  Stamp stamp = Stamp::time;
+  std::shared_ptr<spdlog::details::thread_pool> pool;
+  std::shared_ptr<spdlog::logger> logger;
+  std::size_t reported_drops = 0;
+};
+
+std::mutex guard;  // open() and reopen() alone change what it guards; events copy the pointer
+std::shared_ptr<Log> current;
+
+Result<std::shared_ptr<Log>> make(const Options& options) {
+  auto log = std::make_shared<Log>();
+  log->options = options;
+  spdlog::sink_ptr sink;
+  try {
+    if (options.target == "stderr") {
+      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+      log->stamp = std::getenv("JOURNAL_STREAM") != nullptr ? Stamp::priority : Stamp::time;
+    } else if (options.target == "syslog") {
+      sink = std::make_shared<spdlog::sinks::syslog_sink_mt>("", 0, LOG_MAIL, true);
+      log->stamp = Stamp::none;
+    } else {
+      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.target);
+      log->stamp = Stamp::time_and_host;
+    }
+    sink->set_pattern("%v");
+    log->pool = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
+    log->logger = std::make_shared<spdlog::async_logger>("waypost", sink, log->pool,
+                                                         spdlog::async_overflow_policy::overrun_oldest);
+    log->logger->set_level(spdlog_level(options.level));
+    log->logger->flush_on(spdlog::level::info);
+  } catch (const spdlog::spdlog_ex& error) {
+    return fail(Errc::io, "opening the log " + options.target + ": " + error.what());
+  }
+  return log;
+}
+
+std::shared_ptr<Log> get() {
+  std::lock_guard lock(guard);
+  if (!current) {
+    Result<std::shared_ptr<Log>> made = make(Options{});
+    if (made) current = *made;
+  }
+  return current;
+}
+
+std::string time_text() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  localtime_r(&now.tv_sec, &parts);
+  const long offset = parts.tm_gmtoff / 60;
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}{}{:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000,
+                     offset < 0 ? '-' : '+', std::abs(offset) / 60, std::abs(offset) % 60);
+}
+
+int priority(Level level) {
+  switch (level) {
+    case Level::debug:
+      return 7;
+    case Level::info:
+      return 6;
+    case Level::warning:
+      return 4;
+    case Level::error:
+      return 3;
+  }
+  return 6;
+}
+
+// How a value stands in a text line: key=value, key=<value>, (value) behind the one before, or alone.
+enum class Form : std::uint8_t { plain, angle, parens, alone };
+
+class Event {
+ public:
+  Event(Level level, std::string_view part, std::string_view name, std::string_view id = {})
+      : log_(get()), level_(level), part_(part), name_(name), id_(id) {
+    on_ = log_ && log_->logger->should_log(spdlog_level(level));
+    if (on_ && log_->options.json) {
+      json_["time"] = time_text();
+      json_["level"] = level_name(level);
+      json_["part"] = part_;
+      json_["event"] = name_;
+      if (!id_.empty()) json_["id"] = id_;
+    }
+  }
+
+  Event& add(std::string_view key, std::string_view value, Form form = Form::plain) {
+    if (!on_) return *this;
+    const std::string safe = escape(value, kMaxValue);
+    if (log_->options.json) {
+      json_[std::string(key)] = safe;
+      return *this;
+    }
+    if (form == Form::parens) {
+      text_ += fmt::format(" ({})", safe);
+      return *this;
+    }
+    if (!text_.empty()) text_ += separator_;
+    separator_ = ", ";
+    switch (form) {
+      case Form::plain:
+        text_ += fmt::format("{}={}", key, safe);
+        break;
+      case Form::angle:
+        text_ += fmt::format("{}=<{}>", key, safe);
+        break;
+      case Form::alone:
+      case Form::parens:
+        text_ += safe;
+        break;
+    }
+    return *this;
+  }
+  template <class Number>
+  Event& number(std::string_view key, Number value) {
+    if (!on_) return *this;
+    if (log_->options.json) {
+      json_[std::string(key)] = value;
+      return *this;
+    }
+    return add(key, fmt::format("{}", value));
+  }
+  /// Words that only the text form has.
+  Event& words(std::string_view words, std::string_view separator_after = ", ") {
+    if (!on_ || log_->options.json) return *this;
+    text_ += words;
+    separator_ = separator_after;
+    return *this;
+  }
+
+  void write() {
+    if (!on_) return;
+    const std::size_t drops = log_->pool->overrun_counter();
+    if (drops > log_->reported_drops) {
+      log_->reported_drops = drops;
+      log_->logger->log(
+          spdlog::level::warn, "{}",
+          line(Level::warning,
+               fmt::format("warning: {} log lines were dropped since the start: the log did not take them fast enough",
+                           drops)));
+    }
+    if (log_->options.json) {
+      log_->logger->log(spdlog_level(level_), "{}",
+                        json_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    } else {
+      log_->logger->log(spdlog_level(level_), "{}", line(level_, text_));
+    }
+  }
+
+ private:
+  std::string line(Level level, std::string_view text) const {
+    std::string out;
+    switch (log_->stamp) {
+      case Stamp::none:
+        break;
+      case Stamp::priority:
+        out = fmt::format("<{}>", priority(level));
+        break;
+      case Stamp::time:
+        out = time_text() + " ";
+        break;
+      case Stamp::time_and_host:
+        out = time_text() + " " + log_->options.hostname + " ";
+        break;
+    }
+    out += fmt::format("{}/{}[{}]: ", log_->options.name, part_, getpid());
+    if (!id_.empty()) out += fmt::format("{}: ", id_);
+    out += text;
+    return out;
+  }
+
+  std::shared_ptr<Log> log_;
+  Level level_;
+  std::string part_;
+  std::string name_;
+  std::string id_;
+  bool on_ = false;
+  std::string text_;
+  std::string_view separator_ = ", ";
+  nlohmann::ordered_json json_;
+};
+
+}  // namespace
+
+Result<> open(const Options& options) {
+  Result<std::shared_ptr<Log>> made = make(options);
+  if (!made) return fail(made.error());
+  std::shared_ptr<Log> before;
+  {
+    std::lock_guard lock(guard);
+    before = std::exchange(current, *made);
+  }
+  return {};
+}
+
+void reopen() {
+  const std::shared_ptr<Log> log = get();
+  if (!log) return;
+  const Result<> opened = open(log->options);
+  if (!opened) failure(opened.error().what);
+}
+
+void flush() {
+  // The pool's destructor waits for what is queued: the next event makes a new log.
+  std::shared_ptr<Log> last;
+  Options options;
+  {
+    std::lock_guard lock(guard);
+    last = std::exchange(current, nullptr);
+    if (last) options = last->options;
+  }
+  last.reset();
+  (void)open(options);
+}
+
+bool enabled(Level level) {
+  const std::shared_ptr<Log> log = get();
+  return log && log->logger->should_log(spdlog_level(level));
+}
+
+void starting(std::string_view version, std::string_view config_file) {
+  Event(Level::info, "master", "starting")
+      .words("daemon started -- ", "")
+      .add("version", version)
+      .add("configuration", config_file)
+      .write();
+}
+void ready(std::string_view listeners) {
+  Event(Level::info, "master", "ready")
+      .words("ready, listening on ", "")
+      .add("listeners", listeners, Form::alone)
+      .write();
+}
+void stopping(std::string_view why) {
+  Event(Level::info, "master", "stopping").words("stopping: ", "").add("why", why, Form::alone).write();
+}
+void stopped() {
+  Event(Level::info, "master", "stopped").words("stopped").write();
+}
+void config_warning(std::string_view finding) {
+  Event(Level::warning, "master", "config_warning").words("warning: ", "").add("finding", finding, Form::alone).write();
+}
+void config_error(std::string_view finding) {
+  Event(Level::error, "master", "config_error").words("error: ", "").add("finding", finding, Form::alone).write();
+}
+void reloaded(std::string_view config_file) {
+  Event(Level::info, "master", "reloaded").words("reload -- ", "").add("configuration", config_file).write();
+}
+void reload_failed(std::string_view why) {
+  Event(Level::error, "master", "reload_failed")
+      .words("error: reload refused, the old configuration stays: ", "")
+      .add("why", why, Form::alone)
+      .write();
+}
+void warning(std::string_view what) {
+  Event(Level::warning, "master", "warning").words("warning: ", "").add("what", what, Form::alone).write();
+}
+void failure(std::string_view what) {
+  Event(Level::error, "master", "failure").words("error: ", "").add("what", what, Form::alone).write();
+}
+
+void connected(std::string_view client) {
+  Event(Level::debug, "smtpd", "connected").words("connect from ", "").add("client", client, Form::alone).write();
+}
+void disconnected(std::string_view client, std::string_view why) {
+  Event(Level::debug, "smtpd", "disconnected")
+      .words("disconnect from ", "")
+      .add("client", client, Form::alone)
+      .add("why", why, Form::parens)
+      .write();
+}
+void session_failed(std::string_view client, std::string_view why) {
+  Event(Level::error, "smtpd", "session_failed")
+      .words("error: session with ", "")
+      .add("client", client, Form::alone)
+      .add("why", why, Form::parens)
+      .write();
+}
+void rejected(std::string_view client, std::string_view stage, std::string_view reply, std::string_view from,
+              std::string_view to, std::string_view protocol, std::string_view helo) {
+  Event event(Level::info, "smtpd", "rejected");
+  event.words("NOQUEUE: reject: ", "")
+      .add("stage", stage, Form::alone)
+      .words(" from ", "")
+      .add("client", client, Form::alone);
+  event.words(": ", "").add("reply", reply, Form::alone).words("; ", "").add("from", from, Form::angle).words("", " ");
+  event.add("to", to, Form::angle)
+      .words("", " ")
+      .add("proto", protocol)
+      .words("", " ")
+      .add("helo", helo, Form::angle)
+      .write();
+}
+void accepted_from(std::string_view id, std::string_view client, std::string_view user) {
+  Event event(Level::info, "smtpd", "accepted_from", id);
+  event.add("client", client);
+  if (!user.empty()) event.add("sasl_username", user);
+  event.write();
+}
+void message_id(std::string_view id, std::string_view value) {
+  Event(Level::info, "cleanup", "message_id", id).add("message-id", value).write();
+}
+void queued(std::string_view id, std::string_view from, std::uint64_t size, std::size_t recipients) {
+  Event(Level::info, "qmgr", "queued", id)
+      .add("from", from, Form::angle)
+      .number("size", size)
+      .number("nrcpt", recipients)
+      .words(" (queue active)")
+      .write();
+}
+
+void attempt(const Attempt& attempt) {
+  const double delay = static_cast<double>(attempt.delay.count()) / 1000.0;
+  Event event(Level::info, "smtp", "attempt", attempt.id);
+  event.add("to", attempt.to, Form::angle).add("relay", attempt.relay.empty() ? "none" : attempt.relay);
+  event.add("delay", delay < 10 ? fmt::format("{:.2f}", delay) : fmt::format("{:.0f}", delay));
+  event.add("dsn", attempt.dsn).add("status", attempt.status).add("reply", attempt.reply, Form::parens).write();
+}
+void notified(std::string_view id, std::string_view notification, std::string_view kind) {
+  Event(Level::info, "bounce", "notified", id)
+      .words("sender ", "")
+      .add("kind", kind, Form::alone)
+      .words(" notification: ", "")
+      .add("notification", notification, Form::alone)
+      .write();
+}
+void not_notified(std::string_view id, std::string_view to, std::string_view why) {
+  Event(Level::warning, "bounce", "not_notified", id)
+      .words("warning: no notification, ", "")
+      .add("why", why, Form::alone)
+      .words(": ", "")
+      .add("to", to, Form::angle)
+      .write();
+}
+void left_queue(std::string_view id) {
+  Event(Level::info, "qmgr", "left_queue", id).words("removed").write();
+}
+void destination_deferred(std::string_view destination, std::uint32_t failures, std::chrono::seconds wait,
+                          std::string_view host, std::string_view dsn, std::string_view reason) {
+  Event event(Level::info, "qmgr", "destination_deferred");
+  event.add("destination", destination).add("host", host.empty() ? "none" : host).number("failures", failures);
+  event.number("next", wait.count()).add("dsn", dsn).add("reason", reason, Form::parens).write();
+}
+void destination_recovered(std::string_view destination) {
+  Event(Level::info, "qmgr", "destination_recovered")
+      .add("destination", destination)
+      .words(" (reachable again)")
+      .write();
+}
+
+void changed(std::string_view verb, std::string_view filter, std::uint64_t messages, std::string_view reason,
+             std::uint32_t uid) {
+  Event(Level::info, "postsuper", "changed")
+      .add("verb", verb)
+      .add("filter", filter)
+      .number("messages", messages)
+      .add("reason", reason)
+      .number("uid", uid)
+      .write();
+}
+
+}  // namespace waypost::log

@@ -1,0 +1,83 @@
+// base/event_log.h: the log: one function per event, one line per event, as text (Postfix's grammar) or JSON. Any
+// thread.
+//
+// Text:  waypost/smtp[812]: 01JD8Q2M3XK7: to=<r@b.example>, relay=mx1.b.example[192.0.2.7]:25, ..., status=sent (250
+// ok) JSON:  {"time":"...","level":"info","part":"smtp","event":"attempt","id":"01JD8Q2M3XK7","to":"r@b.example",...}
+// Values are escaped and cut short here; callers hand over what peers said as it is. Lines are written in the
+// background: a log that blocks never stops mail. What had to be dropped is counted and said when there is room again.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace waypost::log {
+
+enum class Level : std::uint8_t { debug, info, warning, error };
+
+struct Options {
+  std::string target = "stderr";  ///< stderr | syslog | a file's path
+  bool json = false;
+  Level level = Level::info;
+  std::string name = "waypost";  ///< before the slash of the tag
+  std::string hostname;          ///< for lines in a file
+};
+
+/// Before the first event that shall be seen; again at a reload. Until then everything from `info` up goes to stderr.
+Result<> open(const Options& options);
+/// A file is closed and opened by its name again, after it was moved away.
+void reopen();
+/// Writes what is waiting. At the end of the process, and before abandoning it.
+void flush();
+bool enabled(Level level);
+
+// The daemon's life.
+void starting(std::string_view version, std::string_view config_file);
+void ready(std::string_view listeners);
+void stopping(std::string_view why);
+void stopped();
+void config_warning(std::string_view finding);
+void config_error(std::string_view finding);
+void reloaded(std::string_view config_file);
+void reload_failed(std::string_view why);
+void warning(std::string_view what);  ///< own trouble that mail survives; `what` says what to do
+void failure(std::string_view what);  ///< own trouble that an administrator must look at
+
+// Inbound. `client` is "unknown[192.0.2.1]".
+void connected(std::string_view client);
+void disconnected(std::string_view client, std::string_view why);
+/// `session_ended(error)` of an unexpected kind: an exception came out of a session.
+void session_failed(std::string_view client, std::string_view why);
+void rejected(std::string_view client, std::string_view stage, std::string_view reply, std::string_view from,
+              std::string_view to, std::string_view protocol, std::string_view helo);
+void accepted_from(std::string_view id, std::string_view client, std::string_view user);
+void message_id(std::string_view id, std::string_view value);
+void queued(std::string_view id, std::string_view from, std::uint64_t size, std::size_t recipients);
+
+// Outbound.
+struct Attempt {
+  std::string_view id;
+  std::string_view to;
+  std::string_view relay;              ///< "mx1.b.example[192.0.2.7]:25", "maildir", "none"
+  std::chrono::milliseconds delay{0};  ///< since arrival
+  std::string_view dsn;
+  std::string_view status;  ///< "sent", "deferred", "bounced", "expired"
+  std::string_view reply;
+};
+void attempt(const Attempt& attempt);
+/// A notification was queued because of `id`.
+void notified(std::string_view id, std::string_view notification, std::string_view kind);
+/// A null reverse-path or a notification of a notification: nobody is told (promise 4).
+void not_notified(std::string_view id, std::string_view to, std::string_view why);
+void left_queue(std::string_view id);
+void destination_deferred(std::string_view destination, std::uint32_t failures, std::chrono::seconds wait,
+                          std::string_view host, std::string_view dsn, std::string_view reason);
+void destination_recovered(std::string_view destination);
+
+// The administrator.
+void changed(std::string_view verb, std::string_view filter, std::uint64_t messages, std::string_view reason,
+             std::uint32_t uid);
+
+}  // namespace waypost::log
