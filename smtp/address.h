@@ -9,8 +9,9 @@ namespace waypost::smtp {
 
 /// Local-part@domain. `<Postmaster>` has a local part and no domain; the null reverse-path has neither (smtp/path.h).
 struct Mailbox {
-  std::string local;   ///< without the quotes and backslashes that the wire form may have: `a b` for `"a b"@c`
-  std::string domain;  ///< as received, without a trailing dot; a literal with its brackets: `[192.0.2.1]`, `[IPv6:::1]`
+  std::string local;  ///< without the quotes and backslashes that the wire form may have: `a b` for `"a b"@c`
+  std::string
+      domain;  ///< as received, without a trailing dot; a literal with its brackets: `[192.0.2.1]`, `[IPv6:::1]`
 
   /// The wire form, quoted where the grammar asks for it: `"a b"@c.example`; `postmaster` where there is no domain.
   std::string text() const;
@@ -23,8 +24,12 @@ struct Mailbox {
 bool is_postmaster(const Mailbox& mailbox);
 
 /// `local@domain` without angle brackets. `utf8` admits non-ASCII (SMTPUTF8).
-/// Errors: invalid. Limits: local part 64 octets, domain 255, label 63 (RFC 5321 §4.5.3.1).
+/// Errors: invalid. Limits: local part 255 octets (64 is what RFC 5321 §4.5.3.1 asks for, VERP and SRS need more),
+/// domain 255, label 63.
 Result<Mailbox> parse_mailbox(std::string_view text, bool utf8 = false);
+
+/// A local part alone: dot-string or quoted-string -> what Mailbox::local holds. Errors: invalid.
+Result<std::string> parse_local_part(std::string_view text, bool utf8 = false);
 
 /// A domain name of letter-digit-hyphen labels (underscore admitted: such hosts exist). No trailing dot, no literal.
 bool is_domain(std::string_view text, bool utf8 = false);

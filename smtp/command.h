@@ -92,6 +92,8 @@ struct CommandRules {
   /// A path needs no angle brackets: submission, where old devices leave them out. A space after the colon may always
   /// be.
   bool bare_path = false;
+  /// A local part alone is a path; `postmaster` always is.
+  bool path_without_domain = false;
   /// This transaction's MAIL said SMTPUTF8, so RCPT may have non-ASCII addresses.
   bool utf8_transaction = false;
   /// What the EHLO reply offered: other parameters are unknown (555), and the arguments of other verbs are not looked

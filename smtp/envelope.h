@@ -10,7 +10,7 @@
 namespace waypost::smtp {
 
 enum class BodyType : std::uint8_t { seven_bit, eight_bit_mime, binary_mime };  ///< RFC 6152, RFC 3030
-enum class Ret : std::uint8_t { unspecified, full, headers };                  ///< RFC 3461 §4.3
+enum class Ret : std::uint8_t { unspecified, full, headers };                   ///< RFC 3461 §4.3
 
 /// NOTIFY of RFC 3461 §4.1, as bits. No bit: not given.
 struct Notify {

@@ -52,8 +52,7 @@ class HeaderScan {
   HeaderNotes notes_;
   std::string name_;
   std::string value_;
-  std::uint64_t line_octets_ = 0;   // of the line so far
-  std::uint64_t field_octets_ = 0;  // of whole lines of the field so far
+  std::uint64_t line_octets_ = 0;  // of the line so far
   State state_ = State::line_start;
   Field field_ = Field::other;
   bool in_field_ = false;

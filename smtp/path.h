@@ -21,9 +21,9 @@ struct Path {
 };
 
 struct PathRules {
-  bool utf8 = false;           ///< SMTPUTF8 was given
-  bool bare = false;           ///< no angle brackets needed (submission: old devices)
-  bool null = false;           ///< `<>` is admitted: MAIL, not RCPT
+  bool utf8 = false;            ///< SMTPUTF8 was given
+  bool bare = false;            ///< no angle brackets needed (submission: old devices)
+  bool null = false;            ///< `<>` is admitted: MAIL, not RCPT
   bool without_domain = false;  ///< a local part alone is admitted; `postmaster` always is (RFC 5321 §4.5.1)
 };
 

@@ -39,46 +39,46 @@ struct Reply {
 
 /// Replies by what they mean. Their texts stand here and nowhere else.
 namespace reply {
-Reply greeting(std::string_view hostname);                                  // 220
-Reply helo(std::string_view hostname);                                      // 250
-Reply ehlo(std::string_view hostname, std::vector<std::string> keywords);   // 250, a line a keyword
-Reply ok();                                                                 // 250 2.0.0
-Reply sender_ok();                                                          // 250 2.1.0
-Reply recipient_ok();                                                       // 250 2.1.5
-Reply start_input();                                                        // 354
-Reply queued(std::string_view id);                                          // 250 2.0.0
-Reply closing(std::string_view hostname);                                   // 221 2.0.0
-Reply cannot_verify();                                                      // 252 2.0.0
-Reply help(std::vector<std::string> lines);                                 // 214 2.0.0
-Reply unknown_command();                                                    // 500 5.5.2
-Reply line_too_long();                                                      // 500 5.5.2
-Reply not_offered(std::string_view verb);                                   // 502 5.5.1
-Reply bad_syntax(std::string_view what);                                    // 501 5.5.2
-Reply bad_parameter(std::string_view what);                                 // 501 5.5.4
-Reply unknown_parameter(std::string_view keyword);                          // 555 5.5.4
-Reply bad_sequence(std::string_view what);                                  // 503 5.5.1
-Reply no_valid_recipients();                                                // 554 5.5.1
-Reply bad_sender_syntax(std::string_view what);                             // 501 5.1.7
-Reply bad_recipient_syntax(std::string_view what);                          // 501 5.1.3
-Reply needs_smtputf8();                                                     // 553 5.6.7
-Reply too_big(std::uint64_t limit);                                         // 552 5.3.4
-Reply too_many_recipients();                                                // 452 4.5.3
-Reply relay_denied();                                                       // 554 5.7.1
-Reply authentication_required();                                            // 530 5.7.0
-Reply percent_hack();                                                       // 550 5.7.1
-Reply unknown_recipient();                                                  // 550 5.1.1
-Reply unroutable_literal();                                                 // 550 5.1.2
-Reply protocol_error(std::string_view what);                                // 554 5.5.0
-Reply bad_content(std::string_view what);                                   // 554 5.6.0
-Reply bare_line_end();                                                      // 550 5.6.0
-Reply loop(int hops);                                                       // 554 5.4.6
-Reply insufficient_storage();                                               // 452 4.3.1
-Reply local_error();                                                        // 451 4.3.0
-Reply too_many_errors(std::string_view hostname);                           // 421 4.7.0
-Reply too_many_connections(std::string_view hostname);                      // 421 4.7.0
-Reply idle(std::string_view hostname);                                      // 421 4.4.2
-Reply shutting_down(std::string_view hostname);                             // 421 4.3.2
-Reply not_accepting(std::string_view hostname);                             // 421 4.3.2: the store does not take mail now
+Reply greeting(std::string_view hostname);                                 // 220
+Reply helo(std::string_view hostname);                                     // 250
+Reply ehlo(std::string_view hostname, std::vector<std::string> keywords);  // 250, a line a keyword
+Reply ok();                                                                // 250 2.0.0
+Reply sender_ok();                                                         // 250 2.1.0
+Reply recipient_ok();                                                      // 250 2.1.5
+Reply start_input();                                                       // 354
+Reply queued(std::string_view id);                                         // 250 2.0.0
+Reply closing(std::string_view hostname);                                  // 221 2.0.0
+Reply cannot_verify();                                                     // 252 2.0.0
+Reply help(std::vector<std::string> lines);                                // 214 2.0.0
+Reply unknown_command();                                                   // 500 5.5.2
+Reply line_too_long();                                                     // 500 5.5.2
+Reply not_offered(std::string_view verb);                                  // 502 5.5.1
+Reply bad_syntax(std::string_view what);                                   // 501 5.5.2
+Reply bad_parameter(std::string_view what);                                // 501 5.5.4
+Reply unknown_parameter(std::string_view keyword);                         // 555 5.5.4
+Reply bad_sequence(std::string_view what);                                 // 503 5.5.1
+Reply no_valid_recipients();                                               // 554 5.5.1
+Reply bad_sender_syntax(std::string_view what);                            // 501 5.1.7
+Reply bad_recipient_syntax(std::string_view what);                         // 501 5.1.3
+Reply needs_smtputf8();                                                    // 553 5.6.7
+Reply too_big(std::uint64_t limit);                                        // 552 5.3.4
+Reply too_many_recipients();                                               // 452 4.5.3
+Reply relay_denied();                                                      // 554 5.7.1
+Reply authentication_required();                                           // 530 5.7.0
+Reply percent_hack();                                                      // 550 5.7.1
+Reply unknown_recipient();                                                 // 550 5.1.1
+Reply unroutable_literal();                                                // 550 5.1.2
+Reply protocol_error(std::string_view what);                               // 554 5.5.0
+Reply bad_content(std::string_view what);                                  // 554 5.6.0
+Reply bare_line_end();                                                     // 550 5.6.0
+Reply loop(int hops);                                                      // 554 5.4.6
+Reply insufficient_storage();                                              // 452 4.3.1
+Reply local_error();                                                       // 451 4.3.0
+Reply too_many_errors(std::string_view hostname);                          // 421 4.7.0
+Reply too_many_connections(std::string_view hostname);                     // 421 4.7.0
+Reply idle(std::string_view hostname);                                     // 421 4.4.2
+Reply shutting_down(std::string_view hostname);                            // 421 4.3.2
+Reply not_accepting(std::string_view hostname);  // 421 4.3.2: the store does not take mail now
 }  // namespace reply
 
 }  // namespace waypost::smtp

@@ -17,7 +17,7 @@ struct Protocol {
   bool authenticated = false;  ///< AUTH succeeded
   bool utf8 = false;           ///< MAIL said SMTPUTF8
 };
-/// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA`, `ESMTPSA` (RFC 3848), `UTF8SMTP...` (RFC 6531 §3.7.3).
+/// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA`, `ESMTPSA` (RFC 3848), `UTF8SMTP...` (RFC 6531 §4.3).
 std::string_view protocol_name(const Protocol& protocol);
 
 struct Received {

@@ -1,0 +1,65 @@
+#include "smtp/date.h"
+
+#include <array>
+#include <cstdio>
+#include <string_view>
+
+namespace waypost::smtp {
+namespace {
+
+struct Civil {
+  int year = 0;
+  unsigned month = 0, day = 0, weekday = 0;
+  int hour = 0, minute = 0, second = 0, millisecond = 0;
+};
+
+Civil civil(Time at, std::chrono::minutes utc_offset) {
+  Time local = at + utc_offset;
+  auto midnight = std::chrono::floor<std::chrono::days>(local);
+  std::chrono::year_month_day date(midnight);
+  std::chrono::hh_mm_ss time(local - midnight);
+  Civil out;
+  out.year = static_cast<int>(date.year());
+  out.month = static_cast<unsigned>(date.month());
+  out.day = static_cast<unsigned>(date.day());
+  out.weekday = std::chrono::weekday(midnight).c_encoding();
+  out.hour = static_cast<int>(time.hours().count());
+  out.minute = static_cast<int>(time.minutes().count());
+  out.second = static_cast<int>(time.seconds().count());
+  out.millisecond = static_cast<int>(time.subseconds().count());
+  return out;
+}
+
+/// `+0200`, or with a colon.
+std::string zone(std::chrono::minutes utc_offset, std::string_view between) {
+  long minutes = static_cast<long>(utc_offset.count());
+  char sign = minutes < 0 ? '-' : '+';
+  minutes = minutes < 0 ? -minutes : minutes;
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%c%02ld%.*s%02ld", sign, minutes / 60 % 100,
+                static_cast<int>(between.size()), between.data(), minutes % 60);
+  return text.data();
+}
+
+}  // namespace
+
+std::string rfc5322_date(Time at, std::chrono::minutes utc_offset) {
+  static constexpr std::array<const char*, 7> kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  Civil t = civil(at, utc_offset);
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%s, %02u %s %04d %02d:%02d:%02d ", kDays[t.weekday], t.day,
+                kMonths[t.month - 1], t.year, t.hour, t.minute, t.second);
+  return text.data() + zone(utc_offset, "");
+}
+
+std::string iso8601(Time at, std::chrono::minutes utc_offset) {
+  Civil t = civil(at, utc_offset);
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03d", t.year, t.month, t.day, t.hour,
+                t.minute, t.second, t.millisecond);
+  return text.data() + (utc_offset.count() == 0 ? "Z" : zone(utc_offset, ":"));
+}
+
+}  // namespace waypost::smtp
