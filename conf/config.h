@@ -21,9 +21,9 @@ struct HostPort {
 
 /// An IPv4 or IPv6 network. IPv4-mapped IPv6 addresses match IPv4 networks.
 struct Network {
-  std::uint8_t family = 4;        ///< 4 or 6
-  std::uint8_t bytes[16] = {};    ///< network order; IPv4 in the first four
-  std::uint8_t prefix = 0;        ///< bits
+  std::uint8_t family = 4;                          ///< 4 or 6
+  std::uint8_t bytes[16] = {};                      ///< network order; IPv4 in the first four
+  std::uint8_t prefix = 0;                          ///< bits
   bool contains(const std::string& address) const;  ///< numeric text; false if it is none
   std::string text() const;
   bool operator==(const Network&) const = default;
@@ -35,30 +35,34 @@ enum class ListenerTls : std::uint8_t { none, starttls, implicit };
 struct Listener {
   HostPort address;
   Role role = Role::mx;
-  std::optional<ListenerTls> tls;
+  std::optional<ListenerTls> tls;    ///< always there once loaded: starttls with a certificate, else none
   bool reject_bare_newline = false;  ///< key `bare_newline = "normalize" | "reject"`
+  bool operator==(const Listener&) const = default;
 };
 
 /// `smtp:HOST:PORT`, `lmtp:...`, `maildir:...`, `reject:TEXT`, `discard:`.
 struct NextHop {
   enum class Kind : std::uint8_t { smtp, lmtp_socket, lmtp_tcp, maildir, reject, discard };
   Kind kind = Kind::smtp;
-  HostPort host;            ///< smtp, lmtp_tcp; port 0: delivery.port
-  bool look_up_mx = false;  ///< smtp without brackets around HOST
-  std::string value;        ///< lmtp_socket: the path; maildir: the template; reject: the text
-  std::string text() const; ///< as it would stand in the file
+  HostPort host;             ///< smtp, lmtp_tcp; port 0: delivery.port
+  bool look_up_mx = false;   ///< smtp without brackets around HOST
+  std::string value;         ///< lmtp_socket: the path; maildir: the template; reject: the text
+  std::string text() const;  ///< as it would stand in the file
   bool operator==(const NextHop&) const = default;
 };
 
 struct Domain {
-  std::string name;                                   ///< lower case
-  std::optional<NextHop> deliver;                     ///< lmtp, maildir or smtp
-  std::optional<std::vector<std::string>> recipients; ///< known local parts, lower case; nullopt: all are taken
+  std::string name;                ///< lower case
+  std::optional<NextHop> deliver;  ///< lmtp, maildir or smtp
+  std::optional<std::vector<std::string>>
+      recipients;  ///< known local parts, lower case, sorted; nullopt: all are taken
+  bool operator==(const Domain&) const = default;
 };
 
 struct Route {
   std::string match;  ///< lower case: "a.example", "*.example", "*"
   std::vector<NextHop> next_hops;
+  bool operator==(const Route&) const = default;
 };
 
 struct Config {
@@ -73,23 +77,30 @@ struct Config {
 
   struct Tls {
     std::string certificate, key, ca;
-    struct Certificate { std::string certificate, key; };
+    struct Certificate {
+      std::string certificate, key;
+      bool operator==(const Certificate&) const = default;
+    };
     std::vector<Certificate> certificates;
+    bool operator==(const Tls&) const = default;
   } tls;
   struct Auth {
     std::string users;
     bool require_tls = true;
+    bool operator==(const Auth&) const = default;
   } auth;
   struct Relay {
     std::vector<Network> networks;
     std::vector<std::string> domains;  ///< lower case, "*.x" and "*" as in routes
     bool open = false;
+    bool operator==(const Relay&) const = default;
   } relay;
   std::vector<Domain> domains;
   struct Resolver {
     std::vector<HostPort> servers;  ///< empty: the system's
     milliseconds timeout{5000};
     int tries = 3;
+    bool operator==(const Resolver&) const = default;
   } resolver;
   enum class DeliveryTls : std::uint8_t { none, opportunistic, encrypt, verify };
   struct Delivery {
@@ -101,17 +112,21 @@ struct Config {
     int concurrency = 20;
     int connections = 1000;
     DeliveryTls tls = DeliveryTls::opportunistic;
+    bool operator==(const Delivery&) const = default;
   } delivery;
   std::vector<Route> routes;
   struct Queue {
-    std::vector<seconds> retry{seconds(300), seconds(600), seconds(1200), seconds(2400), seconds(3600), seconds(7200), seconds(14400)};
+    std::vector<seconds> retry{seconds(300),  seconds(600),  seconds(1200), seconds(2400),
+                               seconds(3600), seconds(7200), seconds(14400)};
     seconds expire{5 * 86400};
     seconds bounce_expire{86400};
     seconds delay_warning{4 * 3600};  ///< 0: never
     std::uint64_t inline_limit = 64 * 1024;
+    bool operator==(const Queue&) const = default;
   } queue;
   struct History {
     seconds keep{30 * 86400};
+    bool operator==(const History&) const = default;
   } history;
   struct Limits {
     std::uint64_t message_size = 50ULL * 1024 * 1024;
@@ -122,19 +137,23 @@ struct Config {
     milliseconds command_timeout{300'000};
     milliseconds data_timeout{600'000};
     int hops = 100;
+    bool operator==(const Limits&) const = default;
   } limits;
   struct Log {
     std::string target = "stderr";
     bool json = false;
     std::string level = "info";  ///< debug | info | warning | error
     std::string syslog_name = "waypost";
+    bool operator==(const Log&) const = default;
   } log;
   struct Admin {
     std::string listen;
+    bool operator==(const Admin&) const = default;
   } admin;
 
   /// The domain's block, or nullptr. `domain` in any case.
   const Domain* find_domain(const std::string& domain) const;
+  bool operator==(const Config&) const = default;
 };
 
 /// True if `pattern` ("a.example", "*.example": all below it, "*") covers `domain`; neither case matters.

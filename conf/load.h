@@ -1,4 +1,5 @@
-// conf/load.h: waypost.toml -> Config, with every mistake reported. Reads files; for start-up, reload and `config check`.
+// conf/load.h: waypost.toml -> Config, with every mistake reported. Reads files; for start-up, reload and `config
+// check`.
 #pragma once
 #include <string>
 #include <vector>
@@ -20,9 +21,9 @@ struct Finding {
 };
 
 struct Loaded {
-  Config config;                   ///< whole only if there are no errors
-  std::vector<Finding> errors;     ///< any: the configuration must not be used
-  std::vector<Finding> warnings;   ///< worth a line at start: features of later versions, risky settings
+  Config config;                  ///< whole only if there are no errors
+  std::vector<Finding> errors;    ///< any: the configuration must not be used
+  std::vector<Finding> warnings;  ///< worth a line at start: features of later versions, risky settings
 };
 
 /// Reads a file and what its `include` names (globs, lexical order, relative to the file).

@@ -1,0 +1,259 @@
+#include "conf/load.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include <fcntl.h>
+#include <glob.h>
+#include <netdb.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "conf/features.h"
+#include "conf/sections.h"
+#include "conf/validate.h"
+#include "conf/values.h"
+
+namespace waypost::conf {
+namespace {
+
+constexpr std::size_t kMaxFile = 64UL << 20;
+
+Result<std::string> read_file(const std::string& path) {
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return fail(errno == ENOENT ? Errc::not_found : Errc::io, std::strerror(errno));
+  std::string text;
+  std::string buffer(65536, '\0');
+  while (true) {
+    ssize_t got = read(fd, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      std::string why = std::strerror(errno);
+      close(fd);
+      return fail(Errc::io, why);
+    }
+    if (got == 0) break;
+    text.append(buffer, 0, static_cast<std::size_t>(got));
+    if (text.size() > kMaxFile) {
+      close(fd);
+      return fail(Errc::too_big, "it is larger than 64 MiB");
+    }
+  }
+  close(fd);
+  return text;
+}
+
+/// "/etc/waypost/" of "/etc/waypost/waypost.toml"; "" of a bare name.
+std::string folder_of(const std::string& path) {
+  std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+/// The folder's own name may hold what glob(7) takes for a wildcard.
+std::string escaped_for_glob(const std::string& path) {
+  std::string out;
+  for (char c : path) {
+    if (c == '*' || c == '?' || c == '[' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+/// The files that one entry of `include` names, in lexical order.
+std::vector<std::string> files_of(const Item& entry, const std::string& from, Reading& reading) {
+  bool absolute = entry.text.starts_with('/');
+  std::string pattern = absolute ? entry.text : escaped_for_glob(folder_of(from)) + entry.text;
+  glob_t found{};
+  int failed = glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found);
+  std::vector<std::string> files;
+  if (failed == 0) files.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  globfree(&found);
+  std::sort(files.begin(), files.end());
+  bool wildcards = entry.text.find_first_of("*?[") != std::string::npos;
+  if (failed != 0 && failed != GLOB_NOMATCH) {
+    reading.error(entry.key, entry.place, quoted(entry.text) + " cannot be looked for");
+  } else if (files.empty() && !wildcards) {
+    reading.error(entry.key, entry.place, quoted(entry.text) + " does not exist",
+                  "only a name with wildcards may match no file");
+  }
+  return files;
+}
+
+/// Adds to `root` what its `include` names.
+void follow_includes(Value& root, const std::string& path, Reading& reading, std::vector<std::string>& files) {
+  for (const Item& entry : Section(root, reading).strings("include", true)) {
+    for (const std::string& file : files_of(entry, path, reading)) {
+      bool seen = std::find(files.begin(), files.end(), file) != files.end();
+      if (seen) continue;
+      files.push_back(file);
+      Result<std::string> text = read_file(file);
+      if (!text) {
+        reading.error("", Place{file}, "cannot be read: " + text.error().what);
+        continue;
+      }
+      std::optional<Value> more = parse_document(*text, file, reading.errors);
+      if (!more) continue;
+      auto nested = std::find_if(more->members.begin(), more->members.end(),
+                                 [](const Value::Member& member) { return member.key == "include"; });
+      if (nested != more->members.end()) {
+        reading.error("include", nested->place, "stands in a file that is included itself",
+                      "name that file in " + path);
+        more->members.erase(nested);
+      }
+      merge(root, std::move(*more), reading.errors);
+    }
+  }
+}
+
+/// One local part a line; "#" begins a comment at the start of a line or after a space.
+void read_recipients(const RecipientFile& file, Domain& domain, Reading& reading) {
+  const std::string& path = file.path.text;
+  Result<std::string> absolute = parse_path(path);
+  if (!absolute) {
+    return reading.error(file.path.key, file.path.place, absolute.error().what, "or a list: [\"info\", \"sales\"]");
+  }
+  Result<std::string> text = read_file(path);
+  if (!text) {
+    return reading.error(file.path.key, file.path.place, quoted(path) + " cannot be read: " + text.error().what);
+  }
+  domain.recipients.emplace();
+  int line = 0;
+  for (std::string_view row : split(*text, '\n')) {
+    ++line;
+    if (row.ends_with('\r')) row.remove_suffix(1);
+    for (std::size_t at = row.find('#'); at != std::string_view::npos; at = row.find('#', at + 1)) {
+      if (at != 0 && !is_space(row[at - 1])) continue;
+      row = row.substr(0, at);
+      break;
+    }
+    row = trim(row);
+    if (row.empty()) continue;
+    Result<std::string> local = parse_local_part(std::string(row));
+    if (local) {
+      domain.recipients->push_back(to_lower(*local));
+    } else {
+      reading.error(file.path.key, Place{path, line, 1}, local.error().what);
+    }
+  }
+}
+
+/// The machine's name as DNS or /etc/hosts complete it; as gethostname(2) has it where they do not.
+std::string machine_name() {
+  char name[256] = "";
+  if (gethostname(name, sizeof name - 1) != 0) return "";
+  addrinfo hints{};
+  hints.ai_flags = AI_CANONNAME;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(name, nullptr, &hints, &found) != 0) return name;
+  std::string full = found->ai_canonname ? found->ai_canonname : name;
+  freeaddrinfo(found);
+  if (full.ends_with('.')) full.pop_back();
+  return full.find('.') == std::string::npos ? std::string(name) : full;
+}
+
+/// What stands in no file: names that follow from the machine or from other keys.
+void fill_in(Config& config, Reading& reading) {
+  bool wrong_name = std::any_of(reading.errors.begin(), reading.errors.end(),
+                                [](const Finding& error) { return error.key == "hostname"; });
+  if (config.hostname.empty() && !wrong_name) {
+    std::string machine = machine_name();
+    Result<std::string> name = parse_domain(machine);
+    if (name) {
+      config.hostname = *name;
+    } else {
+      reading.error("hostname", Place{config.file},
+                    "is not given, and the machine's own name, " + quoted(machine) + ", cannot be used",
+                    "write hostname = \"relay.example.net\" with the name that DNS has for this machine");
+    }
+  }
+  bool has_domain = !config.domains.empty() && !config.domains[0].name.empty();
+  if (config.postmaster.empty() && has_domain) {
+    config.postmaster = "postmaster@" + config.domains[0].name;
+  }
+  ListenerTls usual = config.tls.certificate.empty() ? ListenerTls::none : ListenerTls::starttls;
+  for (Listener& listener : config.listeners) listener.tls = listener.tls.value_or(usual);
+  for (Domain& domain : config.domains) {
+    if (!domain.recipients) continue;
+    std::vector<std::string>& recipients = *domain.recipients;
+    std::sort(recipients.begin(), recipients.end());
+    recipients.erase(std::unique(recipients.begin(), recipients.end()), recipients.end());
+  }
+}
+
+void sort_by_place(std::vector<Finding>& findings, const std::vector<std::string>& files) {
+  auto rank = [&files](const Finding& finding) {
+    return std::find(files.begin(), files.end(), finding.file) - files.begin();
+  };
+  std::stable_sort(findings.begin(), findings.end(), [&rank](const Finding& a, const Finding& b) {
+    auto a_file = rank(a);
+    auto b_file = rank(b);
+    if (a_file != b_file) return a_file < b_file;
+    return a.line != b.line ? a.line < b.line : a.column < b.column;
+  });
+}
+
+/// `root` is nullopt where the file is no TOML: nothing more can be said of it then.
+Loaded finish(std::optional<Value> root, const std::string& name, Reading reading, std::vector<std::string> files) {
+  Loaded loaded;
+  loaded.config.file = name;
+  if (root) {
+    reading.places.put("", Place{name});
+    for (const RecipientFile& file : read_sections(*root, loaded.config, reading)) {
+      files.push_back(file.path.text);
+      read_recipients(file, loaded.config.domains[file.domain], reading);
+    }
+    fill_in(loaded.config, reading);
+    validate(loaded.config, reading);
+    warn_of_missing_features(loaded.config, reading);
+  }
+  loaded.errors = std::move(reading.errors);
+  loaded.warnings = std::move(reading.warnings);
+  sort_by_place(loaded.errors, files);
+  sort_by_place(loaded.warnings, files);
+  return loaded;
+}
+
+}  // namespace
+
+std::string Finding::text() const {
+  std::string out = Place{file, line, column}.text();
+  if (!key.empty()) out += ": " + key;
+  out += ": " + message;
+  if (!hint.empty()) out += " (" + hint + ")";
+  return out;
+}
+
+Loaded load(const std::string& path) {
+  Reading reading;
+  Result<std::string> text = read_file(path);
+  if (!text) {
+    reading.error("", Place{path}, "cannot be read: " + text.error().what);
+    return finish(std::nullopt, path, std::move(reading), {path});
+  }
+  std::optional<Value> root = parse_document(*text, path, reading.errors);
+  std::vector<std::string> files{path};
+  if (root) follow_includes(*root, path, reading, files);
+  return finish(std::move(root), path, std::move(reading), std::move(files));
+}
+
+Loaded load_text(const std::string& text, const std::string& name) {
+  Reading reading;
+  std::optional<Value> root = parse_document(text, name, reading.errors);
+  const Value::Member* include = root ? root->find("include") : nullptr;
+  if (include) reading.error("include", include->place, "works only in a file: there is nothing here to include from");
+  return finish(std::move(root), name, std::move(reading), {name});
+}
+
+std::vector<std::string> all_keys() {
+  // Reading nothing asks for every key, so that this list cannot differ from what is read.
+  Reading reading;
+  reading.list_keys = true;
+  Config config;
+  read_sections(Value{}, config, reading);
+  return {reading.keys.begin(), reading.keys.end()};
+}
+
+}  // namespace waypost::conf

@@ -1,0 +1,252 @@
+#include "conf/sections.h"
+
+#include "base/text.h"
+#include "conf/values.h"
+
+namespace waypost::conf {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr seconds kDay = 24h;
+constexpr std::uint64_t kMiB = 1ULL << 20;
+constexpr std::uint64_t kGiB = 1ULL << 30;
+
+Result<std::string> parse_lower_local_part(const std::string& text) {
+  Result<std::string> local = parse_local_part(text);
+  if (!local) return fail(local.error());
+  return to_lower(*local);
+}
+
+Result<std::string> parse_user(const std::string& text) {
+  for (char c : text) {
+    if (is_alnum(c) || c == '-' || c == '_' || c == '.' || c == '$') continue;
+    return fail(Errc::invalid, quoted(text) + " is not the name of a user");
+  }
+  return text;
+}
+
+Result<std::string> parse_socket(const std::string& text) {
+  Result<std::string> path = parse_path(text);
+  if (!path) return fail(path.error());
+  // sun_path has 108 octets, the last of them zero (unix(7)).
+  if (path->size() > 107) return fail(Errc::invalid, quoted(text) + " is longer than the 107 octets a socket may have");
+  return path;
+}
+
+Result<std::string> parse_log_target(const std::string& text) {
+  if (text == "stderr" || text == "syslog" || text.starts_with('/')) return text;
+  return fail(Errc::invalid, quoted(text) + " is neither \"stderr\" nor \"syslog\" nor the absolute path of a file");
+}
+
+Result<std::string> parse_syslog_name(const std::string& text) {
+  bool fits = !text.empty() && text.size() <= 32;
+  for (char c : text) fits = fits && (is_alnum(c) || c == '-' || c == '_' || c == '.');
+  if (fits) return text;
+  return fail(Errc::invalid,
+              quoted(text) + " is no name for log lines: 1 to 32 letters, digits, \"-\", \"_\" or \".\"");
+}
+
+Result<std::string> parse_admin_address(const std::string& text) {
+  Result<HostPort> address = parse_listen_address(text);
+  if (!address) return fail(address.error());
+  return address->text();
+}
+
+Result<NextHop> parse_domain_delivery(const std::string& text) {
+  Result<NextHop> hop = parse_next_hop(text);
+  if (!hop) return fail(hop.error());
+  bool ends_here = hop->kind == NextHop::Kind::reject || hop->kind == NextHop::Kind::discard;
+  if (ends_here) {
+    return fail(Errc::invalid,
+                quoted(text) + " is for routes alone: a domain delivers by \"lmtp:\", \"maildir:\" or \"smtp:\"");
+  }
+  return hop;
+}
+
+Result<NextHop> parse_route_hop(const std::string& text) {
+  Result<NextHop> hop = parse_next_hop(text);
+  if (!hop) return fail(hop.error());
+  if (hop->kind == NextHop::Kind::maildir) {
+    return fail(Errc::invalid, quoted(text) +
+                                   " is for a [[domain]]'s \"deliver\" alone: a route leads to \"smtp:\", "
+                                   "\"lmtp:\", \"reject:\" or \"discard:\"");
+  }
+  return hop;
+}
+
+void read_listener(Section& section, Listener& listener) {
+  section.require("address", "such as address = \"0.0.0.0:25\"");
+  section.parsed("address", listener.address, parse_listen_address);
+  section.choice("role", listener.role, {{"mx", Role::mx}, {"submission", Role::submission}});
+  ListenerTls tls = ListenerTls::none;
+  section.choice(
+      "tls", tls,
+      {{"none", ListenerTls::none}, {"starttls", ListenerTls::starttls}, {"implicit", ListenerTls::implicit}});
+  if (section.has("tls")) listener.tls = tls;
+  section.choice("bare_newline", listener.reject_bare_newline, {{"normalize", false}, {"reject", true}});
+  section.finish();
+}
+
+void read_tls(Section section, Config::Tls& tls) {
+  section.parsed_or_empty("certificate", tls.certificate, parse_path);
+  section.parsed_or_empty("key", tls.key, parse_path);
+  section.parsed_or_empty("ca", tls.ca, parse_path);
+  for (Section& each : section.sections("certificates")) {
+    Config::Tls::Certificate certificate;
+    each.require("certificate", "the path of a PEM file");
+    each.parsed("certificate", certificate.certificate, parse_path);
+    each.require("key", "the path of the certificate's key");
+    each.parsed("key", certificate.key, parse_path);
+    each.finish();
+    tls.certificates.push_back(certificate);
+  }
+  section.finish();
+}
+
+void read_auth(Section section, Config::Auth& auth) {
+  section.parsed_or_empty("users", auth.users, parse_path);
+  section.boolean("require_tls", auth.require_tls);
+  section.finish();
+}
+
+void read_relay(Section section, Config::Relay& relay) {
+  section.parsed_list("networks", relay.networks, parse_network);
+  section.parsed_list("domains", relay.domains, parse_pattern);
+  section.boolean("open", relay.open);
+  section.finish();
+}
+
+/// True if the recipients are in a file, whose path goes to `path`.
+bool read_domain(Section& section, Domain& domain, Item& path) {
+  section.require("name", "such as name = \"example.com\"");
+  section.parsed("name", domain.name, parse_domain);
+  section.require("deliver", "such as deliver = \"maildir:/var/mail/{domain}/{local}\" or \"smtp:[10.0.0.5]:25\"");
+  section.parsed("deliver", domain.deliver, parse_domain_delivery);
+  bool in_file = section.is_text("recipients");
+  if (in_file) {
+    path = section.strings("recipients", true).front();
+  } else {
+    std::vector<std::string> recipients;
+    bool given = section.has("recipients");
+    section.parsed_one_or_list("recipients", recipients, parse_lower_local_part);
+    if (given) domain.recipients = std::move(recipients);
+  }
+  section.finish();
+  return in_file;
+}
+
+void read_resolver(Section section, Config::Resolver& resolver) {
+  section.parsed_list("servers", resolver.servers, parse_name_server);
+  section.duration("timeout", resolver.timeout, 100ms, 1min);
+  section.number("tries", resolver.tries, 1, 10);
+  section.finish();
+}
+
+void read_delivery(Section section, Config::Delivery& delivery) {
+  using Tls = Config::DeliveryTls;
+  section.number("port", delivery.port, 1, 65535);
+  section.parsed_list("source", delivery.source, parse_source);
+  section.duration("connect_timeout", delivery.connect_timeout, 100ms, 1h);
+  section.duration("command_timeout", delivery.command_timeout, 100ms, 1h);
+  section.duration("data_timeout", delivery.data_timeout, 100ms, 2h);
+  section.number("concurrency", delivery.concurrency, 1, 10'000);
+  section.number("connections", delivery.connections, 1, 100'000);
+  section.choice(
+      "tls", delivery.tls,
+      {{"none", Tls::none}, {"opportunistic", Tls::opportunistic}, {"encrypt", Tls::encrypt}, {"verify", Tls::verify}});
+  section.finish();
+}
+
+void read_route(Section& section, Route& route) {
+  section.require("match", "such as match = \"partner.example\", \"*.example\" or \"*\"");
+  section.parsed("match", route.match, parse_pattern);
+  section.require("next_hop", "such as next_hop = \"smtp:[10.0.0.5]:2525\"");
+  section.parsed_one_or_list("next_hop", route.next_hops, parse_route_hop);
+  section.finish();
+}
+
+void read_queue(Section section, Config::Queue& queue) {
+  section.durations("retry", queue.retry, 1s, 30 * kDay);
+  section.duration("expire", queue.expire, 1s, 365 * kDay);
+  section.duration("bounce_expire", queue.bounce_expire, 1s, 365 * kDay);
+  section.duration("delay_warning", queue.delay_warning, 0s, 365 * kDay);
+  section.size("inline_limit", queue.inline_limit, 0, 16 * kMiB);
+  section.finish();
+}
+
+void read_history(Section section, Config::History& history) {
+  section.duration("keep", history.keep, 1min, 3660 * kDay);
+  section.finish();
+}
+
+void read_limits(Section section, Config::Limits& limits) {
+  section.size("message_size", limits.message_size, 1024, 4 * kGiB);
+  section.number("recipients", limits.recipients, 1, 100'000);
+  section.number("connections", limits.connections, 1, 1'000'000);
+  section.number("connections_per_client", limits.connections_per_client, 1, 1'000'000);
+  section.number("errors", limits.errors, 1, 10'000);
+  section.duration("command_timeout", limits.command_timeout, 100ms, 1h);
+  section.duration("data_timeout", limits.data_timeout, 100ms, 2h);
+  section.number("hops", limits.hops, 1, 1000);
+  section.finish();
+}
+
+void read_log(Section section, Config::Log& log) {
+  section.parsed("target", log.target, parse_log_target);
+  section.choice("format", log.json, {{"text", false}, {"json", true}});
+  section.choice<std::string>("level", log.level,
+                              {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}});
+  section.parsed("syslog_name", log.syslog_name, parse_syslog_name);
+  section.finish();
+}
+
+void read_admin(Section section, Config::Admin& admin) {
+  section.parsed_or_empty("listen", admin.listen, parse_admin_address);
+  section.finish();
+}
+
+}  // namespace
+
+std::vector<RecipientFile> read_sections(const Value& root, Config& config, Reading& reading) {
+  Section top(root, reading);
+  top.ignore("include");  // load() has followed it
+  top.parsed_or_empty("hostname", config.hostname, parse_domain);
+  top.parsed("data_dir", config.data_dir, parse_path);
+  top.parsed("control_socket", config.control_socket, parse_socket);
+  top.parsed("user", config.user, parse_user);
+  top.number("threads", config.threads, 0, 1024);
+  top.parsed_or_empty("postmaster", config.postmaster, parse_mailbox);
+  for (Section& each : top.sections("listener")) {
+    Listener listener;
+    read_listener(each, listener);
+    config.listeners.push_back(listener);
+  }
+  read_tls(top.section("tls"), config.tls);
+  read_auth(top.section("auth"), config.auth);
+  read_relay(top.section("relay"), config.relay);
+  std::vector<RecipientFile> files;
+  for (Section& each : top.sections("domain")) {
+    Domain domain;
+    Item path;
+    bool in_file = read_domain(each, domain, path);
+    if (in_file) files.push_back({config.domains.size(), path});
+    config.domains.push_back(domain);
+  }
+  read_resolver(top.section("resolver"), config.resolver);
+  read_delivery(top.section("delivery"), config.delivery);
+  for (Section& each : top.sections("route")) {
+    Route route;
+    read_route(each, route);
+    config.routes.push_back(route);
+  }
+  read_queue(top.section("queue"), config.queue);
+  read_history(top.section("history"), config.history);
+  read_limits(top.section("limits"), config.limits);
+  read_log(top.section("log"), config.log);
+  read_admin(top.section("admin"), config.admin);
+  top.finish();
+  return files;
+}
+
+}  // namespace waypost::conf

@@ -1,0 +1,292 @@
+#include "conf/validate.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "base/text.h"
+#include "conf/units.h"
+#include "conf/values.h"
+
+namespace waypost::conf {
+namespace {
+
+constexpr std::uint64_t kTooManyAddresses = 1ULL << 28;
+
+std::string numbered(const std::string& section, std::size_t index) {
+  return section + "[" + std::to_string(index + 1) + "]";
+}
+
+/// Findings at the place of the key that they are about.
+class Findings {
+ public:
+  explicit Findings(Reading& reading) : reading_(reading) {}
+  void error(const std::string& key, std::string message, std::string hint = "") {
+    reading_.error(key, reading_.places.of(key), std::move(message), std::move(hint));
+  }
+  void warning(const std::string& key, std::string message, std::string hint = "") {
+    reading_.warning(key, reading_.places.of(key), std::move(message), std::move(hint));
+  }
+  bool given(const std::string& key) const { return reading_.places.has(key); }
+
+ private:
+  Reading& reading_;
+};
+
+bool inside(const Network& network, const Network& outer) {
+  return network.family == outer.family && network.prefix >= outer.prefix && outer.contains(address_text(network));
+}
+
+/// Special-purpose networks (RFC 6890): no mail comes from the Internet with such a source address.
+bool is_private(const Network& network) {
+  static const std::array<const char*, 11> kPrivate = {
+      "0.0.0.0/8",     "10.0.0.0/8",     "100.64.0.0/10", "127.0.0.0/8", "224.0.0.0/3", "169.254.0.0/16",
+      "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",      "fe80::/10",   "ff00::/8"};
+  return std::any_of(kPrivate.begin(), kPrivate.end(), [&network](const char* text) {
+    Result<Network> outer = parse_network(text);
+    return outer && inside(network, *outer);
+  });
+}
+
+bool is_wildcard(const std::string& host) {
+  return host == "0.0.0.0" || host == "::";
+}
+
+bool is_loopback(const std::string& host) {
+  return host == "::1" || host.starts_with("127.");
+}
+
+void check_names(const Config& config, Findings& findings) {
+  bool single = !config.hostname.empty() && config.hostname.find('.') == std::string::npos;
+  if (single) {
+    findings.warning("hostname", quoted(config.hostname) + " has no dot: many relays refuse such an EHLO name",
+                     "write hostname = \"relay.example.net\" with the name that DNS has for this machine");
+  }
+  bool takes_mail = !config.relay.domains.empty() && config.postmaster.empty();
+  if (takes_mail) {
+    findings.warning("postmaster",
+                     "is not given and no [[domain]] gives one: mail to <postmaster> is refused, "
+                     "which RFC 5321 section 4.5.1 forbids");
+  }
+}
+
+void check_listeners(const Config& config, Findings& findings) {
+  if (config.listeners.empty()) {
+    findings.error("listener", "there is no [[listener]]: no mail could come in",
+                   "add [[listener]] with address = \"127.0.0.1:25\"");
+  }
+  bool has_certificate = !config.tls.certificate.empty() || !config.tls.certificates.empty();
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const Listener& listener = config.listeners[i];
+    std::string section = numbered("listener", i);
+    bool wants_tls = listener.tls && *listener.tls != ListenerTls::none;
+    if (wants_tls && !has_certificate) {
+      findings.error(section + ".tls", "needs a certificate, and there is none", "set tls.certificate and tls.key");
+    }
+    bool nobody = listener.role == Role::submission && config.relay.networks.empty() && config.auth.users.empty() &&
+                  !config.relay.open;
+    if (nobody) {
+      findings.warning(section + ".role", "nobody may send here: there is neither relay.networks nor auth.users");
+    }
+    if (listener.address.host.empty()) continue;
+    for (std::size_t j = 0; j < i; ++j) {
+      const HostPort& other = config.listeners[j].address;
+      if (other.host.empty() || other.port != listener.address.port) continue;
+      if (other == listener.address) {
+        findings.error(section + ".address", "is that of " + numbered("listener", j) + " too");
+        break;
+      }
+      bool same_family =
+          (other.host.find(':') == std::string::npos) == (listener.address.host.find(':') == std::string::npos);
+      if (same_family && (is_wildcard(other.host) || is_wildcard(listener.address.host))) {
+        findings.error(section + ".address",
+                       "overlaps with that of " + numbered("listener", j) + ", " + quoted(other.text()));
+        break;
+      }
+    }
+  }
+}
+
+void check_tls_and_auth(const Config& config, Findings& findings) {
+  if (!config.tls.certificate.empty() && config.tls.key.empty() && !findings.given("tls.key")) {
+    findings.error("tls.certificate", "has no key beside it", "set tls.key");
+  }
+  if (config.tls.certificate.empty() && !config.tls.key.empty() && !findings.given("tls.certificate")) {
+    findings.error("tls.key", "has no certificate beside it", "set tls.certificate");
+  }
+  if (!config.auth.users.empty() && !config.auth.require_tls) {
+    findings.warning("auth.require_tls", "is false: passwords would cross the network in clear");
+  }
+}
+
+void check_relay(const Config& config, Findings& findings) {
+  if (config.relay.open) {
+    findings.warning("relay.open", "is true: this is an open relay, and spam will find it within hours");
+    return;
+  }
+  const std::string hint = "or relay.open = true, if this is what you want";
+  bool single = false;
+  for (std::size_t i = 0; i < config.relay.networks.size(); ++i) {
+    const Network& network = config.relay.networks[i];
+    if (!covers_the_internet(network)) continue;
+    single = true;
+    findings.error(numbered("relay.networks", i),
+                   quoted(network.text()) + " makes an open relay: name the networks that are yours", hint);
+  }
+  if (!single && cover_the_internet_together(config.relay.networks)) {
+    findings.error("relay.networks", "together they make an open relay: name the networks that are yours", hint);
+  }
+  for (std::size_t i = 0; i < config.relay.domains.size(); ++i) {
+    const std::string& domain = config.relay.domains[i];
+    std::string key = numbered("relay.domains", i);
+    if (domain == "*") {
+      findings.error(key, "\"*\" makes an open relay: name the domains for which you take mail", hint);
+    } else if (domain.starts_with("*.") && domain.find('.', 2) == std::string::npos) {
+      findings.warning(key, quoted(domain) + " relays for anyone to a whole top-level domain");
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+      if (config.relay.domains[j] == domain) findings.warning(key, quoted(domain) + " is in the list already");
+    }
+    if (config.find_domain(domain)) {
+      findings.warning(key, quoted(domain) + " has a [[domain]] of its own, and that alone counts");
+    }
+  }
+}
+
+/// True if mail for this next hop would come in here again. Of names nothing is known: DNS is not asked.
+bool is_own(const Config& config, const NextHop& hop) {
+  if (hop.kind != NextHop::Kind::smtp || !parse_address(hop.host.host)) return false;
+  std::uint16_t port = hop.host.port == 0 ? config.delivery.port : hop.host.port;
+  return std::any_of(config.listeners.begin(), config.listeners.end(), [&](const Listener& listener) {
+    if (listener.address.port != port) return false;
+    return listener.address.host == hop.host.host || covers_loopback(listener.address.host, hop.host.host);
+  });
+}
+
+void check_own(const Config& config, const NextHop& hop, const std::string& key, Findings& findings) {
+  if (is_own(config, hop))
+    findings.error(key, quoted(hop.text()) + " is a listener of this relay: mail would go round");
+}
+
+void check_domains(const Config& config, Findings& findings) {
+  for (std::size_t i = 0; i < config.domains.size(); ++i) {
+    const Domain& domain = config.domains[i];
+    std::string section = numbered("domain", i);
+    for (std::size_t j = 0; j < i && !domain.name.empty(); ++j) {
+      if (config.domains[j].name != domain.name) continue;
+      findings.error(section + ".name", quoted(domain.name) + " is that of " + numbered("domain", j) + " too");
+      break;
+    }
+    if (domain.deliver) check_own(config, *domain.deliver, section + ".deliver", findings);
+    if (domain.recipients && domain.recipients->empty()) {
+      findings.warning(section + ".recipients", "names nobody: all mail for " + quoted(domain.name) + " is refused");
+    }
+  }
+}
+
+void check_route(const Config& config, std::size_t index, Findings& findings) {
+  const Route& route = config.routes[index];
+  std::string section = numbered("route", index);
+  if (findings.given(section + ".next_hop") && route.next_hops.empty() && !findings.given(section + ".next_hop[1]")) {
+    findings.error(section + ".next_hop", "is empty");
+  }
+  for (std::size_t i = 0; i < route.next_hops.size(); ++i) {
+    const NextHop& hop = route.next_hops[i];
+    std::string item = numbered(section + ".next_hop", i);
+    std::string key = findings.given(item) ? item : section + ".next_hop";
+    bool final_one = hop.kind == NextHop::Kind::reject || hop.kind == NextHop::Kind::discard;
+    if (final_one && route.next_hops.size() > 1) {
+      findings.error(key, quoted(hop.text()) + " stands alone: there is nothing to try before or after it");
+    }
+    check_own(config, hop, key, findings);
+  }
+  if (route.match.empty()) return;
+  bool below = route.match.starts_with("*.");
+  for (std::size_t i = 0; i < index; ++i) {
+    const std::string& earlier = config.routes[i].match;
+    bool covered =
+        earlier == "*" || earlier == route.match ||
+        (!earlier.empty() && route.match != "*" && matches(earlier, below ? "x" + route.match.substr(1) : route.match));
+    if (!covered) continue;
+    findings.warning(section + ".match",
+                     quoted(route.match) + " is never reached: " + numbered("route", i) + " matches all of it first");
+    return;
+  }
+  if (config.find_domain(route.match)) {
+    findings.warning(section + ".match",
+                     quoted(route.match) + " has a [[domain]], whose \"deliver\" counts: this route is never used");
+  }
+}
+
+void check_queue(const Config& config, Findings& findings) {
+  const Config::Queue& queue = config.queue;
+  if (queue.retry.empty()) {
+    if (!findings.given("queue.retry[1]"))
+      findings.error("queue.retry", "is empty",
+                     "the default is [\"5m\", \"10m\", \"20m\", \"40m\", \"1h\", \"2h\", \"4h\"]");
+    return;
+  }
+  std::string first = duration_text(queue.retry[0]);
+  if (queue.expire <= queue.retry[0]) {
+    findings.error("queue.expire", "is not after the first retry, " + quoted(first) + ": nothing would be tried twice");
+  }
+  if (queue.bounce_expire <= queue.retry[0]) {
+    findings.error("queue.bounce_expire",
+                   "is not after the first retry, " + quoted(first) + ": no bounce would be tried twice");
+  }
+  bool pointless = findings.given("queue.delay_warning") && queue.delay_warning >= queue.expire;
+  if (pointless)
+    findings.warning("queue.delay_warning", "is not before queue.expire: no warning would be sent",
+                     "\"0s\" says the same plainly");
+}
+
+void check_limits(const Config& config, Findings& findings) {
+  const Config::Limits& limits = config.limits;
+  if (limits.message_size < 65536) {
+    findings.warning("limits.message_size",
+                     "is below the 64 KiB that every relay must take (RFC 5321 section 4.5.3.1.7)");
+  }
+  if (limits.recipients < 100) {
+    findings.warning("limits.recipients", "is below the 100 that every relay must take (RFC 5321 section 4.5.3.1.8)");
+  }
+  bool more_than_all =
+      findings.given("limits.connections_per_client") && limits.connections_per_client > limits.connections;
+  if (more_than_all) findings.warning("limits.connections_per_client", "is more than limits.connections in all");
+  bool more_than_out =
+      findings.given("delivery.concurrency") && config.delivery.concurrency > config.delivery.connections;
+  if (more_than_out) findings.warning("delivery.concurrency", "is more than delivery.connections in all");
+}
+
+}  // namespace
+
+bool covers_the_internet(const Network& network) {
+  unsigned widest = network.family == 6 ? 16 : 8;
+  return network.prefix <= widest && !is_private(network);
+}
+
+bool cover_the_internet_together(const std::vector<Network>& networks) {
+  std::uint64_t addresses = 0;
+  for (const Network& network : networks) {
+    if (network.family != 4 || is_private(network)) continue;
+    bool counted = std::any_of(networks.begin(), networks.end(), [&network](const Network& other) {
+      return other.prefix < network.prefix && inside(network, other);
+    });
+    if (!counted) addresses += 1ULL << (32U - network.prefix);
+  }
+  return addresses >= kTooManyAddresses;
+}
+
+void validate(const Config& config, Reading& reading) {
+  Findings findings(reading);
+  check_names(config, findings);
+  check_listeners(config, findings);
+  check_tls_and_auth(config, findings);
+  check_relay(config, findings);
+  check_domains(config, findings);
+  for (std::size_t i = 0; i < config.routes.size(); ++i) check_route(config, i, findings);
+  check_queue(config, findings);
+  check_limits(config, findings);
+}
+
+}  // namespace waypost::conf

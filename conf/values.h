@@ -1,0 +1,45 @@
+// conf/values.h: the strings of waypost.toml that mean more than text: addresses, networks, names, next hops. Pure.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "conf/config.h"
+
+namespace waypost::conf {
+
+// Every error here is `invalid`; its text begins with what was given, in quotes, and says how it is written.
+
+std::string quoted(const std::string& text);  ///< in double quotes, escaped and cut short
+
+/// A numeric address as a network of that address alone; IPv4-mapped IPv6 becomes IPv4. nullopt: it is none.
+std::optional<Network> parse_address(const std::string& text);
+/// The address without its prefix length.
+std::string address_text(const Network& network);
+
+/// "10.0.0.0/8", "::1/128"; a bare address is that address alone. Bits beyond the prefix must be zero.
+Result<Network> parse_network(const std::string& text);
+
+/// "127.0.0.1:25", "[::1]:25": a numeric address, in its usual text form, with a port.
+Result<HostPort> parse_listen_address(const std::string& text);
+/// The same where the port may be left out; it is 53 then.
+Result<HostPort> parse_name_server(const std::string& text);
+/// A numeric address alone, in its usual text form.
+Result<std::string> parse_source(const std::string& text);
+
+/// A domain name (RFC 5321 section 2.3.5), in lower case: letters, digits, hyphens. IDNs come as A-labels.
+Result<std::string> parse_domain(const std::string& text);
+/// A domain name, "*.example" or "*".
+Result<std::string> parse_pattern(const std::string& text);
+/// The part of an address before the "@", as it is written without quotes.
+Result<std::string> parse_local_part(const std::string& text);
+/// "postmaster@example.com"; the domain in lower case.
+Result<std::string> parse_mailbox(const std::string& text);
+/// An absolute path of a file or folder.
+Result<std::string> parse_path(const std::string& text);
+
+/// All forms of a next hop; which of them a key admits is the caller's to say.
+Result<NextHop> parse_next_hop(const std::string& text);
+
+}  // namespace waypost::conf
