@@ -17,6 +17,8 @@ struct Address {
 
   /// Numeric text only: "192.0.2.1", "2001:db8::1" (no brackets, no zone).
   static std::optional<Address> parse(std::string_view host, std::uint16_t port);
+  /// Sixteen octets in network order, as a socket or a AAAA record has them.
+  static Address of_ipv6(const std::array<std::uint8_t, 16>& bytes, std::uint16_t port);
   std::string host() const;  ///< "192.0.2.1", "2001:db8::1"
   std::string text() const;  ///< "192.0.2.1:25", "[2001:db8::1]:25"
   bool is_wildcard() const;

@@ -1,9 +1,9 @@
 // net/line_buffer.h: lines and chunks out of a Stream, in bounded memory. For both roles of SMTP.
 #pragma once
 #include <cstddef>
-#include <string>
+#include <memory>
+#include <optional>
 #include <string_view>
-#include <vector>
 
 #include "base/result.h"
 #include "net/stream.h"
@@ -33,14 +33,23 @@ class LineBuffer {
   /// True if a whole line is there to be read without waiting: the peer has pipelined.
   bool has_line() const;
   std::size_t buffered() const { return end_ - begin_; }
-  void discard_all() { begin_ = end_ = 0; }
+  void discard_all() { begin_ = end_ = scanned_ = skipping_ = 0; }
 
  private:
-  Task<Result<std::size_t>> fill(TimePoint deadline);
+  Task<Result<>> fill(TimePoint deadline);
+  Task<Result<Line>> skip_line(TimePoint deadline);
+  std::optional<std::size_t> find_line_feed() const;
+  void compact();
+  Line take_line(std::size_t line_feed, std::size_t max_octets);
+
   Stream& stream_;
-  std::vector<char> buffer_;
-  std::size_t begin_ = 0;
+  std::size_t capacity_;
+  std::unique_ptr<char[]> buffer_;  ///< not zeroed: it is per session
+  std::size_t begin_ = 0;           ///< what is buffered is [begin_, end_)
   std::size_t end_ = 0;
+  mutable std::size_t scanned_ =
+      0;                      ///< no line feed in [begin_, scanned_): a line that comes octet by octet is scanned once
+  std::size_t skipping_ = 0;  ///< inside a line that is too long: how many octets of its beginning are kept
 };
 
 }  // namespace waypost::net

@@ -2,8 +2,10 @@
 #pragma once
 #include <coroutine>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <stop_token>
+#include <string_view>
 
 #include "net/runtime.h"
 #include "net/task.h"
@@ -32,6 +34,7 @@ class Scope {
 
  private:
   struct Runner;
+  void report(const std::exception_ptr& thrown);
   void ended();
   Runtime& runtime_;
   std::function<void(std::string_view)> on_exception_;

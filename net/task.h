@@ -13,9 +13,9 @@ class Task;
 
 namespace detail {
 
-// Symmetric transfer is left out on purpose: at -O0 and under sanitizers g++ makes calls of it, and a loop of awaits that
-// are ready at once overruns the stack. So a child runs inside await_suspend of its parent: if it has finished by then, the
-// parent goes straight on; if not, `parked` tells the child's end to resume the parent.
+// Symmetric transfer is left out on purpose: at -O0 and under sanitizers g++ makes calls of it, and a loop of awaits
+// that are ready at once overruns the stack. So a child runs inside await_suspend of its parent: if it has finished by
+// then, the parent goes straight on; if not, `parked` tells the child's end to resume the parent.
 struct PromiseBase {
   std::coroutine_handle<> parent;
   bool parked = false;
@@ -57,8 +57,9 @@ struct Promise<void> : PromiseBase {
 
 }  // namespace detail
 
-/// A coroutine that starts when it is awaited, once. Whoever holds the Task owns the frame. An exception out of it comes
-/// out of the await. A Task that was begun is never destroyed before it has finished: tell it to stop, and await it.
+/// A coroutine that starts when it is awaited, once. Whoever holds the Task owns the frame. An exception out of it
+/// comes out of the await. A Task that was begun is never destroyed before it has finished: tell it to stop, and await
+/// it.
 template <class T>
 class [[nodiscard]] Task {
  public:

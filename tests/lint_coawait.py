@@ -53,7 +53,7 @@ def in_condition(head):
 def check(path):
     src, bad = blank(open(path, encoding='utf-8').read()), 0
     done = -1
-    for m in re.finditer(r'\bco_await\b', src):
+    for m in re.finditer(r'(?<!operator )\bco_await\b', src):
         if m.start() < done: continue
         a, b = start_of(src, m.start()), end_of(src, m.end())
         done = b

@@ -1,0 +1,63 @@
+#include "net/address.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <arpa/inet.h>
+
+namespace waypost::net {
+
+namespace {
+
+constexpr std::array<std::uint8_t, 12> kMappedPrefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+/// ::ffff:192.0.2.1 is 192.0.2.1 (RFC 4291 §2.5.5.2): one client must not have two names.
+void unmap(Address& address) {
+  if (!std::equal(kMappedPrefix.begin(), kMappedPrefix.end(), address.bytes.begin())) return;
+  std::array<std::uint8_t, 16> bytes{};
+  std::copy_n(address.bytes.begin() + 12, 4, bytes.begin());
+  address.bytes = bytes;
+  address.family = 4;
+}
+
+}  // namespace
+
+std::optional<Address> Address::parse(std::string_view host, std::uint16_t port) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (host.size() >= sizeof text || host.find('\0') != std::string_view::npos) return std::nullopt;
+  std::copy(host.begin(), host.end(), text);
+
+  Address address;
+  address.port = port;
+  if (inet_pton(AF_INET, text, address.bytes.data()) == 1) return address;
+  address.family = 6;
+  if (inet_pton(AF_INET6, text, address.bytes.data()) != 1) return std::nullopt;
+  unmap(address);
+  return address;
+}
+
+Address Address::of_ipv6(const std::array<std::uint8_t, 16>& bytes, std::uint16_t port) {
+  Address address;
+  address.family = 6;
+  address.bytes = bytes;
+  address.port = port;
+  unmap(address);
+  return address;
+}
+
+std::string Address::host() const {
+  char text[INET6_ADDRSTRLEN] = {};
+  inet_ntop(family == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof text);
+  return text;
+}
+
+std::string Address::text() const {
+  std::string name = family == 4 ? host() : "[" + host() + "]";
+  return name + ":" + std::to_string(port);
+}
+
+bool Address::is_wildcard() const {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
+}
+
+}  // namespace waypost::net
