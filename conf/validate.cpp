@@ -53,8 +53,10 @@ bool is_wildcard(const std::string& host) {
   return host == "0.0.0.0" || host == "::";
 }
 
-bool is_loopback(const std::string& host) {
-  return host == "::1" || host.starts_with("127.");
+/// True if a listener on all addresses has this loopback address too.
+bool covers_loopback(const std::string& wildcard, const std::string& host) {
+  if (wildcard == "::") return host == "::1";
+  return wildcard == "0.0.0.0" && host.starts_with("127.");
 }
 
 void check_names(const Config& config, Findings& findings) {
