@@ -31,6 +31,7 @@ struct Answer {
   net::TimePoint valid_until;  ///< from the smallest TTL on the way, CNAMEs too; for no_data and no_domain from the SOA
   std::string canonical_name;  ///< after CNAMEs (at most 8); "" where it is the name asked
   std::string detail;          ///< for people: "SERVFAIL from 127.0.0.1:5353"; "" where found
+  bool no_server = false;      ///< timed_out: nothing at all was heard from any server while this was asked
 };
 
 }  // namespace waypost::resolver
