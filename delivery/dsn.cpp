@@ -1,0 +1,209 @@
+#include "delivery/dsn.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace waypost::delivery {
+namespace {
+
+std::string_view action_name(ReportedRecipient::Action action) {
+  switch (action) {
+    case ReportedRecipient::Action::failed:
+      return "failed";
+    case ReportedRecipient::Action::delayed:
+      return "delayed";
+    case ReportedRecipient::Action::delivered:
+      return "delivered";
+    case ReportedRecipient::Action::relayed:
+      return "relayed";
+    case ReportedRecipient::Action::expanded:
+      return "expanded";
+  }
+  return "failed";
+}
+
+// One line for certain, in US-ASCII: what a field of the machine-readable part may hold.
+std::string safe(std::string_view text, std::size_t max_octets = 512) {
+  std::string out(text.substr(0, max_octets));
+  for (char& c : out) {
+    if (c < ' ' || c > '~') c = '?';  // chars above 126 are negative here, or too large
+  }
+  return out;
+}
+
+// `Name: value`, folded at spaces before column 76 where there are any.
+void field(std::string& out, std::string_view name, std::string_view value) {
+  std::string line = std::string(name) + ":";
+  std::size_t at = 0;
+  while (at < value.size()) {
+    std::size_t end = value.find(' ', at);
+    if (end == std::string_view::npos) end = value.size();
+    const std::string_view word = value.substr(at, end - at);
+    if (line.size() + 1 + word.size() > 76 && line.size() > name.size() + 1) {
+      out += line + "\r\n";
+      line.clear();
+    }
+    line += ' ';
+    line += word;
+    at = end + 1;
+  }
+  out += line + "\r\n";
+}
+
+// Text for people at 72 columns, indented.
+void paragraph(std::string& out, std::string_view text, std::string_view indent) {
+  std::string line(indent);
+  bool empty = true;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    std::size_t end = text.find(' ', at);
+    if (end == std::string_view::npos) end = text.size();
+    const std::string_view word = text.substr(at, end - at);
+    if (!empty && line.size() + 1 + word.size() > 72) {
+      out += line + "\r\n";
+      line = std::string(indent);
+      empty = true;
+    }
+    if (!empty) line += ' ';
+    line += word;
+    empty = false;
+    at = end + 1;
+  }
+  if (!empty) out += line + "\r\n";
+}
+
+bool is_delay(const Report& report) {
+  return std::all_of(report.recipients.begin(), report.recipients.end(),
+                     [](const ReportedRecipient& r) { return r.action == ReportedRecipient::Action::delayed; });
+}
+
+std::string host_name(const std::string& host) {
+  return host.substr(0, host.find('['));
+}
+
+// Lines of any length are legal in what is returned as message/rfc822 only up to 998 octets: longer ones are left out.
+std::string returned(const Report& report) {
+  std::string out;
+  std::size_t at = 0;
+  while (at < report.original.size() && out.size() < kMaxReturnedOctets) {
+    std::size_t end = report.original.find("\r\n", at);
+    if (end == std::string::npos) end = report.original.size();
+    const std::string_view line = std::string_view(report.original).substr(at, end - at);
+    if (line.size() <= 998) {
+      out += line;
+      out += "\r\n";
+    }
+    at = end + 2;
+  }
+  return out;
+}
+
+// A boundary that no line of the report begins with.
+std::string boundary_for(const Report& report, std::string_view content) {
+  std::string boundary = report.id + "/" + (report.hostname.size() < 50 ? report.hostname : std::string("waypost"));
+  while (content.find("--" + boundary) != std::string_view::npos) boundary.insert(0, "=");
+  return boundary;
+}
+
+void people_part(std::string& out, const Report& report) {
+  const bool delay = is_delay(report);
+  out += "This is the mail relay at " + report.hostname + ".\r\n\r\n";
+  if (delay) {
+    paragraph(out,
+              "Your message has not been delivered yet to the recipients below. You need not do anything: delivery "
+              "will be tried until " +
+                  smtp::rfc5322_date(report.expires) + ".",
+              "");
+  } else {
+    paragraph(out, "Your message could not be delivered to the recipients below, and will not be tried again.", "");
+  }
+  for (const ReportedRecipient& recipient : report.recipients) {
+    out += "\r\n<" + safe(recipient.address) + ">\r\n";
+    if (!recipient.host.empty() && recipient.remote_said_it) {
+      paragraph(out, "The mail server " + safe(recipient.host) + " said:", "    ");
+    }
+    paragraph(out, safe(recipient.reply), "    ");
+  }
+  out += "\r\n";
+  paragraph(out,
+            std::string("The queue id of the message was ") + report.original_id +
+                ". What follows is for mail programs, and " +
+                (report.whole ? "your message." : "the header of your message."),
+            "");
+}
+
+void status_part(std::string& out, const Report& report) {
+  field(out, "Reporting-MTA", "dns; " + report.hostname);
+  if (!report.envid.empty()) field(out, "Original-Envelope-Id", safe(report.envid));
+  field(out, "X-Waypost-Queue-Id", report.original_id);
+  field(out, "Arrival-Date", smtp::rfc5322_date(report.arrival));
+  for (const ReportedRecipient& recipient : report.recipients) {
+    out += "\r\n";
+    if (!recipient.orcpt.empty()) field(out, "Original-Recipient", safe(recipient.orcpt));
+    field(out, "Final-Recipient", "rfc822; " + safe(recipient.address));
+    field(out, "Action", action_name(recipient.action));
+    field(out, "Status", safe(recipient.status));
+    if (!recipient.host.empty() && recipient.remote_said_it)
+      field(out, "Remote-MTA", "dns; " + safe(host_name(recipient.host)));
+    if (recipient.remote_said_it) {
+      field(out, "Diagnostic-Code", "smtp; " + safe(recipient.reply));
+    } else {
+      field(out, "Diagnostic-Code", "X-Waypost; " + safe(recipient.reply));
+    }
+    field(out, "Last-Attempt-Date", smtp::rfc5322_date(report.now));
+    if (recipient.action == ReportedRecipient::Action::delayed)
+      field(out, "Will-Retry-Until", smtp::rfc5322_date(report.expires));
+  }
+}
+
+}  // namespace
+
+std::string compose_report(const Report& report) {
+  std::string people;
+  people_part(people, report);
+  std::string status;
+  status_part(status, report);
+  const std::string original = returned(report);
+  const std::string boundary = boundary_for(report, original);
+  const bool eight_bit =
+      std::any_of(original.begin(), original.end(), [](char c) { return static_cast<unsigned char>(c) > 127; });
+
+  std::string out;
+  out.reserve(people.size() + status.size() + original.size() + 2048);
+  field(out, "From", "Mail Delivery System <mailer-daemon@" + report.hostname + ">");
+  field(out, "To", "<" + safe(report.to) + ">");
+  field(out, "Subject",
+        is_delay(report) ? "Delayed Mail (still being retried)" : "Undelivered Mail Returned to Sender");
+  field(out, "Date", smtp::rfc5322_date(report.now));
+  field(out, "Message-ID", "<" + report.id + "@" + report.hostname + ">");
+  if (!report.message_id.empty() && report.message_id.size() < 900) {
+    field(out, "In-Reply-To", safe(report.message_id, 900));
+    field(out, "References", safe(report.message_id, 900));
+  }
+  // RFC 3834: so that no vacation program answers.
+  field(out, "Auto-Submitted", "auto-replied");
+  field(out, "MIME-Version", "1.0");
+  out += "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"" + boundary + "\"\r\n";
+  if (eight_bit) field(out, "Content-Transfer-Encoding", "8bit");
+  out += "\r\nThis is a MIME-encapsulated message.\r\n";
+
+  out += "\r\n--" + boundary + "\r\n";
+  field(out, "Content-Description", "Notification");
+  field(out, "Content-Type", "text/plain; charset=us-ascii");
+  out += "\r\n" + people;
+
+  out += "\r\n--" + boundary + "\r\n";
+  field(out, "Content-Description", "Delivery report");
+  field(out, "Content-Type", "message/delivery-status");
+  out += "\r\n" + status;
+
+  out += "\r\n--" + boundary + "\r\n";
+  field(out, "Content-Description", report.whole ? "Undelivered message" : "Undelivered message header");
+  field(out, "Content-Type", report.whole ? "message/rfc822" : "text/rfc822-headers");
+  if (eight_bit) field(out, "Content-Transfer-Encoding", "8bit");
+  out += "\r\n" + original;
+  out += "\r\n--" + boundary + "--\r\n";
+  return out;
+}
+
+}  // namespace waypost::delivery

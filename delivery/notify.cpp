@@ -1,0 +1,94 @@
+#include "delivery/notify.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "smtp/header_scan.h"
+#include "smtp/trace.h"
+
+namespace waypost::delivery {
+namespace {
+
+bool wanted(const Subject& subject) {
+  const std::uint8_t asked = subject.notify.bits;
+  if (asked == 0) return true;  // failure and delay are told where nothing was said (RFC 3461 §4.1)
+  switch (subject.report.action) {
+    case ReportedRecipient::Action::failed:
+      return (asked & smtp::Notify::kFailure) != 0;
+    case ReportedRecipient::Action::delayed:
+      return (asked & smtp::Notify::kDelay) != 0;
+    case ReportedRecipient::Action::delivered:
+    case ReportedRecipient::Action::relayed:
+    case ReportedRecipient::Action::expanded:
+      return (asked & smtp::Notify::kSuccess) != 0;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects) {
+  if (message.reverse_path.is_null()) return {};
+  std::erase_if(subjects, [](const Subject& subject) { return !wanted(subject); });
+  return subjects;
+}
+
+std::string header_section(std::string_view octets) {
+  octets = octets.substr(0, kMaxReturnedOctets);
+  if (octets.starts_with("\r\n")) return {};
+  std::size_t end = octets.find("\r\n\r\n");
+  if (end != std::string_view::npos) return std::string(octets.substr(0, end + 2));
+  end = octets.rfind("\r\n");
+  return end == std::string_view::npos ? std::string() : std::string(octets.substr(0, end + 2));
+}
+
+std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,
+                                                        const std::vector<Subject>& subjects, std::string header,
+                                                        queue::Id id, net::WallTime now) {
+  if (subjects.empty()) return std::nullopt;
+  smtp::Path to = message.reverse_path;
+  // `MAIL FROM:<postmaster>` is ours (RFC 5321 §4.5.1).
+  if (to.mailbox.domain.empty()) to.mailbox.domain = notifier.hostname;
+
+  smtp::HeaderScan scan;
+  scan.feed(header);
+  scan.finish();
+
+  Report report;
+  report.hostname = notifier.hostname;
+  report.id = id.text();
+  report.original_id = message.id.text();
+  report.message_id = scan.notes().message_id;
+  report.to = to.text();
+  report.envid = message.envid;
+  report.arrival = message.arrival;
+  report.now = now;
+  report.expires = message.expires;
+  for (const Subject& subject : subjects) report.recipients.push_back(subject.report);
+  report.original = std::move(header);
+
+  queue::Notification notification;
+  notification.body = compose_report(report);
+  queue::NewMessage& out = notification.message;
+  out.id = id;
+  smtp::EnvelopeRecipient recipient;
+  recipient.forward_path = to;
+  out.envelope.recipients.push_back(recipient);
+  const bool eight_bit = std::any_of(notification.body.begin(), notification.body.end(),
+                                     [](char c) { return static_cast<unsigned char>(c) > 127; });
+  out.envelope.body = eight_bit ? smtp::BodyType::eight_bit_mime : smtp::BodyType::seven_bit;
+  out.envelope.smtputf8 = message.smtputf8;
+  smtp::Received received;
+  received.by = notifier.hostname;
+  received.software = "Waypost";
+  received.id = report.id;
+  received.at = now;
+  out.trace = smtp::received_field(received);
+  out.origin.listener = "notification";
+  out.message_id = "<" + report.id + "@" + notifier.hostname + ">";
+  out.arrival = now;
+  out.expires = now + notifier.lifetime;
+  return notification;
+}
+
+}  // namespace waypost::delivery

@@ -1,0 +1,38 @@
+// delivery/notify.h: which notification goes to whom, if any (RFC 3461 §4.1, §5.2; RFC 3464). Pure.
+#pragma once
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "delivery/dsn.h"
+#include "queue/message.h"
+
+namespace waypost::delivery {
+
+/// Whose name is on a notification, and how long it is tried.
+struct Notifier {
+  std::string hostname;
+  std::chrono::seconds lifetime{86400};  ///< queue.bounce_expire
+};
+
+/// One recipient that failed, expired or is delayed, with what was asked for it.
+struct Subject {
+  smtp::Path forward_path;
+  smtp::Notify notify;
+  ReportedRecipient report;
+};
+
+/// The subjects of which the sender is told: those whose NOTIFY admits it; none of a message with a null reverse-path.
+std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects);
+
+/// The notification about `subjects`, which to_be_told() has chosen; nullopt if there are none. `header` is the
+/// original's header section in wire form, its trace included.
+std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,
+                                                        const std::vector<Subject>& subjects, std::string header,
+                                                        queue::Id id, net::WallTime now);
+
+/// The header section at the front of a message: up to the blank line, at most kMaxReturnedOctets.
+std::string header_section(std::string_view octets);
+
+}  // namespace waypost::delivery

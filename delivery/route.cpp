@@ -1,0 +1,21 @@
+#include "delivery/route.h"
+
+#include "smtp/address.h"
+
+namespace waypost::delivery {
+
+std::vector<conf::NextHop> route(const conf::Config& config, const std::string& destination) {
+  const conf::Domain* domain = config.find_domain(destination);
+  if (domain != nullptr && domain->deliver) return {*domain->deliver};
+  for (const conf::Route& entry : config.routes) {
+    if (conf::matches(entry.match, destination)) return entry.next_hops;
+  }
+  conf::NextHop direct;
+  direct.kind = conf::NextHop::Kind::smtp;
+  const std::string literal = smtp::literal_address(destination);
+  direct.host.host = literal.empty() ? destination : literal;
+  direct.look_up_mx = literal.empty();
+  return {direct};
+}
+
+}  // namespace waypost::delivery

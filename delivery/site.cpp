@@ -1,0 +1,66 @@
+#include "delivery/site.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+namespace waypost::delivery {
+
+void Site::update(Plan plan, int most) {
+  plan_ = std::move(plan);
+  most_ = most;
+  limit_ = std::min(limit_, most_);
+}
+
+void Site::succeeded() {
+  limit_ = std::min(limit_ + 1, most_);
+}
+
+void Site::host_failed() {
+  limit_ = std::max(limit_ / 2, 1);
+}
+
+std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance) const {
+  std::minstd_rand random(static_cast<std::uint32_t>(chance ^ (chance >> 32)));
+  std::vector<Peer> good;
+  std::vector<Peer> avoided;
+  for (const std::vector<resolver::Exchanger>& next_hop : plan_.hosts) {
+    std::vector<resolver::Exchanger> hosts = next_hop;
+    for (auto from = hosts.begin(); from != hosts.end();) {
+      const auto to = std::find_if(
+          from, hosts.end(), [&](const resolver::Exchanger& host) { return host.preference != from->preference; });
+      std::shuffle(from, to, random);
+      from = to;
+    }
+    for (const resolver::Exchanger& host : hosts) {
+      for (const net::Address& address : host.addresses) {
+        const auto entry = avoided_.find(address);
+        const bool avoid_it = entry != avoided_.end() && entry->second > now;
+        (avoid_it ? avoided : good).push_back(Peer{host.name, address});
+      }
+    }
+  }
+  good.insert(good.end(), avoided.begin(), avoided.end());
+  return good;
+}
+
+void Site::avoid(const net::Address& address, net::TimePoint until) {
+  avoided_[address] = until;
+}
+
+void Site::add_turn(const std::string& destination) {
+  if (std::find(turns_.begin(), turns_.end(), destination) == turns_.end()) turns_.push_back(destination);
+}
+
+std::optional<std::string> Site::next_turn() {
+  if (turns_.empty()) return std::nullopt;
+  std::string destination = std::move(turns_.front());
+  turns_.pop_front();
+  return destination;
+}
+
+void Site::end_turn(const std::string& destination) {
+  std::erase(turns_, destination);
+}
+
+}  // namespace waypost::delivery

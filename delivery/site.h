@@ -1,0 +1,66 @@
+// delivery/site.h: destinations that share a next hop: its hosts, how many connections it gets, whose turn it is. Pure.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conf/config.h"
+#include "delivery/connection.h"
+#include "net/clock.h"
+#include "resolver/exchangers.h"
+
+namespace waypost::delivery {
+
+/// What is done with the mail of a site.
+struct Plan {
+  enum class Kind : std::uint8_t { relay, maildir, fail, discard };
+  Kind kind = Kind::relay;
+  std::vector<std::vector<resolver::Exchanger>> hosts;  ///< relay: a list for each next hop, in order
+  std::string text;                                     ///< maildir: the template; fail: the reason
+  std::string status;                                   ///< fail: "5.1.2"
+  std::string key;                                      ///< equal for destinations whose plans are the same
+};
+
+/// Mutable state of one plan while there is mail for it. One loop.
+class Site {
+ public:
+  Site(Plan plan, int most) : plan_(std::move(plan)), most_(most), limit_(most < kFirst ? most : kFirst) {}
+
+  const Plan& plan() const { return plan_; }
+  /// A newer look-up of the same hosts: addresses may have changed.
+  void update(Plan plan, int most);
+
+  /// Concurrency: grows by one with each success up to the configured limit; halves when a host fails; 1 after all
+  /// failed.
+  int limit() const { return limit_; }
+  void succeeded();
+  void host_failed();
+  void all_failed() { limit_ = 1; }
+
+  /// Hosts in the order to try them: next hops as given, exchangers by preference, shuffled within one preference as
+  /// `chance` says, and those that failed lately after the others.
+  std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance) const;
+  void avoid(const net::Address& address, net::TimePoint until);
+
+  /// Destinations with mail that waits, in turn.
+  void add_turn(const std::string& destination);
+  std::optional<std::string> next_turn();  ///< at the front; it goes out of the line
+  void end_turn(const std::string& destination);
+  bool has_turns() const { return !turns_.empty(); }
+
+  int workers = 0;  ///< coroutines that work for this site
+  int coming = 0;   ///< of these, those that were begun or woken and have not looked for mail yet
+
+ private:
+  static constexpr int kFirst = 5;
+  Plan plan_;
+  int most_;
+  int limit_;
+  std::map<net::Address, net::TimePoint> avoided_;
+  std::deque<std::string> turns_;
+};
+
+}  // namespace waypost::delivery

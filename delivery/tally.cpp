@@ -1,0 +1,50 @@
+#include "delivery/tally.h"
+
+#include <algorithm>
+
+namespace waypost::delivery {
+
+std::vector<std::size_t> Tally::open() const {
+  std::vector<std::size_t> positions;
+  for (std::size_t at = 0; at < entries_.size(); ++at) {
+    if (entries_[at].open) positions.push_back(at);
+  }
+  return positions;
+}
+
+std::vector<queue::DueRecipient> Tally::recipients(const std::vector<std::size_t>& positions) const {
+  std::vector<queue::DueRecipient> chosen;
+  chosen.reserve(positions.size());
+  for (const std::size_t at : positions) chosen.push_back(due_.recipients[at]);
+  return chosen;
+}
+
+bool Tally::any_open() const {
+  return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.open; });
+}
+
+bool Tally::any_unlearnt() const {
+  return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return !entry.learnt; });
+}
+
+void Tally::record(const std::vector<std::size_t>& positions, const std::vector<Outcome>& outcomes) {
+  for (std::size_t i = 0; i < positions.size() && i < outcomes.size(); ++i) {
+    Entry& entry = entries_[positions[i]];
+    entry.outcome = outcomes[i];
+    entry.learnt = true;
+    entry.open = outcomes[i].try_next_host;
+  }
+}
+
+void Tally::close(const Outcome& outcome) {
+  for (Entry& entry : entries_) {
+    if (!entry.open) continue;
+    entry = Entry{outcome, true, false};
+  }
+}
+
+void Tally::stop() {
+  for (Entry& entry : entries_) entry.open = false;
+}
+
+}  // namespace waypost::delivery

@@ -1,0 +1,45 @@
+// delivery/tally.h: what has become so far of one message's recipients at one destination. Pure.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "delivery/outcome.h"
+#include "queue/message.h"
+
+namespace waypost::delivery {
+
+/// Gathers outcomes over the hosts that are tried. A recipient is open until it has one that no other host can better.
+class Tally {
+ public:
+  explicit Tally(queue::Due due) : due_(std::move(due)), entries_(due_.recipients.size()) {}
+
+  const queue::Due& due() const { return due_; }
+  /// Positions in due().recipients that are still open.
+  std::vector<std::size_t> open() const;
+  std::vector<queue::DueRecipient> recipients(const std::vector<std::size_t>& positions) const;
+  bool any_open() const;
+
+  /// Outcome `outcomes[i]` is of position `positions[i]`.
+  void record(const std::vector<std::size_t>& positions, const std::vector<Outcome>& outcomes);
+  /// The same outcome for all that are open, and they are not open any more.
+  void close(const Outcome& outcome);
+  /// No further host is tried: those of which something was learnt keep it.
+  void stop();
+
+  struct Entry {
+    Outcome outcome;
+    bool learnt = false;  ///< `outcome` is of an attempt of this recipient; else only hosts failed
+    bool open = true;
+  };
+  const std::vector<Entry>& entries() const { return entries_; }
+  /// A recipient of which nothing was learnt: its destination failed.
+  bool any_unlearnt() const;
+  bool in_doubt = false;
+
+ private:
+  queue::Due due_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace waypost::delivery

@@ -1,0 +1,71 @@
+// queue/schedule.h: the bounded window of what is due: what is held in memory of a queue of any length. Pure, one loop.
+#pragma once
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "queue/message.h"
+
+namespace waypost::queue {
+
+/// Holds due recipients by destination: those that wait for an attempt and those in one. What finds no room stays in
+/// the store, and is read from there when there is room again.
+class Schedule {
+ public:
+  struct Limits {
+    std::size_t recipients = 20'000;      ///< in all
+    std::size_t per_destination = 1'000;  ///< so that a backlog leaves room for the others
+  };
+  explicit Schedule(Limits limits) : limits_(limits) {}
+
+  /// True if it is now in the window. False if there is no room (the destination then has `more`), or it is there
+  /// already.
+  bool add(Due due);
+  /// The next one to attempt, which is in flight from now on; nullopt if none waits.
+  std::optional<Due> take(const std::string& destination);
+  /// What take() gave is over: its outcome is committed, or it was given up without one.
+  void finished(const Due& due);
+  /// Forgets what waits for a destination: it is in the store, and the destination is in back-off.
+  void drop_waiting(const std::string& destination);
+  /// The same for all: an administrator changed what is due.
+  void drop_waiting();
+
+  /// Takes a message's recipients at a destination out of turn, for another end than an attempt: false if they are in
+  /// flight. They are so from now on, until release().
+  bool claim(Id message, const std::string& destination);
+  void release(Id message, const std::string& destination);
+
+  std::size_t waiting(const std::string& destination) const;
+  std::size_t held() const { return held_; }  ///< recipients, waiting or in flight
+  bool has_room() const { return held_ < limits_.recipients; }
+  const Limits& limits() const { return limits_; }
+
+  /// Something that is due found no room, and there is room now: for a backlog, half of what one may hold. Read the
+  /// store.
+  bool wants_more() const;
+  /// Before the store is read: what finds no room from now on counts as more again.
+  void read_again();
+  void set_more() { more_ = true; }
+  void set_more(const std::string& destination);
+  /// Recipients held of each destination, for DueQuery::held_by_caller.
+  std::unordered_map<std::string, std::size_t> held_by_destination() const;
+
+ private:
+  struct Backlog {
+    std::deque<Due> waiting;
+    std::unordered_map<std::uint64_t, bool> messages;  ///< id -> in flight
+    std::size_t held = 0;
+    bool more = false;
+  };
+  void forget_waiting(Backlog& backlog);
+
+  Limits limits_;
+  std::unordered_map<std::string, Backlog> backlogs_;
+  std::size_t held_ = 0;
+  bool more_ = false;
+};
+
+}  // namespace waypost::queue
