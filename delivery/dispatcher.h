@@ -109,8 +109,8 @@ class Dispatcher {
   std::unordered_map<std::string, Destination> destinations_;
   std::map<std::string, std::unique_ptr<Site>> sites_;
   std::multimap<const Site*, std::stop_source*> idlers_;
-  std::set<Connection*> open_;     ///< to be closed by abort()
-  std::set<std::string> starved_;  ///< sites that wait for one of the connections in all
+  std::map<Connection*, net::TimePoint> open_;  ///< since when; to be closed by abort()
+  std::set<std::string> starved_;               ///< sites that wait for one of the connections in all
   std::size_t connections_ = 0;
   std::optional<queue::WallTime> next_due_;
   std::optional<std::uint64_t> resume_;
