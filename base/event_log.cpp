@@ -352,6 +352,31 @@ void rejected(std::string_view client, std::string_view stage, std::string_view 
       .add("helo", helo, Form::angle)
       .write();
 }
+void foreign_protocol(std::string_view client, std::string_view protocol) {
+  Event(Level::info, "smtpd", "foreign_protocol")
+      .words("warning: non-SMTP command from ", "")
+      .add("client", client, Form::alone)
+      .words(": ", "")
+      .add("protocol", protocol, Form::alone)
+      .write();
+}
+void connection_lost(std::string_view client, std::string_view how, std::string_view after) {
+  Event(Level::info, "smtpd", "connection_lost")
+      .add("how", how, Form::alone)
+      .words(" after ", "")
+      .add("after", after, Form::alone)
+      .words(" from ", "")
+      .add("client", client, Form::alone)
+      .write();
+}
+void storage_refused(std::string_view client, std::string_view why) {
+  Event(Level::warning, "smtpd", "storage_refused")
+      .words("warning: a message from ", "")
+      .add("client", client, Form::alone)
+      .words(" was put off: ", "")
+      .add("why", why, Form::alone)
+      .write();
+}
 void accepted_from(std::string_view id, std::string_view client, std::string_view user) {
   Event event(Level::info, "smtpd", "accepted_from", id);
   event.add("client", client);

@@ -52,6 +52,12 @@ void disconnected(std::string_view client, std::string_view why);
 void session_failed(std::string_view client, std::string_view why);
 void rejected(std::string_view client, std::string_view stage, std::string_view reply, std::string_view from,
               std::string_view to, std::string_view protocol, std::string_view helo);
+/// A client that spoke HTTP or TLS to a plain port, and was sent away.
+void foreign_protocol(std::string_view client, std::string_view protocol);
+/// The connection ended before the session did. `how`: "lost connection", "timeout"; `after`: the last verb.
+void connection_lost(std::string_view client, std::string_view how, std::string_view after);
+/// The store did not take a message, so that its client was told to come again.
+void storage_refused(std::string_view client, std::string_view why);
 void accepted_from(std::string_view id, std::string_view client, std::string_view user);
 void message_id(std::string_view id, std::string_view value);
 void queued(std::string_view id, std::string_view from, std::uint64_t size, std::size_t recipients);

@@ -1,0 +1,53 @@
+#include "mta/limits.h"
+
+#include <algorithm>
+#include <functional>
+
+namespace waypost::mta {
+
+Limits::Key Limits::key(const net::Address& client) {
+  Key key;
+  key.family = client.family;
+  std::size_t octets = client.family == 4 ? 4 : 8;
+  for (std::size_t i = 0; i < octets; ++i) key.bits = key.bits << 8 | client.bytes[i];
+  return key;
+}
+
+std::size_t Limits::Hash::operator()(const Key& key) const {
+  // A peer chooses its address: the multiplication spreads what differs in one end of it only.
+  return std::hash<std::uint64_t>()((key.bits + key.family) * 0x9E3779B97F4A7C15U);
+}
+
+std::optional<Limits::Token> Limits::acquire(const net::Address& client, std::size_t in_all, std::size_t per_client) {
+  Key counted = key(client);
+  std::lock_guard lock(mutex_);
+  if (connections_.load(std::memory_order_relaxed) >= std::min(in_all, ceiling_)) return std::nullopt;
+  std::size_t& of_client = clients_[counted];
+  if (of_client >= per_client) {
+    if (of_client == 0) clients_.erase(counted);
+    return std::nullopt;
+  }
+  ++of_client;
+  connections_.fetch_add(1, std::memory_order_relaxed);
+  return std::optional<Token>(std::in_place, *this, counted);
+}
+
+void Limits::release(Key client) {
+  std::lock_guard lock(mutex_);
+  auto found = clients_.find(client);
+  if (found != clients_.end() && --found->second == 0) clients_.erase(found);
+  connections_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+std::size_t Limits::connections_of(const net::Address& client) const {
+  std::lock_guard lock(mutex_);
+  auto found = clients_.find(key(client));
+  return found == clients_.end() ? 0 : found->second;
+}
+
+bool Limits::crowded(std::size_t in_all) const {
+  std::size_t most = std::min(in_all, ceiling_);
+  return connections() >= most - most / 4;
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,100 @@
+#include "mta/policy.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/text.h"
+#include "smtp/address.h"
+
+namespace waypost::mta {
+namespace {
+
+/// Where mail for the postmaster of this host goes, who has no domain of ours to be at.
+smtp::Path postmaster_path(const conf::Config& config) {
+  smtp::Path path;
+  Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(config.postmaster);
+  if (mailbox) {
+    path.mailbox = *std::move(mailbox);
+  } else {
+    path.mailbox.local = "postmaster";
+  }
+  if (path.mailbox.domain.empty()) {
+    path.mailbox.domain = config.domains.empty() ? config.hostname : config.domains.front().name;
+  }
+  return path;
+}
+
+/// `<postmaster>`, postmaster at our own name or at the address that the client reached (RFC 5321 §4.5.1).
+bool is_own_postmaster(const conf::Config& config, const Client& client, const smtp::Mailbox& mailbox) {
+  if (!smtp::is_postmaster(mailbox)) return false;
+  if (mailbox.domain.empty()) return true;
+  if (mailbox.is_literal()) return smtp::literal_address(mailbox.domain) == client.local;
+  return equals_no_case(mailbox.domain, config.hostname) && config.find_domain(mailbox.domain) == nullptr;
+}
+
+bool is_known_here(const conf::Domain& domain, const smtp::Mailbox& mailbox) {
+  if (!domain.recipients || smtp::is_postmaster(mailbox)) return true;
+  std::string local = to_lower(mailbox.local);
+  return std::find(domain.recipients->begin(), domain.recipients->end(), local) != domain.recipients->end();
+}
+
+/// An address within the local part: the host that the mail goes on to might follow it, and we would have relayed for
+/// a stranger by proxy.
+bool is_routed(const smtp::Mailbox& mailbox) {
+  return mailbox.local.find_first_of("%!@") != std::string::npos;
+}
+
+bool is_relay_domain(const conf::Config& config, const std::string& domain) {
+  return std::any_of(config.relay.domains.begin(), config.relay.domains.end(),
+                     [&](const std::string& pattern) { return conf::matches(pattern, domain); });
+}
+
+}  // namespace
+
+bool is_trusted(const conf::Config& config, const std::string& address) {
+  return std::any_of(config.relay.networks.begin(), config.relay.networks.end(),
+                     [&](const conf::Network& network) { return network.contains(address); });
+}
+
+Decision<void> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
+                            const smtp::Path& reverse_path, const smtp::MailParameters& parameters) {
+  // The null path comes from every MTA's notifications (RFC 5321 §4.5.5) and from those who may submit: it is never
+  // a reason to refuse.
+  (void)reverse_path;
+  if (role == conf::Role::submission && !client.trusted) {
+    return tl::unexpected(smtp::reply::authentication_required());
+  }
+  if (parameters.size && *parameters.size > config.limits.message_size) {
+    return tl::unexpected(smtp::reply::too_big(config.limits.message_size));
+  }
+  return {};
+}
+
+Decision<smtp::Path> admit_recipient(const conf::Config& config, const Client& client, conf::Role role,
+                                     const smtp::Path& forward_path) {
+  const smtp::Mailbox& mailbox = forward_path.mailbox;
+  if (role == conf::Role::submission && !client.trusted) {
+    return tl::unexpected(smtp::reply::authentication_required());
+  }
+  if (is_own_postmaster(config, client, mailbox)) return postmaster_path(config);
+  if (mailbox.domain.empty() || mailbox.local.empty()) {
+    return tl::unexpected(smtp::reply::bad_recipient_syntax("a domain is needed"));
+  }
+  bool may_relay = client.trusted || config.relay.open;
+  if (mailbox.is_literal()) {
+    if (may_relay) return forward_path;
+    return tl::unexpected(smtp::reply::unroutable_literal());
+  }
+  if (const conf::Domain* domain = config.find_domain(mailbox.domain)) {
+    if (is_known_here(*domain, mailbox)) return forward_path;
+    return tl::unexpected(smtp::reply::unknown_recipient());
+  }
+  if (may_relay) return forward_path;
+  if (is_relay_domain(config, mailbox.domain)) {
+    if (is_routed(mailbox)) return tl::unexpected(smtp::reply::percent_hack());
+    return forward_path;
+  }
+  return tl::unexpected(smtp::reply::relay_denied());
+}
+
+}  // namespace waypost::mta

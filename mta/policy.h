@@ -1,0 +1,40 @@
+// mta/policy.h: may this client send this? Pure: the configuration and what the client said come in, a decision goes
+// out.
+#pragma once
+#include <string>
+
+#include <tl/expected.hpp>
+
+#include "conf/config.h"
+#include "smtp/envelope.h"
+#include "smtp/parameters.h"
+#include "smtp/path.h"
+#include "smtp/reply.h"
+
+namespace waypost::mta {
+
+/// Who speaks, as far as admission asks.
+struct Client {
+  std::string address;   ///< numeric
+  std::string local;     ///< numeric: the address of ours that it reached
+  bool trusted = false;  ///< is_trusted() of its address
+};
+
+/// True if the address stands in one of relay.networks: it may send to anyone. No address is trusted by itself.
+bool is_trusted(const conf::Config& config, const std::string& address);
+
+/// Yes, with the value to go on with; or the reply that refuses.
+template <class T>
+using Decision = tl::expected<T, smtp::Reply>;
+
+/// MAIL. 530 5.7.0 on a submission listener from a client that is not trusted, 552 5.3.4 where SIZE is over the limit.
+Decision<void> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
+                            const smtp::Path& reverse_path, const smtp::MailParameters& parameters);
+
+/// RCPT. The path as it is to be stored: `<postmaster>` has a domain then. Refuses with 530 5.7.0, 554 5.7.1 (relay),
+/// 550 5.7.1 (`%`, `!`, `@` in the local part of a relay domain), 550 5.1.1 (unknown here), 550 5.1.2 (literal),
+/// 501 5.1.3 (no domain).
+Decision<smtp::Path> admit_recipient(const conf::Config& config, const Client& client, conf::Role role,
+                                     const smtp::Path& forward_path);
+
+}  // namespace waypost::mta

@@ -1,0 +1,395 @@
+#include "mta/session.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "base/event_log.h"
+#include "base/text.h"
+#include "smtp/extensions.h"
+
+namespace waypost::mta {
+namespace {
+
+constexpr std::size_t kMaxGathered = 4096;  // replies that wait: a client that never reads costs no more
+constexpr net::Duration kGoodbyeTimeout = std::chrono::seconds(5);
+constexpr net::Duration kTarpitStep = std::chrono::seconds(1);
+constexpr net::Duration kLongestTarpit = std::chrono::seconds(10);
+
+/// As recipients are compared (smtp::Mailbox): so that each is stored once.
+std::string recipient_key(const smtp::Mailbox& mailbox) {
+  std::string local = smtp::is_postmaster(mailbox) ? "postmaster" : mailbox.local;
+  return local + '@' + smtp::domain_key(mailbox.domain);
+}
+
+bool has_enhanced(const smtp::Reply& reply, const smtp::EnhancedCode& code) {
+  return reply.enhanced && *reply.enhanced == code;
+}
+
+}  // namespace
+
+Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
+                 std::stop_token stop)
+    : stream_(std::move(stream)),
+      context_(context),
+      listener_(listener),
+      stop_(std::move(stop)),
+      in_(*stream_),
+      client_name_("unknown[" + stream_->remote().host() + "]") {
+  client_.address = stream_->remote().host();
+  client_.local = stream_->local().host();
+  rules_.bare_path = listener_.role == conf::Role::submission;
+  rules_.offered.pipelining = true;
+  rules_.offered.size = true;
+  rules_.offered.eight_bit_mime = true;
+  rules_.offered.enhanced_status_codes = true;
+  use(context_.config());
+}
+
+void Session::use(std::shared_ptr<const conf::Config> config) {
+  if (config == config_) return;
+  config_ = std::move(config);
+  client_.trusted = is_trusted(*config_, client_.address);
+  rules_.offered.size_limit = config_->limits.message_size;
+  rules_.offered.limits.rcpt_max = static_cast<std::uint64_t>(config_->limits.recipients);
+}
+
+net::Task<Result<>> Session::run() {
+  log::connected(client_name_);
+  Result<> ended;
+  std::exception_ptr thrown;
+  {
+    auto on_stop = [this] { begin_wind_up(); };
+    std::stop_callback<decltype(on_stop)> callback(stop_, on_stop);
+    try {
+      ended = co_await converse();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  }
+  if (winding_up_) {
+    winding_up_->stop();
+    co_await winding_up_->drained();
+  }
+  stream_->close();
+  if (thrown) std::rethrow_exception(thrown);
+  co_return ended;
+}
+
+net::Task<Result<>> Session::converse() {
+  bool accepting = context_.accepting.load(std::memory_order_relaxed);
+  say(accepting ? smtp::reply::greeting(config_->hostname) : close_with(smtp::reply::not_accepting(config_->hostname)));
+  while (!closing_) {
+    // One write for all replies to what was asked in one group (RFC 2920 §3.2), and none is held back while we wait.
+    if (!in_.has_line() || out_.size() > kMaxGathered) {
+      Result<> sent = co_await flush();
+      if (!sent) co_return fail(std::move(sent.error()));
+    }
+    if (stop_.stop_requested()) {
+      say(close_with(smtp::reply::shutting_down(config_->hostname)));
+      break;
+    }
+    Result<net::LineBuffer::Line> line = co_await next_line();
+    if (said_goodbye_) co_return Result<>();
+    if (!line) {
+      if (line.error().code == Errc::timed_out) say(smtp::reply::idle(config_->hostname));
+      Result<> last_words = co_await flush();
+      (void)last_words;  // why there are last words is what is told
+      co_return fail(std::move(line.error()));
+    }
+
+    smtp::Reply reply = answer(*line);
+    if (reply.intermediate()) {
+      Result<smtp::Reply> received = co_await receive();
+      if (!received) co_return fail(std::move(received.error()));
+      reply = *std::move(received);
+    }
+    reply = weigh(std::move(reply));
+    if (tarpit_ > net::Duration(0)) {
+      bool slept = co_await context_.runtime.sleep_for(tarpit_, stop_);
+      (void)slept;  // a stop is seen at the next command
+    }
+    say(reply);
+  }
+  co_return co_await flush();
+}
+
+net::Task<Result<net::LineBuffer::Line>> Session::next_line() {
+  net::TimePoint deadline = command_deadline();
+  waiting_ = Waiting::command;
+  if (look_for_tls_ && !in_.has_line()) {
+    // A ClientHello need not have a line feed, and its sender would wait for us as we for one.
+    Result<std::string_view> front = co_await in_.peek(deadline);
+    bool tls = front && smtp::foreign_protocol(*front).has_value();
+    if (!front || tls) waiting_ = Waiting::nothing;
+    if (!front) co_return fail(std::move(front.error()));
+    if (tls) {
+      net::LineBuffer::Line whole;
+      whole.text = *front;
+      co_return whole;
+    }
+  }
+  Result<net::LineBuffer::Line> line = co_await in_.read_line(kMaxCommand, deadline);
+  waiting_ = Waiting::nothing;
+  co_return line;
+}
+
+net::TimePoint Session::command_deadline() const {
+  net::Duration timeout = config_->limits.command_timeout;
+  bool crowded = context_.limits.crowded(static_cast<std::size_t>(config_->limits.connections));
+  if (crowded) timeout = std::min(timeout, kCrowdedTimeout);
+  return context_.runtime.now() + timeout;
+}
+
+net::Task<Result<>> Session::flush() {
+  if (out_.empty()) co_return Result<>();
+  std::string_view all = out_;
+  std::span<const std::string_view> pieces(&all, 1);
+  net::TimePoint deadline = context_.runtime.now() + config_->limits.command_timeout;
+  Result<> sent = co_await stream_->write(pieces, deadline);
+  out_.clear();
+  co_return sent;
+}
+
+smtp::Reply Session::close_with(smtp::Reply reply) {
+  closing_ = true;
+  return reply;
+}
+
+/// The reply to a command; 354 where a body has to be received before there is one.
+smtp::Reply Session::answer(const net::LineBuffer::Line& line) {
+  look_for_tls_ = false;
+  std::optional<std::string_view> foreign = smtp::foreign_protocol(line.text);
+  if (foreign) {
+    log::foreign_protocol(client_name_, *foreign);
+    return close_with(smtp::reply::protocol_error("This is SMTP"));
+  }
+  if (line.end == net::LineBuffer::End::too_long) return smtp::reply::line_too_long();
+  if (line.end == net::LineBuffer::End::lf && listener_.reject_bare_newline) {
+    return smtp::reply::bad_syntax("Lines end with CR LF");
+  }
+
+  rules_.utf8_transaction = transaction_ && transaction_->envelope.smtputf8;
+  tl::expected<smtp::Command, smtp::Reply> command = smtp::parse_command(line.text, rules_);
+  if (!command) {
+    std::string_view rest = line.text;
+    std::string verb = to_upper(take_word(rest));
+    log_rejected(verb, transaction_ ? &transaction_->envelope : nullptr, "", command.error());
+    return command.error();
+  }
+  last_verb_ = smtp::verb(*command);
+  return std::visit([this](const auto& known) { return on(known); }, *command);
+}
+
+/// Counts what a reply says about its client. What is too much becomes the last reply.
+smtp::Reply Session::weigh(smtp::Reply reply) {
+  tarpit_ = net::Duration(0);
+  if (closing_) return reply;
+
+  bool unknown_recipient = reply.code == 550 && has_enhanced(reply, {5, 1, 1});
+  // A size over the limit is no mistake, and DATA behind refused recipients is what PIPELINING is for.
+  bool innocent = reply.code == 552 || (reply.code == 554 && has_enhanced(reply, {5, 5, 1}));
+  if (unknown_recipient) {
+    ++unknown_recipients_;
+  } else if (reply.permanent() && !innocent) {
+    ++errors_;
+    if (errors_ >= kTarpitFrom) tarpit_ = std::min(kTarpitStep * (errors_ - kTarpitFrom + 1), kLongestTarpit);
+  }
+
+  bool too_much =
+      errors_ >= config_->limits.errors || unknown_recipients_ >= kMaxUnknownRecipients || junk_ >= kMaxJunk;
+  if (!too_much) return reply;
+  smtp::Reply last = close_with(smtp::reply::too_many_errors(config_->hostname));
+  log_rejected(last_verb_, nullptr, "", last);
+  return last;
+}
+
+smtp::Reply Session::greet(const std::string& name, bool esmtp) {
+  // The client is to wait for this reply (RFC 2920 §3.1): one that does not is no mail client, or what it sends was
+  // made for another's eyes.
+  if (in_.buffered() > 0) {
+    smtp::Reply refused = smtp::reply::protocol_error("Commands came before the reply to EHLO");
+    log_rejected(last_verb_, nullptr, "", refused);
+    return close_with(std::move(refused));
+  }
+  ++junk_;
+  transaction_.reset();  // RFC 5321 §4.1.4
+  helo_ = name;
+  esmtp_ = esmtp;
+  if (!esmtp) return smtp::reply::helo(config_->hostname);
+  return smtp::reply::ehlo(config_->hostname, smtp::ehlo_keywords(rules_.offered));
+}
+
+smtp::Reply Session::on(const smtp::Helo& helo) {
+  return greet(helo.name, false);
+}
+
+smtp::Reply Session::on(const smtp::Ehlo& ehlo) {
+  return greet(ehlo.name, true);
+}
+
+smtp::Reply Session::on(const smtp::Mail& mail) {
+  if (helo_.empty()) return smtp::reply::bad_sequence("Send EHLO first");
+  if (transaction_) return smtp::reply::bad_sequence("A transaction is open already");
+  bool accepting = context_.accepting.load(std::memory_order_relaxed);
+  if (!accepting) return close_with(smtp::reply::not_accepting(config_->hostname));
+  use(context_.config());
+
+  smtp::Envelope envelope;
+  envelope.reverse_path = mail.reverse_path;
+  envelope.body = mail.parameters.body;
+  envelope.size = mail.parameters.size;
+  envelope.smtputf8 = mail.parameters.smtputf8;
+  envelope.require_tls = mail.parameters.require_tls;
+  envelope.ret = mail.parameters.ret;
+  envelope.envid = mail.parameters.envid;
+  Decision<void> admitted = admit_sender(*config_, client_, listener_.role, mail.reverse_path, mail.parameters);
+  if (!admitted) {
+    log_rejected("MAIL", &envelope, "", admitted.error());
+    return admitted.error();
+  }
+  transaction_.emplace();
+  transaction_->envelope = std::move(envelope);
+  return smtp::reply::sender_ok();
+}
+
+smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
+  if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
+  std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
+  if (recipients.size() >= static_cast<std::size_t>(config_->limits.recipients)) {
+    return smtp::reply::too_many_recipients();
+  }
+  Decision<smtp::Path> admitted = admit_recipient(*config_, client_, listener_.role, rcpt.forward_path);
+  if (!admitted) {
+    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());
+    return admitted.error();
+  }
+  bool is_new = transaction_->known.insert(recipient_key(admitted->mailbox)).second;
+  if (is_new) {
+    smtp::EnvelopeRecipient recipient;
+    recipient.forward_path = *std::move(admitted);
+    recipient.notify = rcpt.parameters.notify;
+    recipient.orcpt = rcpt.parameters.orcpt;
+    recipients.push_back(std::move(recipient));
+  }
+  return smtp::reply::recipient_ok();
+}
+
+smtp::Reply Session::on(const smtp::Data&) {
+  // What came behind DATA was not meant as the answer to our 354, whether we would have sent it or not: a body that
+  // was pushed through blindly, or a message that hides in another (RFC 2920 §3.1).
+  if (in_.buffered() > 0) {
+    smtp::Reply refused = smtp::reply::protocol_error("Data came before the reply to DATA");
+    log_rejected("DATA", transaction_ ? &transaction_->envelope : nullptr, "", refused);
+    return close_with(std::move(refused));
+  }
+  if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
+  if (transaction_->envelope.recipients.empty()) {
+    // In a group the client could not know yet that no recipient was taken (RFC 2920 §3.1).
+    bool grouped = !out_.empty();
+    return grouped ? smtp::reply::no_valid_recipients() : smtp::reply::bad_sequence("Send RCPT first");
+  }
+  return smtp::reply::start_input();
+}
+
+smtp::Reply Session::on(const smtp::Rset&) {
+  ++junk_;
+  transaction_.reset();
+  return smtp::reply::ok();
+}
+
+// NOOP, VRFY and HELP should be the last of their group too (RFC 2920 §3.1). That spares clients a wrong guess about
+// what comes back; nothing here depends on it, so what follows them is read as usual.
+smtp::Reply Session::on(const smtp::Noop&) {
+  ++junk_;
+  return smtp::reply::ok();
+}
+
+smtp::Reply Session::on(const smtp::Vrfy&) {
+  ++junk_;
+  return smtp::reply::cannot_verify();  // the same for all: nobody harvests addresses (RFC 5321 §7.3)
+}
+
+smtp::Reply Session::on(const smtp::Help&) {
+  ++junk_;
+  return smtp::reply::help(
+      {"EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT", "Mail to postmaster reaches a person"});
+}
+
+smtp::Reply Session::on(const smtp::Quit&) {
+  return close_with(smtp::reply::closing(config_->hostname));
+}
+
+smtp::Reply Session::on(const smtp::StartTls&) {
+  look_for_tls_ = true;  // some go on as if it had been offered
+  return smtp::reply::not_offered("STARTTLS");
+}
+
+smtp::Reply Session::on(const smtp::Unknown&) {
+  return smtp::reply::unknown_command();
+}
+
+template <class NotOffered>
+smtp::Reply Session::on(const NotOffered& command) {
+  return smtp::reply::not_offered(smtp::verb(smtp::Command(command)));
+}
+
+void Session::log_rejected(std::string_view stage, const smtp::Envelope* envelope, std::string_view to,
+                           const smtp::Reply& reply) const {
+  // The address stands in the text as well: log readers look for it there.
+  smtp::Reply logged = reply;
+  if (!to.empty() && !logged.lines.empty()) logged.lines.front() = "<" + std::string(to) + ">: " + logged.lines.front();
+  std::string from = envelope != nullptr ? envelope->reverse_path.text() : std::string();
+  log::rejected(client_name_, stage, logged.text(), from, to, esmtp_ ? "ESMTP" : "SMTP", helo_);
+}
+
+/// Runs inside request_stop(), on this loop.
+void Session::begin_wind_up() {
+  std::string client = client_name_;
+  auto on_exception = [client](std::string_view what) { log::session_failed(client, what); };
+  winding_up_.emplace(context_.runtime, on_exception);
+  winding_up_->spawn(wind_up());
+}
+
+/// A client that waits is told; one that is sending, or that we owe a reply, has until the grace is over.
+net::Task<> Session::wind_up() {
+  if (waiting_ != Waiting::command) {
+    bool late = co_await context_.runtime.sleep_for(kGrace, winding_up_->stop_token());
+    if (!late) co_return;
+  }
+  if (waiting_ != Waiting::nothing) {
+    said_goodbye_ = true;
+    std::string reply = smtp::reply::shutting_down(config_->hostname).wire();
+    std::string_view whole = reply;
+    std::span<const std::string_view> pieces(&whole, 1);
+    net::TimePoint deadline = context_.runtime.now() + kGoodbyeTimeout;
+    Result<> told = co_await stream_->write(pieces, deadline);
+    (void)told;
+  }
+  stream_->close();
+}
+
+net::Task<> serve(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
+                  Limits::Token place, std::stop_token stop) {
+  Limits::Token held = std::move(place);
+  Session session(std::move(stream), context, listener, std::move(stop));
+  Result<> ended;
+  std::string thrown;
+  try {
+    ended = co_await session.run();
+  } catch (const std::exception& exception) {
+    thrown = exception.what();
+  } catch (...) {
+    thrown = "an exception of unknown type";
+  }
+  if (!thrown.empty()) log::session_failed(session.client_name(), thrown);
+  std::string why = "done";
+  if (!ended) {
+    why = ended.error().what;
+    bool timeout = ended.error().code == Errc::timed_out;
+    log::connection_lost(session.client_name(), timeout ? "timeout" : "lost connection", session.last_verb());
+  }
+  log::disconnected(session.client_name(), why);
+}
+
+}  // namespace waypost::mta

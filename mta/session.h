@@ -1,0 +1,149 @@
+// mta/session.h: one inbound SMTP session (RFC 5321), from the greeting to the end of the connection. One loop.
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+
+#include "base/result.h"
+#include "conf/config.h"
+#include "mta/limits.h"
+#include "mta/policy.h"
+#include "net/line_buffer.h"
+#include "net/runtime.h"
+#include "net/scope.h"
+#include "net/stream.h"
+#include "net/task.h"
+#include "queue/store.h"
+#include "smtp/command.h"
+#include "smtp/envelope.h"
+#include "smtp/reply.h"
+#include "smtp/trace.h"
+
+namespace waypost::mta {
+
+/// What the sessions of one loop stand on. It outlives the Scope that they run in.
+struct ServerContext {
+  net::Runtime& runtime;
+  queue::Store& store;
+  Limits& limits;  ///< of all loops
+  /// The newest snapshot. Called at the start of a session and of each transaction, on their loop.
+  std::function<std::shared_ptr<const conf::Config>()> config;
+  /// False once the store takes nothing more: sessions and transactions are refused with 421 4.3.2. Set by any thread.
+  const std::atomic<bool>& accepting;
+};
+
+/// Takes part in one connection until it ends. Destroyed only after run() has returned.
+class Session {
+ public:
+  static constexpr int kTarpitFrom = 10;  ///< errors; from here on each reply to one comes later than the last
+  static constexpr int kMaxUnknownRecipients = 50;  ///< since the last message
+  static constexpr int kMaxJunk = 100;              ///< commands that bring no mail forward, since the last message
+  static constexpr std::size_t kMaxCommand = 2048;  ///< octets with the line end (RFC 5321 §4.5.3.1.4, and extensions)
+  static constexpr int kMaxOwnHops = 5;             ///< Received fields of this host: it comes by again and again
+  static constexpr net::Duration kCrowdedTimeout = std::chrono::minutes(1);  ///< for a command, when places are scarce
+  static constexpr net::Duration kGrace = std::chrono::seconds(25);  ///< after a stop, for a message that is on its way
+  static constexpr std::uint64_t kMinOctetsPerSecond = 100;          ///< of a body; slower ones are cut off
+  static constexpr net::Duration kLongestBody = std::chrono::hours(6);
+
+  /// `listener` is the one that took the connection; it outlives the session. `stop`: when it is requested, an idle
+  /// client gets 421 4.3.2 at once, and one that sends a message may finish it within kGrace.
+  Session(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
+          std::stop_token stop);
+
+  /// Returns when the connection is over. An error says why, where it was neither QUIT nor a reply of ours that closes.
+  net::Task<Result<>> run();
+
+  const std::string& client_name() const { return client_name_; }  ///< for the log: `unknown[192.0.2.1]`
+  const std::string& last_verb() const { return last_verb_; }      ///< likewise: CONNECT before there was one
+
+ private:
+  /// All that belongs to one message on its way in. Destroyed whole, on any outcome (RELIABILITY C4).
+  struct Transaction {
+    smtp::Envelope envelope;
+    std::unordered_set<std::string> known;  ///< recipients as they are compared
+  };
+  struct Reception;  // session_data.cpp: the transaction once DATA has begun, and its body
+  /// Where a read is pending, and no write: the only points at which a stop can speak.
+  enum class Waiting : std::uint8_t { nothing, command, body };
+
+  net::Task<Result<>> converse();
+  net::Task<Result<net::LineBuffer::Line>> next_line();
+  net::Task<Result<>> flush();
+  smtp::Reply answer(const net::LineBuffer::Line& line);
+  smtp::Reply weigh(smtp::Reply reply);
+  smtp::Reply close_with(smtp::Reply reply);
+  void say(const smtp::Reply& reply) { out_ += reply.wire(); }
+  void use(std::shared_ptr<const conf::Config> config);
+  net::TimePoint command_deadline() const;
+
+  smtp::Reply on(const smtp::Helo& helo);
+  smtp::Reply on(const smtp::Ehlo& ehlo);
+  smtp::Reply on(const smtp::Mail& mail);
+  smtp::Reply on(const smtp::Rcpt& rcpt);
+  smtp::Reply on(const smtp::Data& data);
+  smtp::Reply on(const smtp::Rset& rset);
+  smtp::Reply on(const smtp::Noop& noop);
+  smtp::Reply on(const smtp::Vrfy& vrfy);
+  smtp::Reply on(const smtp::Help& help);
+  smtp::Reply on(const smtp::Quit& quit);
+  smtp::Reply on(const smtp::StartTls& start_tls);
+  smtp::Reply on(const smtp::Unknown& unknown);
+  template <class NotOffered>
+  smtp::Reply on(const NotOffered& command);
+  smtp::Reply greet(const std::string& name, bool esmtp);
+
+  // session_data.cpp
+  net::Task<Result<smtp::Reply>> receive();
+  net::Task<Result<>> read_body(Reception& reception);
+  net::Task<smtp::Reply> store_message(Reception& reception);
+  net::TimePoint body_deadline(const Reception& reception) const;
+  std::optional<smtp::Reply> verdict(const Reception& reception) const;
+  smtp::Reply storage_reply(const Error& error);
+  queue::NewMessage describe(Reception& reception) const;
+  std::string trace(const Reception& reception, const queue::NewMessage& message, const smtp::Protocol& protocol) const;
+
+  void log_rejected(std::string_view stage, const smtp::Envelope* envelope, std::string_view to,
+                    const smtp::Reply& reply) const;
+  void begin_wind_up();
+  net::Task<> wind_up();
+
+  std::unique_ptr<net::Stream> stream_;
+  ServerContext& context_;
+  const conf::Listener& listener_;
+  const std::stop_token stop_;
+  std::shared_ptr<const conf::Config> config_;
+  net::LineBuffer in_;
+  std::string out_;  // replies that wait for the end of their group (RFC 2920 §3.2)
+  Client client_;
+  std::string client_name_;
+
+  std::string helo_;  // "": not greeted yet
+  bool esmtp_ = false;
+  smtp::CommandRules rules_;
+  std::optional<Transaction> transaction_;
+
+  int errors_ = 0;
+  int unknown_recipients_ = 0;
+  int junk_ = 0;
+  std::string last_verb_ = "CONNECT";
+  bool look_for_tls_ = true;                 // a ClientHello may come now
+  net::Duration tarpit_ = net::Duration(0);  // before the next reply
+  bool closing_ = false;                     // the last reply has been chosen
+
+  Waiting waiting_ = Waiting::nothing;
+  std::optional<net::Scope> winding_up_;  // after a stop
+  bool said_goodbye_ = false;             // wind_up() wrote the last reply
+};
+
+/// One connection, from accept to its end: what a server spawns. `place` is given back at the end.
+net::Task<> serve(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
+                  Limits::Token place, std::stop_token stop);
+
+}  // namespace waypost::mta

@@ -1,0 +1,205 @@
+// DATA: 354, the body, one durable commit, and only then 250.
+#include <algorithm>
+#include <utility>
+
+#include "base/event_log.h"
+#include "mta/session.h"
+#include "smtp/date.h"
+#include "smtp/header_scan.h"
+#include "smtp/trace.h"
+#include "smtp/transparency.h"
+
+namespace waypost::mta {
+
+/// A transaction whose body is on its way.
+struct Session::Reception {
+  Reception(smtp::Envelope given, queue::Draft place, const conf::Config& config, bool refuse_bare, net::TimePoint now)
+      : envelope(std::move(given)),
+        draft(std::move(place)),
+        headers(config.hostname),
+        max_octets(config.limits.message_size),
+        refuse_bare_line_end(refuse_bare),
+        began(now) {}
+
+  smtp::Envelope envelope;
+  std::optional<queue::Draft> draft;  ///< none once it is known that the message will be refused
+  std::optional<Error> no_place;      ///< why the draft could not grow
+  smtp::BodyDecoder decoder;
+  smtp::HeaderScan headers;
+  bool in_headers = true;
+  std::string scratch;
+  const std::uint64_t max_octets;
+  const bool refuse_bare_line_end;
+  const net::TimePoint began;
+
+  bool is_too_big() const { return decoder.notes().octets > max_octets; }
+  bool is_refused() const {
+    return no_place || is_too_big() || decoder.notes().nul || (refuse_bare_line_end && decoder.notes().bare_line_end);
+  }
+
+  /// Returns how much of the chunk belonged to the body.
+  std::size_t take(std::string_view chunk) {
+    std::string& out = draft ? draft->buffer() : scratch;
+    std::size_t before = out.size();
+    smtp::BodyDecoder::Step step = decoder.feed(chunk, out);
+    if (in_headers) in_headers = !headers.feed(std::string_view(out).substr(before));
+    if (step.ended) headers.finish();
+    // What will be refused is still read to its real end, but kept no longer.
+    if (is_refused()) draft.reset();
+    scratch.clear();
+    return step.consumed;
+  }
+};
+
+net::Task<Result<smtp::Reply>> Session::receive() {
+  // From here on nothing of the transaction is left in the session: the next MAIL begins anew, whatever comes.
+  smtp::Envelope envelope = std::move(transaction_->envelope);
+  transaction_.reset();
+  say(smtp::reply::start_input());
+  Result<> sent = co_await flush();
+  if (!sent) co_return fail(std::move(sent.error()));
+
+  Reception reception(std::move(envelope), context_.store.draft(), *config_, listener_.reject_bare_newline,
+                      context_.runtime.now());
+  Result<> read = co_await read_body(reception);
+  if (!read && read.error().code == Errc::timed_out) {
+    smtp::Reply late = close_with(smtp::reply::idle(config_->hostname));
+    log_rejected("DATA", &reception.envelope, "", late);
+    co_return late;
+  }
+  if (!read) co_return fail(std::move(read.error()));
+
+  std::optional<smtp::Reply> refused = verdict(reception);
+  if (reception.no_place) refused = storage_reply(*reception.no_place);
+  if (refused) {
+    log_rejected("END-OF-MESSAGE", &reception.envelope, "", *refused);
+    co_return *std::move(refused);
+  }
+  co_return co_await store_message(reception);
+}
+
+net::Task<Result<>> Session::read_body(Reception& reception) {
+  while (!reception.decoder.ended()) {
+    net::TimePoint deadline = body_deadline(reception);
+    if (deadline < context_.runtime.now()) co_return fail(Errc::timed_out, "the body came too slowly");
+    waiting_ = Waiting::body;
+    Result<std::string_view> chunk = co_await in_.peek(deadline);
+    waiting_ = Waiting::nothing;
+    if (said_goodbye_) co_return fail(Errc::cancelled, "stopped within a body");
+    if (!chunk) co_return fail(std::move(chunk.error()));
+    in_.consume(reception.take(*chunk));
+
+    if (reception.draft && reception.draft->full()) {
+      Result<> spilled = co_await reception.draft->spill();
+      if (!spilled) {
+        reception.no_place = std::move(spilled.error());
+        reception.draft.reset();
+      }
+    }
+  }
+  co_return Result<>();
+}
+
+/// One block may take as long as `limits.data_timeout`; but the time for the whole grows with its octets only, so that
+/// one octet now and then holds no place for long (RELIABILITY F36). Octets over the size limit buy no time.
+net::TimePoint Session::body_deadline(const Reception& reception) const {
+  net::Duration block = config_->limits.data_timeout;
+  std::uint64_t octets = std::min(reception.decoder.notes().octets, reception.max_octets);
+  net::Duration earned = std::chrono::seconds(octets / kMinOctetsPerSecond);
+  net::Duration whole = std::min(block + earned, kLongestBody);
+  return std::min(context_.runtime.now() + block, reception.began + whole);
+}
+
+/// Why the message is refused, or nullopt. Nothing is refused before its real end was read.
+std::optional<smtp::Reply> Session::verdict(const Reception& reception) const {
+  const smtp::BodyNotes& body = reception.decoder.notes();
+  const smtp::HeaderNotes& headers = reception.headers.notes();
+  if (reception.is_too_big()) return smtp::reply::too_big(reception.max_octets);
+  if (body.nul) return smtp::reply::bad_content("Message has a NUL");
+  if (body.bare_line_end && reception.refuse_bare_line_end) return smtp::reply::bare_line_end();
+  if (headers.hops > config_->limits.hops || headers.own_hops >= kMaxOwnHops) return smtp::reply::loop(headers.hops);
+  return std::nullopt;
+}
+
+smtp::Reply Session::storage_reply(const Error& error) {
+  log::storage_refused(client_name_, error.what);
+  if (error.code == Errc::cancelled) return close_with(smtp::reply::shutting_down(config_->hostname));
+  return error.code == Errc::full ? smtp::reply::insufficient_storage() : smtp::reply::local_error();
+}
+
+net::Task<smtp::Reply> Session::store_message(Reception& reception) {
+  queue::NewMessage message = describe(reception);
+  queue::BodyNotes notes;
+  notes.eight_bit = reception.decoder.notes().eight_bit;
+  notes.dot_lines = reception.decoder.notes().has_dot_lines;
+
+  // What the log says of it: the message itself goes to the store.
+  std::string id = message.id.text();
+  std::string from = message.envelope.reverse_path.text();
+  std::string message_id = message.message_id;
+  std::uint64_t size = message.trace.size() + reception.draft->size();
+  std::size_t recipients = message.envelope.recipients.size();
+
+  // 250 accepts responsibility for the message (RFC 5321 §6.1), so it waits for the disk.
+  queue::Draft draft = *std::move(reception.draft);
+  Result<> committed = co_await context_.store.commit(std::move(message), std::move(draft), notes);
+  if (!committed) co_return storage_reply(committed.error());
+
+  log::accepted_from(id, client_name_, "");
+  log::message_id(id, message_id);
+  log::queued(id, from, size, recipients);
+  errors_ = unknown_recipients_ = junk_ = 0;
+  co_return smtp::reply::queued(id);
+}
+
+queue::NewMessage Session::describe(Reception& reception) const {
+  bool is_null = reception.envelope.reverse_path.is_null();
+  queue::NewMessage message;
+  message.id = reception.draft->id();
+  message.arrival = context_.runtime.wall_now();
+  message.expires = message.arrival + (is_null ? config_->queue.bounce_expire : config_->queue.expire);
+  // Nobody is told about a message with a null reverse-path.
+  bool warns = !is_null && config_->queue.delay_warning > std::chrono::seconds(0);
+  if (warns) message.warn_at = message.arrival + config_->queue.delay_warning;
+  message.envelope = std::move(reception.envelope);
+  message.message_id = reception.headers.notes().message_id;
+
+  smtp::Protocol protocol;
+  protocol.esmtp = esmtp_;
+  protocol.utf8 = message.envelope.smtputf8;
+  message.origin.client = client_.address;
+  message.origin.helo = helo_;
+  message.origin.protocol = smtp::protocol_name(protocol);
+  message.origin.listener = listener_.role == conf::Role::submission ? "submission" : "mx";
+  bool completes = listener_.role == conf::Role::submission;
+  if (completes && !reception.headers.notes().has_message_id) {
+    message.message_id = "<" + message.id.text() + "@" + config_->hostname + ">";
+  }
+  message.trace = trace(reception, message, protocol);
+  return message;
+}
+
+/// Received, and on submission what an author's program left out (RFC 6409 §8); a relay for others adds nothing.
+std::string Session::trace(const Reception& reception, const queue::NewMessage& message,
+                           const smtp::Protocol& protocol) const {
+  smtp::Received received;
+  received.helo = helo_;
+  received.client_address = client_.address;
+  received.by = config_->hostname;
+  received.software = "Waypost";
+  received.protocol = protocol;
+  received.id = message.id.text();
+  // FOR would tell each recipient of the others (RFC 5321 §7.6).
+  const std::vector<smtp::EnvelopeRecipient>& recipients = message.envelope.recipients;
+  if (recipients.size() == 1) received.recipient = recipients.front().forward_path.text();
+  received.at = message.arrival;
+  std::string fields = smtp::received_field(received);
+  if (listener_.role != conf::Role::submission) return fields;
+
+  const smtp::HeaderNotes& headers = reception.headers.notes();
+  if (!headers.has_message_id) fields += "Message-ID: " + message.message_id + "\r\n";
+  if (!headers.has_date) fields += "Date: " + smtp::rfc5322_date(message.arrival) + "\r\n";
+  return fields;
+}
+
+}  // namespace waypost::mta
