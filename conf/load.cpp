@@ -84,6 +84,7 @@ std::vector<std::string> files_of(const Item& entry, const std::string& from, Re
 /// Adds to `root` what its `include` names.
 void follow_includes(Value& root, const std::string& path, Reading& reading, std::vector<std::string>& files) {
   for (const Item& entry : Section(root, reading).strings("include", true)) {
+    if (entry.wrong) continue;
     for (const std::string& file : files_of(entry, path, reading)) {
       bool seen = std::find(files.begin(), files.end(), file) != files.end();
       if (seen) continue;
@@ -156,9 +157,7 @@ std::string machine_name() {
 
 /// What stands in no file: names that follow from the machine or from other keys.
 void fill_in(Config& config, Reading& reading) {
-  bool wrong_name = std::any_of(reading.errors.begin(), reading.errors.end(),
-                                [](const Finding& error) { return error.key == "hostname"; });
-  if (config.hostname.empty() && !wrong_name) {
+  if (config.hostname.empty() && !reading.failed("hostname")) {
     std::string machine = machine_name();
     Result<std::string> name = parse_domain(machine);
     if (name) {

@@ -67,6 +67,13 @@ void Reading::warning(const std::string& key, const Place& place, std::string me
   warnings.push_back({place.file, place.line, place.column, key, std::move(message), std::move(hint)});
 }
 
+bool Reading::failed(const std::string& key) const {
+  return std::any_of(errors.begin(), errors.end(), [&key](const Finding& error) {
+    if (!error.key.starts_with(key)) return false;
+    return error.key.size() == key.size() || error.key[key.size()] == '.' || error.key[key.size()] == '[';
+  });
+}
+
 const Place& Section::place() const {
   static const Place kNone;
   return table_ ? table_->place : kNone;
@@ -115,7 +122,7 @@ bool Section::string(const std::string& key, Item& into) {
     wrong_type(shown(key), *value, "a string");
     return false;
   }
-  into = {value->text, shown(key), value->place};
+  into = {value->text, shown(key), value->place, false};
   return true;
 }
 
@@ -211,7 +218,7 @@ void Section::durations(const std::string& key, std::vector<std::chrono::seconds
   into.clear();
   for (std::size_t i = 0; i < value->list.size(); ++i) {
     std::chrono::milliseconds read{};
-    if (!one_duration(numbered(shown(key), i), value->list[i], read, {low, high, true})) continue;
+    one_duration(numbered(shown(key), i), value->list[i], read, {low, high, true});
     into.push_back(std::chrono::duration_cast<std::chrono::seconds>(read));
   }
 }
@@ -239,7 +246,7 @@ std::vector<Item> Section::strings(const std::string& key, bool or_one) {
   std::vector<Item> items;
   if (!value) return items;
   if (or_one && value->kind == Value::Kind::text) {
-    items.push_back({value->text, shown(key), value->place});
+    items.push_back({value->text, shown(key), value->place, false});
     return items;
   }
   if (value->kind != Value::Kind::list) {
@@ -249,12 +256,10 @@ std::vector<Item> Section::strings(const std::string& key, bool or_one) {
   for (std::size_t i = 0; i < value->list.size(); ++i) {
     const Value& item = value->list[i];
     std::string name = numbered(shown(key), i);
-    if (item.kind != Value::Kind::text) {
-      wrong_type(name, item, "a string");
-      continue;
-    }
+    bool wrong = item.kind != Value::Kind::text;
+    if (wrong) wrong_type(name, item, "a string");
     reading_.places.put(name, item.place);
-    items.push_back({item.text, name, item.place});
+    items.push_back({item.text, name, item.place, wrong});
   }
   return items;
 }

@@ -38,6 +38,8 @@ struct Reading {
   bool list_keys = false;      ///< nothing is read: the keys are wanted, also those of sections that are not there
   void error(const std::string& key, const Place& place, std::string message, std::string hint = "");
   void warning(const std::string& key, const Place& place, std::string message, std::string hint = "");
+  /// True if there is an error about this key, or about a part of it: what it holds is not what the file says.
+  bool failed(const std::string& key) const;
 };
 
 /// A string of a list, with its own place and name.
@@ -45,6 +47,7 @@ struct Item {
   std::string text;
   std::string key;
   Place place;
+  bool wrong = false;  ///< it is no string, which has been reported
 };
 
 /// A table of the document. Each key is asked for once, by its type; finish() then reports those that nobody knows.
@@ -94,18 +97,18 @@ class Section {
     Item item;
     if (string(key, item) && !item.text.empty()) parse_item(item, into, parse);
   }
-  /// A list of such strings.
+  /// A list of such strings. One that is wrong leaves an empty T, so that the others keep their numbers.
   template <class T>
   void parsed_list(const std::string& key, std::vector<T>& into, Result<T> (*parse)(const std::string&)) {
-    if (has(key) || reading_.list_keys) parse_items(strings(key, false), into, parse);
+    parse_items(key, strings(key, false), into, parse);
   }
   /// One such string, or a list of them.
   template <class T>
   void parsed_one_or_list(const std::string& key, std::vector<T>& into, Result<T> (*parse)(const std::string&)) {
-    if (has(key) || reading_.list_keys) parse_items(strings(key, true), into, parse);
+    parse_items(key, strings(key, true), into, parse);
   }
 
-  /// The strings of a list; with `or_one` also a string alone. Those that are none are reported and left out.
+  /// The strings of a list; with `or_one` also a string alone. What is none is reported and comes as "".
   std::vector<Item> strings(const std::string& key, bool or_one);
   bool is_text(const std::string& key) const;
 
@@ -137,21 +140,23 @@ class Section {
   bool one_duration(const std::string& key, const Value& value, std::chrono::milliseconds& into, Span span);
 
   template <class T, class Into>
-  bool parse_item(const Item& item, Into& into, Result<T> (*parse)(const std::string&)) {
+  void parse_item(const Item& item, Into& into, Result<T> (*parse)(const std::string&)) {
     Result<T> value = parse(item.text);
-    if (!value) {
+    if (value) {
+      into = *value;
+    } else {
       reading_.error(item.key, item.place, value.error().what);
-      return false;
     }
-    into = *value;
-    return true;
   }
   template <class T>
-  void parse_items(const std::vector<Item>& items, std::vector<T>& into, Result<T> (*parse)(const std::string&)) {
+  void parse_items(const std::string& key, const std::vector<Item>& items, std::vector<T>& into,
+                   Result<T> (*parse)(const std::string&)) {
+    if (!has(key)) return;
     into.clear();
     for (const Item& item : items) {
       T value;
-      if (parse_item(item, value, parse)) into.push_back(std::move(value));
+      if (!item.wrong) parse_item(item, value, parse);
+      into.push_back(std::move(value));
     }
   }
 

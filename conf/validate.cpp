@@ -29,6 +29,7 @@ class Findings {
     reading_.warning(key, reading_.places.of(key), std::move(message), std::move(hint));
   }
   bool given(const std::string& key) const { return reading_.places.has(key); }
+  bool failed(const std::string& key) const { return reading_.failed(key); }
 
  private:
   Reading& reading_;
@@ -128,15 +129,13 @@ void check_relay(const Config& config, Findings& findings) {
     return;
   }
   const std::string hint = "or relay.open = true, if this is what you want";
-  bool single = false;
   for (std::size_t i = 0; i < config.relay.networks.size(); ++i) {
     const Network& network = config.relay.networks[i];
-    if (!covers_the_internet(network)) continue;
-    single = true;
+    if (!covers_the_internet(network) || findings.failed(numbered("relay.networks", i))) continue;
     findings.error(numbered("relay.networks", i),
                    quoted(network.text()) + " makes an open relay: name the networks that are yours", hint);
   }
-  if (!single && cover_the_internet_together(config.relay.networks)) {
+  if (!findings.failed("relay.networks") && cover_the_internet_together(config.relay.networks)) {
     findings.error("relay.networks", "together they make an open relay: name the networks that are yours", hint);
   }
   for (std::size_t i = 0; i < config.relay.domains.size(); ++i) {
@@ -190,7 +189,8 @@ void check_domains(const Config& config, Findings& findings) {
 void check_route(const Config& config, std::size_t index, Findings& findings) {
   const Route& route = config.routes[index];
   std::string section = numbered("route", index);
-  if (findings.given(section + ".next_hop") && route.next_hops.empty() && !findings.given(section + ".next_hop[1]")) {
+  bool given = findings.given(section + ".next_hop");
+  if (given && route.next_hops.empty() && !findings.failed(section + ".next_hop")) {
     findings.error(section + ".next_hop", "is empty");
   }
   for (std::size_t i = 0; i < route.next_hops.size(); ++i) {
@@ -223,10 +223,10 @@ void check_route(const Config& config, std::size_t index, Findings& findings) {
 
 void check_queue(const Config& config, Findings& findings) {
   const Config::Queue& queue = config.queue;
+  if (findings.failed("queue.retry")) return;
   if (queue.retry.empty()) {
-    if (!findings.given("queue.retry[1]"))
-      findings.error("queue.retry", "is empty",
-                     "the default is [\"5m\", \"10m\", \"20m\", \"40m\", \"1h\", \"2h\", \"4h\"]");
+    findings.error("queue.retry", "is empty",
+                   "the default is [\"5m\", \"10m\", \"20m\", \"40m\", \"1h\", \"2h\", \"4h\"]");
     return;
   }
   std::string first = duration_text(queue.retry[0]);
