@@ -1,16 +1,16 @@
 // delivery/connection.h: the client's side of one SMTP session with a host: connect, banner, EHLO; then transactions.
 #pragma once
 #include <memory>
+#include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "conf/config.h"
 #include "delivery/outcome.h"
 #include "net/line_buffer.h"
 #include "net/runtime.h"
-#include "queue/body.h"
-#include "queue/message.h"
 #include "smtp/extensions.h"
 #include "smtp/reply.h"
 #include "smtp/reply_parser.h"
@@ -37,14 +37,16 @@ class Connection {
     std::unique_ptr<Connection> connection;  ///< null: `failure` says why
     HostFailure failure;
   };
-  /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx).
+  /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx). A host that greets with our own name
+  /// is ourselves: HostFailure::loop. A stop ends it at any point.
   static net::Task<Opened> open(net::Runtime& runtime, Peer peer, ClientSettings settings, std::stop_token stop);
 
   ~Connection();
   const Peer& peer() const { return peer_; }
   const smtp::Extensions& extensions() const { return extensions_; }
-  /// False after a lost connection, 421, a protocol error or close(): no further transaction.
-  bool usable() const { return usable_; }
+  /// Between transactions: false after a lost connection, 421, a protocol error, close(), and when the host has said
+  /// something that it was not asked for: no further transaction.
+  bool usable() const { return usable_ && lines_.buffered() == 0; }
   std::size_t transactions() const { return transactions_; }
 
   /// QUIT, and a short wait for its reply.
@@ -53,15 +55,25 @@ class Connection {
   void close();
 
   // For delivery/attempt.cpp. Commands are gathered and go out when a reply is awaited.
-  void queue_command(std::string line);                             ///< without CRLF
-  net::Task<Result<smtp::Reply>> next_reply(net::Duration timeout); ///< sends what is gathered first
-  net::Task<Result<>> send_body(std::span<const std::string_view> pieces);  ///< in wire form, within data_timeout
+  void queue_command(std::string_view line);  ///< without CRLF
+  /// Sends what is gathered first; the timeout is for both. The session is over after an error, and after 421.
+  /// Errors: those of the stream, protocol (no reply, or one ahead of its command).
+  net::Task<Result<smtp::Reply>> next_reply(net::Duration timeout);
+  /// The pieces as they are, within data_timeout. They outlive the await. The session is over after an error.
+  net::Task<Result<>> send_body(std::span<const std::string_view> pieces);
   void began_transaction() { ++transactions_; }
   void give_up() { usable_ = false; }
   const ClientSettings& settings() const { return settings_; }
 
  private:
   Connection(net::Runtime& runtime, Peer peer, ClientSettings settings, std::unique_ptr<net::Stream> stream);
+  net::Task<std::optional<HostFailure>> greet();
+  net::Task<Result<smtp::Reply>> command(std::string line);
+  net::Task<Result<smtp::Reply>> reply_before_command(net::TimePoint deadline);
+  net::Task<Result<>> flush(net::TimePoint deadline);
+  net::Task<Result<smtp::Reply>> read_reply(net::TimePoint deadline);
+  tl::unexpected<Error> ended(Error error);
+
   net::Runtime& runtime_;
   Peer peer_;
   ClientSettings settings_;

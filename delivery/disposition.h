@@ -1,5 +1,6 @@
 // delivery/disposition.h: errors and remote replies become outcomes here and nowhere else. Pure.
 #pragma once
+#include <cstdint>
 #include <string>
 
 #include "base/result.h"
@@ -12,20 +13,43 @@ namespace waypost::delivery {
 enum class Stage { connect, banner, ehlo, mail, rcpt, data, body, final_dot, rset };
 
 /// A reply that ends or defers a recipient. Codes of PROTOCOL, "Outbound": 552 to RCPT is as 452; 421 is the host's.
+/// The class of the reply code decides; the enhanced code is taken where its class agrees.
 /// Class 2 (3 at DATA) is success at final_dot and must not be given for other stages.
 Outcome of_reply(Stage stage, const smtp::Reply& reply, const std::string& host);
 
-/// True if this reply is about the host, not about a recipient: 421 anywhere, any but 2xx as banner or to EHLO.
+/// True if this reply is about the host, not about a recipient: 421 anywhere, any but 2xx as banner or to EHLO, a class
+/// that cannot be an answer to what was said (354 to RCPT, 250 to DATA): drop the session then.
 bool is_host_failure(Stage stage, const smtp::Reply& reply);
+/// Always temporary, also where the host said 5xx: another exchanger may say otherwise (RFC 5321 §5.1).
 HostFailure host_failure(Stage stage, const smtp::Reply& reply, const std::string& host);
 
-/// An I/O error: always temporary. Status 4.4.1 (no connection), 4.4.2 (lost or timed out later), 4.3.0 (ours).
+/// An I/O error: always temporary. Status 4.4.1 (no connection), 4.4.2 (lost or timed out later), 4.5.0 (spoke no
+/// SMTP), 4.3.0 (ours).
 HostFailure of_error(Stage stage, const Error& error, const std::string& host);
 
-/// A deferred outcome for a recipient whose host failed.
+/// The final dot went out and no reply to it came: the host may have the message (RFC 1047).
+HostFailure in_doubt(const Error& error, const std::string& host);
+/// Of a recipient of that message: deferred, and no other host is tried at once, since this one may have it.
+Outcome from_doubt(const HostFailure& failure);
+
+/// The host names itself as we do: mail for it would come back to us. Status 5.4.6, `loop` set.
+HostFailure loops_back(const std::string& hostname, const std::string& host);
+
+/// Of a recipient whose host failed: deferred, try_next_host unless the trouble is ours; a loop fails.
 Outcome from_host_failure(const HostFailure& failure);
 
-/// Final delivery on our own disk: full 4.3.1 (deferred), io, damaged, busy 4.3.0 (deferred); never permanent.
+/// Found out before MAIL, from what the host offers.
+Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& host);  ///< failed, 5.3.4
+Outcome needs_smtputf8(const std::string& host);  ///< failed, 5.6.7, try_next_host (RFC 6531 §3.5)
+Outcome needs_tls(const std::string& host);       ///< deferred, 4.7.10: REQUIRETLS, and the session has no TLS
+
+/// Our own disk, at final delivery or when a stored body is read: full 4.3.1, io, damaged, busy and others 4.3.0.
+/// Deferred, never permanent; no other host is tried.
 Outcome of_local_error(const Error& error);
+
+/// Final delivery: 2.0.0.
+Outcome delivered(const std::string& host);
+/// Final delivery, but the message was delivered to this mailbox before: failed, 5.4.6.
+Outcome delivery_loop(const std::string& mailbox, const std::string& host);
 
 }  // namespace waypost::delivery

@@ -14,6 +14,7 @@ namespace waypost::delivery {
 /// References outlive the await.
 net::Task<Outcome> deliver_to_maildir(net::Runtime& runtime, const std::string& path_template,
                                       const queue::MessageInfo& message, const queue::DueRecipient& recipient,
-                                      const queue::Content& content, queue::BodyReader body, const std::string& hostname);
+                                      const queue::Content& content, queue::BodyReader body,
+                                      const std::string& hostname);
 
 }  // namespace waypost::delivery

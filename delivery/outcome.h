@@ -1,4 +1,5 @@
-// delivery/outcome.h: what an attempt made of a recipient or of a host. Made in delivery/disposition.cpp and nowhere else.
+// delivery/outcome.h: what an attempt made of a recipient or of a host. Made in delivery/disposition.cpp and nowhere
+// else.
 #pragma once
 #include <string>
 #include <vector>
@@ -10,11 +11,15 @@ namespace waypost::delivery {
 /// Of one recipient.
 struct Outcome {
   queue::Event event = queue::Event::attempt_deferred;  ///< attempt_deferred, _delivered, _relayed or _failed
-  std::string status = "4.0.0";  ///< enhanced status code; its class is that of the event
-  std::string reply;             ///< the remote's reply or our words; one line, escaped, at most 512 octets
-  std::string host;              ///< `mx1.b.example[192.0.2.7]:25`; "" where none was reached
-  /// Deferred, and another host of the destination may do better: it is tried with the next one in this attempt.
+  std::string status = "4.0.0";                         ///< enhanced status code; its class is that of the event
+  std::string reply;  ///< the remote's reply or our words; one line, escaped, at most 512 octets
+  std::string host;   ///< `mx1.b.example[192.0.2.7]:25`; "" where none was reached
+  /// Another host of the destination may do better: it is tried with the next one in this attempt. Where the event is
+  /// attempt_failed, it fails only if no other host takes it.
   bool try_next_host = false;
+  /// Deferred because this transaction had no room for more recipients, while it took others: a further transaction
+  /// with the same host may follow at once (RFC 5321 §4.5.3.1.10). Set by attempt().
+  bool next_transaction = false;
 };
 
 /// Of a host as a whole: nothing was learnt about any recipient. The next host is tried; if all fail, the destination
@@ -23,7 +28,8 @@ struct HostFailure {
   std::string status = "4.4.1";
   std::string reason;  ///< as Outcome::reply
   std::string host;
-  bool ours = false;   ///< our own trouble (descriptors, a stop): says nothing about the host
+  bool ours = false;  ///< our own trouble (descriptors, a stop): says nothing about the host
+  bool loop = false;  ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
 };
 
 }  // namespace waypost::delivery

@@ -1,0 +1,167 @@
+#include "delivery/connection.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "delivery/disposition.h"
+
+namespace waypost::delivery {
+
+namespace {
+
+constexpr std::size_t kMaxReplyLine = 2048;  // what is longer is cut (RFC 5321 §4.5.3.1.5 says 512)
+constexpr std::size_t kBufferOctets = 4096;
+constexpr net::Duration kQuitTimeout = std::chrono::seconds(2);
+
+std::optional<net::Address> source_for(const net::Address& peer, const std::vector<net::Address>& sources) {
+  for (const net::Address& source : sources)
+    if (source.family == peer.family) return source;
+  return std::nullopt;
+}
+
+/// `220 mx.b.example ESMTP` and `250-mx.b.example at your service`: the server's name comes first (RFC 5321 §4.2).
+bool names(const smtp::Reply& reply, std::string_view hostname) {
+  std::string_view text = reply.lines.front();
+  std::string_view name = take_word(text);
+  if (name.ends_with('.')) name.remove_suffix(1);
+  return equals_no_case(name, hostname);
+}
+
+}  // namespace
+
+net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Peer peer, ClientSettings settings,
+                                               std::stop_token stop) {
+  Opened opened;
+  std::optional<net::Address> source = source_for(peer.address, settings.source);
+  net::TimePoint deadline = runtime.now() + settings.connect_timeout;
+  Result<std::unique_ptr<net::Stream>> stream = co_await runtime.connect(peer.address, source, deadline, stop);
+  if (!stream) {
+    opened.failure = of_error(Stage::connect, stream.error(), peer.text());
+    co_return opened;
+  }
+
+  std::unique_ptr<Connection> connection(
+      new Connection(runtime, std::move(peer), std::move(settings), std::move(*stream)));
+  Connection* to_close = connection.get();
+  auto close_it = [to_close] { to_close->close(); };
+  std::stop_callback on_stop(stop, close_it);
+  std::optional<HostFailure> failure = co_await connection->greet();
+  if (failure) {
+    opened.failure = std::move(*failure);
+    co_await connection->quit();
+    co_return opened;
+  }
+  opened.connection = std::move(connection);
+  co_return opened;
+}
+
+Connection::Connection(net::Runtime& runtime, Peer peer, ClientSettings settings, std::unique_ptr<net::Stream> stream)
+    : runtime_(runtime),
+      peer_(std::move(peer)),
+      settings_(std::move(settings)),
+      stream_(std::move(stream)),
+      lines_(*stream_, kBufferOctets) {}
+
+Connection::~Connection() = default;
+
+/// Banner and EHLO; why the host cannot be used, if so.
+net::Task<std::optional<HostFailure>> Connection::greet() {
+  const std::string host = peer_.text();
+  Result<smtp::Reply> banner = co_await next_reply(settings_.command_timeout);
+  if (!banner) co_return of_error(Stage::banner, banner.error(), host);
+  if (is_host_failure(Stage::banner, *banner)) co_return host_failure(Stage::banner, *banner, host);
+  if (names(*banner, settings_.hostname)) co_return loops_back(settings_.hostname, host);
+
+  Result<smtp::Reply> hello = co_await command("EHLO " + settings_.hostname);
+  if (!hello) co_return of_error(Stage::ehlo, hello.error(), host);
+  bool extended = hello->positive();
+  if (hello->permanent()) {
+    // A server of before 1995, or behind something that thinks so (RFC 5321 §3.2).
+    hello = co_await command("HELO " + settings_.hostname);
+    if (!hello) co_return of_error(Stage::ehlo, hello.error(), host);
+  }
+  if (is_host_failure(Stage::ehlo, *hello)) co_return host_failure(Stage::ehlo, *hello, host);
+  if (names(*hello, settings_.hostname)) co_return loops_back(settings_.hostname, host);
+  if (extended) extensions_ = smtp::parse_extensions(*hello);
+  co_return std::nullopt;
+}
+
+net::Task<Result<smtp::Reply>> Connection::command(std::string line) {
+  queue_command(line);
+  co_return co_await next_reply(settings_.command_timeout);
+}
+
+net::Task<> Connection::quit() {
+  if (usable()) {
+    queue_command("QUIT");
+    Result<smtp::Reply> reply = co_await next_reply(kQuitTimeout);
+    if (reply) usable_ = false;
+  }
+  close();
+}
+
+void Connection::close() {
+  usable_ = false;
+  stream_->close();
+}
+
+void Connection::queue_command(std::string_view line) {
+  pending_ += line;
+  pending_ += "\r\n";
+}
+
+tl::unexpected<Error> Connection::ended(Error error) {
+  usable_ = false;
+  return fail(std::move(error));
+}
+
+net::Task<Result<smtp::Reply>> Connection::next_reply(net::Duration timeout) {
+  net::TimePoint deadline = runtime_.now() + timeout;
+  if (!pending_.empty()) {
+    bool early = lines_.buffered() > 0;
+    if (early) co_return co_await reply_before_command(deadline);
+    Result<> sent = co_await flush(deadline);
+    if (!sent) co_return ended(sent.error());
+  }
+  co_return co_await read_reply(deadline);
+}
+
+/// Whatever a host says that it was not asked for would be taken as the reply to the next command, and all after it for
+/// another's: a recipient could be taken as accepted who was not. Only 421 may come at any time (RFC 5321 §3.8).
+net::Task<Result<smtp::Reply>> Connection::reply_before_command(net::TimePoint deadline) {
+  pending_.clear();
+  if (lines_.has_line()) {
+    Result<smtp::Reply> reply = co_await read_reply(deadline);
+    if (reply && reply->code == 421) co_return reply;
+  }
+  co_return ended(Error(Errc::protocol, "a reply before its command"));
+}
+
+net::Task<Result<>> Connection::flush(net::TimePoint deadline) {
+  std::string commands = std::exchange(pending_, {});
+  std::string_view piece = commands;
+  co_return co_await stream_->write(piece, deadline);
+}
+
+/// One reply, all lines of it by the deadline: a host that drips octets gains nothing (RELIABILITY F36).
+net::Task<Result<smtp::Reply>> Connection::read_reply(net::TimePoint deadline) {
+  while (true) {
+    Result<net::LineBuffer::Line> line = co_await lines_.read_line(kMaxReplyLine, deadline);
+    if (!line) co_return ended(line.error());
+    Result<std::optional<smtp::Reply>> reply = parser_.on_line(line->text);
+    if (!reply) co_return ended(reply.error());
+    if (!*reply) continue;
+    if ((*reply)->code == 421) usable_ = false;
+    co_return std::move(**reply);
+  }
+}
+
+net::Task<Result<>> Connection::send_body(std::span<const std::string_view> pieces) {
+  if (lines_.buffered() > 0) co_return ended(Error(Errc::protocol, "a reply before the message"));
+  Result<> sent = co_await stream_->write(pieces, runtime_.now() + settings_.data_timeout);
+  if (!sent) co_return ended(sent.error());
+  co_return Result<>();
+}
+
+}  // namespace waypost::delivery

@@ -1,0 +1,246 @@
+#include "delivery/disposition.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "base/escape.h"
+
+namespace waypost::delivery {
+
+namespace {
+
+constexpr std::size_t kMaxReply = 512;  // RELIABILITY, Hardening 8
+
+/// What we were about when it happened, as in "lost connection while ...".
+std::string_view doing(Stage stage) {
+  switch (stage) {
+    case Stage::connect:
+      return "connecting";
+    case Stage::banner:
+      return "awaiting the greeting";
+    case Stage::ehlo:
+      return "awaiting the reply to EHLO";
+    case Stage::mail:
+      return "awaiting the reply to MAIL";
+    case Stage::rcpt:
+      return "awaiting the reply to RCPT";
+    case Stage::data:
+      return "awaiting the reply to DATA";
+    case Stage::body:
+      return "sending the message";
+    case Stage::final_dot:
+      return "awaiting the reply to the final dot";
+    case Stage::rset:
+      return "awaiting the reply to RSET";
+  }
+  return "";
+}
+
+/// Text that is fit for a log already, no longer than a reply may be.
+std::string cut(std::string text) {
+  if (text.size() <= kMaxReply) return text;
+  std::size_t end = kMaxReply - 3;
+  // Not inside a UTF-8 character.
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text + "...";
+}
+
+std::string shown(const smtp::Reply& reply) {
+  return escape(reply.text(), kMaxReply);
+}
+
+/// The reply's enhanced code if it is of that class: the reply code's class wins (RFC 3463 §2).
+std::string status_of(int klass, const smtp::Reply& reply, std::string_view otherwise) {
+  if (reply.enhanced && reply.enhanced->klass == klass) return reply.enhanced->text();
+  return std::string(otherwise);
+}
+
+/// 552 to RCPT was RFC 821's "too many recipients", and is temporary (RFC 5321 §4.5.3.1.10).
+Outcome no_room(const smtp::Reply& reply, Outcome outcome) {
+  outcome.status = "4.5.3";
+  if (reply.enhanced) {
+    smtp::EnhancedCode code = *reply.enhanced;
+    code.klass = 4;
+    outcome.status = code.text();
+  }
+  outcome.try_next_host = true;
+  return outcome;
+}
+
+bool is_ours(Errc code) {
+  static constexpr std::array kPeers = {Errc::protocol, Errc::closed, Errc::timed_out, Errc::refused,
+                                        Errc::unreachable};
+  return std::find(kPeers.begin(), kPeers.end(), code) == kPeers.end();
+}
+
+std::string_view status_of(Stage stage, Errc code) {
+  if (is_ours(code)) return "4.3.0";
+  if (code == Errc::protocol) return "4.5.0";
+  return stage == Stage::connect ? "4.4.1" : "4.4.2";
+}
+
+std::string reason_of(Stage stage, const Error& error) {
+  std::string about(doing(stage));
+  switch (error.code) {
+    case Errc::timed_out:
+      return "timed out while " + about;
+    case Errc::closed:
+      return "lost connection while " + about;
+    case Errc::cancelled:
+      return "stopped while " + about;
+    case Errc::refused:
+      return "connection refused";
+    case Errc::protocol:
+      return "protocol error while " + about + ": " + error.what;
+    default:
+      return "while " + about + ": " + error.what;
+  }
+}
+
+}  // namespace
+
+Outcome of_reply(Stage stage, const smtp::Reply& reply, const std::string& host) {
+  if (is_host_failure(stage, reply)) return from_host_failure(host_failure(stage, reply, host));
+  Outcome outcome;
+  outcome.reply = shown(reply);
+  outcome.host = host;
+  if (stage == Stage::rcpt && reply.code == 552) return no_room(reply, outcome);
+  if (reply.permanent()) {
+    outcome.event = queue::Event::attempt_failed;
+    outcome.status = status_of(5, reply, "5.0.0");
+  } else if (reply.positive() && stage == Stage::final_dot) {
+    outcome.event = queue::Event::attempt_relayed;
+    outcome.status = status_of(2, reply, "2.0.0");
+  } else {
+    outcome.status = status_of(4, reply, "4.0.0");
+    outcome.try_next_host = true;
+  }
+  return outcome;
+}
+
+bool is_host_failure(Stage stage, const smtp::Reply& reply) {
+  if (reply.code == 421) return true;
+  switch (stage) {
+    case Stage::connect:
+    case Stage::banner:
+    case Stage::ehlo:
+      return !reply.positive();
+    case Stage::data:
+      return reply.positive();
+    default:
+      return reply.intermediate();
+  }
+}
+
+HostFailure host_failure(Stage stage, const smtp::Reply& reply, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.reason = shown(reply);
+  if (reply.transient() || reply.permanent()) {
+    failure.status = status_of(4, reply, "4.3.2");
+  } else {
+    failure.status = "4.5.0";
+    failure.reason = cut("unexpected reply while " + std::string(doing(stage)) + ": " + failure.reason);
+  }
+  return failure;
+}
+
+HostFailure of_error(Stage stage, const Error& error, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = status_of(stage, error.code);
+  failure.reason = cut(reason_of(stage, error));
+  failure.ours = is_ours(error.code);
+  return failure;
+}
+
+HostFailure in_doubt(const Error& error, const std::string& host) {
+  HostFailure failure = of_error(Stage::final_dot, error, host);
+  failure.status = "4.4.2";
+  failure.reason = cut("in doubt: " + failure.reason);
+  return failure;
+}
+
+Outcome from_doubt(const HostFailure& failure) {
+  Outcome outcome = from_host_failure(failure);
+  outcome.try_next_host = false;
+  return outcome;
+}
+
+HostFailure loops_back(const std::string& hostname, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = "5.4.6";
+  failure.reason = cut("mail loops back to myself: the host greets as " + escape(hostname, kMaxReply));
+  failure.loop = true;
+  return failure;
+}
+
+Outcome from_host_failure(const HostFailure& failure) {
+  Outcome outcome;
+  outcome.event = failure.loop ? queue::Event::attempt_failed : queue::Event::attempt_deferred;
+  outcome.status = failure.status;
+  outcome.reply = failure.reason;
+  outcome.host = failure.host;
+  outcome.try_next_host = !failure.ours && !failure.loop;
+  return outcome;
+}
+
+Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& host) {
+  Outcome outcome;
+  outcome.event = queue::Event::attempt_failed;
+  outcome.status = "5.3.4";
+  outcome.reply =
+      "message of " + std::to_string(octets) + " octets is over the host's limit of " + std::to_string(limit);
+  outcome.host = host;
+  return outcome;
+}
+
+Outcome needs_smtputf8(const std::string& host) {
+  Outcome outcome;
+  outcome.event = queue::Event::attempt_failed;
+  outcome.status = "5.6.7";
+  outcome.reply = "the message needs SMTPUTF8, which the host does not offer";
+  outcome.host = host;
+  outcome.try_next_host = true;
+  return outcome;
+}
+
+Outcome needs_tls(const std::string& host) {
+  Outcome outcome;
+  outcome.status = "4.7.10";
+  outcome.reply = "the message asks for REQUIRETLS, and the session has no TLS";
+  outcome.host = host;
+  outcome.try_next_host = true;
+  return outcome;
+}
+
+Outcome of_local_error(const Error& error) {
+  Outcome outcome;
+  outcome.status = error.code == Errc::full ? "4.3.1" : "4.3.0";
+  outcome.reply = cut(error.what);
+  return outcome;
+}
+
+Outcome delivered(const std::string& host) {
+  Outcome outcome;
+  outcome.event = queue::Event::attempt_delivered;
+  outcome.status = "2.0.0";
+  outcome.reply = "delivered to " + host;
+  outcome.host = host;
+  return outcome;
+}
+
+Outcome delivery_loop(const std::string& mailbox, const std::string& host) {
+  Outcome outcome;
+  outcome.event = queue::Event::attempt_failed;
+  outcome.status = "5.4.6";
+  outcome.reply = cut("mail forwarding loop for " + escape(mailbox, kMaxReply));
+  outcome.host = host;
+  return outcome;
+}
+
+}  // namespace waypost::delivery

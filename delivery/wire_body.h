@@ -1,0 +1,43 @@
+// delivery/wire_body.h: stored octets -> what follows 354 on the wire, copied only where they must change. Pure.
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "smtp/transparency.h"
+
+namespace waypost::delivery {
+
+/// Trace and body of a stored message pass through here on their way out. What reception stored is in wire form already
+/// (CRLF alone), so that views of it go to the stream; but it is looked at all the same, since neither a bare CR or LF
+/// nor a dot at the beginning of a line may go out whatever the store holds (RELIABILITY C3). From the first octet that
+/// has to change on, smtp::BodyEncoder takes over.
+class WireBody {
+ public:
+  /// `dot_lines`: a line begins with a dot, as noted at reception. False is not relied on.
+  explicit WireBody(bool dot_lines) : encoding_(dot_lines) {}
+
+  /// The chunk outlives the next sent().
+  void feed(std::string_view chunk);
+  /// The end: `.` CRLF, and a CRLF before it if there was no final one.
+  void finish();
+
+  /// What of all that was fed is to go out: views of the chunks and of this object, good until the next call of another
+  /// function.
+  const std::vector<std::string_view>& pieces();
+  /// These have gone out.
+  void sent();
+
+ private:
+  bool is_wire_form(std::string_view chunk) const;
+  void begin_encoding();
+
+  smtp::BodyEncoder encoder_;
+  std::vector<std::string_view> pieces_;  ///< what goes out as it is: all of it before `encoded_`
+  std::string encoded_;
+  bool encoding_;
+  bool line_start_ = true;  ///< of what was fed so far; unused once encoding
+  bool held_cr_ = false;    ///< the last octet fed was a CR, which goes out with the LF after it
+};
+
+}  // namespace waypost::delivery
