@@ -1,0 +1,177 @@
+#include "net/listener.h"
+
+#include <cassert>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include "net/sockaddr.h"
+#include "net/tcp_stream.h"
+#include "net/uv_runtime.h"
+
+namespace waypost::net {
+
+namespace {
+
+constexpr int kBacklog = 1024;  // the system caps it at net.core.somaxconn
+
+class TcpListenSocket : public ListenSocket {
+ public:
+  explicit TcpListenSocket(int fd) : fd_(fd) {}
+  ~TcpListenSocket() override { ::close(fd_); }
+  TcpListenSocket(const TcpListenSocket&) = delete;
+  TcpListenSocket& operator=(const TcpListenSocket&) = delete;
+  const Address& local() const override { return local_; }
+  void set_local(const Address& local) { local_ = local; }
+  int fd() const { return fd_; }
+
+ private:
+  int fd_;
+  Address local_;
+};
+
+/// An accept() that waits. Lives in its frame.
+struct Accepting {
+  int fd = -1;
+  int error = 0;
+  SocketAddress from;
+  std::coroutine_handle<> waiting;
+};
+
+/// Watches a duplicate of the socket. One connection is taken for each event, so that of several loops that share the
+/// socket the one that is idle takes the next. Freed by the close callback.
+struct Watch {
+  explicit Watch(UvRuntime& on) : runtime(on) { runtime.handle_opened(); }
+  ~Watch() {
+    ::close(fd);
+    runtime.handle_closed();
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+  static void on_event(uv_poll_t* poll, int, int) noexcept { static_cast<Watch*>(poll->data)->take(); }
+
+  void take() {
+    if (accepting == nullptr) {
+      // Nobody waits: the connection stays with the kernel, or goes to another loop.
+      uv_poll_stop(&poll);
+      watching = false;
+      return;
+    }
+    accepting->from = SocketAddress();
+    int accepted = ::accept4(fd, accepting->from.get(), &accepting->from.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (accepted < 0) {
+      bool ours = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
+      // Another loop was faster, or the peer has gone, or the network told of an old error (accept(2)): wait on.
+      if (!ours) return;
+      accepting->error = errno;
+    }
+    accepting->fd = accepted;
+    Accepting* done = std::exchange(accepting, nullptr);
+    done->waiting.resume();
+  }
+
+  void await(Accepting& next) {
+    accepting = &next;
+    if (watching) return;
+    int status = uv_poll_start(&poll, UV_READABLE, on_event);
+    assert(status == 0);
+    watching = status == 0;
+  }
+
+  UvRuntime& runtime;
+  uv_poll_t poll{};
+  int fd = -1;
+  bool watching = false;
+  Accepting* accepting = nullptr;
+};
+
+struct Wait {
+  Wait(Watch& on, Accepting& what) : watch(on), accepting(what) {}
+  Watch& watch;
+  Accepting& accepting;
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> suspended) const noexcept {
+    accepting.waiting = suspended;
+    watch.await(accepting);
+  }
+  void await_resume() const noexcept {}
+};
+
+class TcpListener : public Listener {
+ public:
+  TcpListener(UvRuntime& runtime, std::shared_ptr<TcpListenSocket> socket, Watch* watch)
+      : runtime_(runtime), socket_(std::move(socket)), watch_(watch) {
+    // Connections to the wildcard have a local address each, which is asked for only when somebody wants it.
+    if (!socket_->local().is_wildcard()) local_ = socket_->local();
+  }
+  ~TcpListener() override { close(); }
+
+  Task<Result<std::unique_ptr<Stream>>> accept() override {
+    if (watch_ == nullptr) co_return fail(socket_error("accept on", socket_->local(), ECANCELED));
+    assert(watch_->accepting == nullptr);
+    Accepting accepting;
+    Wait wait(*watch_, accepting);
+    co_await wait;
+    if (accepting.error != 0) co_return fail(socket_error("accept on", socket_->local(), accepting.error));
+    co_return adopt_tcp(runtime_, accepting.fd, from_socket_address(accepting.from), local_);
+  }
+
+  void close() override {
+    if (watch_ == nullptr) return;
+    Watch* watch = std::exchange(watch_, nullptr);
+    if (watch->accepting != nullptr) {
+      watch->accepting->error = ECANCELED;
+      runtime_.resume_later(std::exchange(watch->accepting, nullptr)->waiting);
+    }
+    auto freed = [](uv_handle_t* handle) { delete static_cast<Watch*>(handle->data); };
+    uv_close(reinterpret_cast<uv_handle_t*>(&watch->poll), freed);
+  }
+
+ private:
+  UvRuntime& runtime_;
+  std::shared_ptr<TcpListenSocket> socket_;
+  std::optional<Address> local_;
+  Watch* watch_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<ListenSocket>> listen_tcp(const Address& address) {
+  const char* what = "listen on";
+  int fd = tcp_socket(address);
+  if (fd < 0) return fail(socket_error(what, address, errno));
+  auto socket = std::make_shared<TcpListenSocket>(fd);
+
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (address.family == 6) ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // what is accepted inherits it: no call per connection
+  SocketAddress name = to_socket_address(address);
+  if (::bind(fd, name.get(), name.size) != 0) return fail(socket_error(what, address, errno));
+  if (::listen(fd, kBacklog) != 0) return fail(socket_error(what, address, errno));
+
+  SocketAddress bound;
+  if (::getsockname(fd, bound.get(), &bound.size) != 0) return fail(socket_error(what, address, errno));
+  socket->set_local(from_socket_address(bound));
+  return socket;
+}
+
+Result<std::unique_ptr<Listener>> accept_tcp(UvRuntime& runtime, std::shared_ptr<ListenSocket> socket) {
+  auto own = std::dynamic_pointer_cast<TcpListenSocket>(std::move(socket));
+  if (!own) return fail(Errc::internal, "accept on a socket of another runtime");
+
+  auto watch = std::make_unique<Watch>(runtime);
+  watch->fd = ::fcntl(own->fd(), F_DUPFD_CLOEXEC, 0);
+  if (watch->fd < 0) return fail(socket_error("accept on", own->local(), errno));
+  watch->poll.data = watch.get();
+  int status = uv_poll_init(runtime.loop(), &watch->poll, watch->fd);
+  if (status != 0) return fail(socket_error("accept on", own->local(), status));
+  return std::make_unique<TcpListener>(runtime, std::move(own), watch.release());
+}
+
+}  // namespace waypost::net
