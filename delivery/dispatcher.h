@@ -47,7 +47,7 @@ class Dispatcher {
   void stop();
   /// Their connections are closed.
   void abort();
-  net::Task<> drained() { return scope_.drained(); }
+  bool running() const { return scope_.running() > 0; }
 
   struct Stats {
     std::uint64_t delivered = 0, relayed = 0, deferred = 0, bounced = 0, expired = 0;

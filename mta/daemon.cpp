@@ -1,0 +1,351 @@
+#include "mta/daemon.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/event_log.h"
+#include "conf/load.h"
+#include "mta/interfaces.h"
+#include "mta/privileges.h"
+#include "resolver/ares_resolver.h"
+#include "resolver/cache.h"
+
+namespace waypost::mta {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kReservedDescriptors = 64;  // files, sockets of the resolver, the store: never for clients
+constexpr net::Duration kGrace = 20s;             // after a stop: transactions under way may end
+constexpr net::Duration kAbort = 5s;              // then their connections are closed, and this is for unwinding
+
+log::Options log_options(const conf::Config& config) {
+  log::Options options;
+  options.target = config.log.target;
+  options.json = config.log.json;
+  options.name = config.log.syslog_name;
+  options.hostname = config.hostname;
+  if (config.log.level == "debug") options.level = log::Level::debug;
+  if (config.log.level == "warning") options.level = log::Level::warning;
+  if (config.log.level == "error") options.level = log::Level::error;
+  return options;
+}
+
+int exit_code(const Error& error) {
+  switch (error.code) {
+    case Errc::busy:
+      return EX_CANTCREAT;
+    case Errc::denied:
+      return EX_NOPERM;
+    case Errc::unsupported:
+      return EX_CONFIG;
+    case Errc::full:
+      return EX_TEMPFAIL;
+    default:
+      return EX_IOERR;
+  }
+}
+
+/// The keys that a reload cannot change, of those that differ.
+std::vector<std::string> needs_restart(const conf::Config& before, const conf::Config& after) {
+  std::vector<std::string> keys;
+  const auto differs = [&](const char* key, bool changed) {
+    if (changed) keys.emplace_back(key);
+  };
+  differs("data_dir", before.data_dir != after.data_dir);
+  differs("control_socket", before.control_socket != after.control_socket);
+  differs("user", before.user != after.user);
+  differs("threads", before.threads != after.threads);
+  differs("queue.inline_limit", before.queue.inline_limit != after.queue.inline_limit);
+  differs("history.keep", before.history.keep != after.history.keep);
+  differs("resolver", before.resolver.servers != after.resolver.servers ||
+                          before.resolver.timeout != after.resolver.timeout ||
+                          before.resolver.tries != after.resolver.tries);
+  bool listeners = before.listeners.size() != after.listeners.size();
+  for (std::size_t i = 0; !listeners && i < before.listeners.size(); ++i) {
+    const conf::Listener& a = before.listeners[i];
+    const conf::Listener& b = after.listeners[i];
+    listeners = !(a.address == b.address) || a.role != b.role || a.tls != b.tls ||
+                a.reject_bare_newline != b.reject_bare_newline;
+  }
+  differs("listener", listeners);
+  return keys;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+}  // namespace
+
+struct Daemon::Loop {
+  std::unique_ptr<net::LoopRuntime> runtime;
+  std::unique_ptr<queue::Store> store;
+  std::unique_ptr<ServerContext> context;
+  std::unique_ptr<Server> server;
+  std::unique_ptr<net::Scope> scope;
+  std::thread thread;  ///< not of the first
+};
+
+Daemon::Daemon(conf::Config config) : config_(std::move(config)) {}
+
+Daemon::~Daemon() = default;
+
+int Daemon::run() {
+  if (const int failed = open(); failed != 0) return failed;
+  begin();
+  loops_.front()->runtime->run();
+  for (const std::unique_ptr<Loop>& loop : loops_) {
+    if (loop->thread.joinable()) loop->thread.join();
+  }
+  // Loops first, then what they stand on.
+  dispatcher_.reset();
+  resolver_.reset();
+  scope_.reset();
+  for (const std::unique_ptr<Loop>& loop : loops_) {
+    loop->server.reset();
+    loop->scope.reset();
+    loop->context.reset();
+    loop->store.reset();
+  }
+  queue_.reset();
+  history_.reset();
+  ports_.clear();
+  loops_.clear();
+  log::stopped();
+  log::flush();
+  return EX_OK;
+}
+
+int Daemon::open() {
+  const std::shared_ptr<const conf::Config> config = config_.get();
+  if (const Result<> opened = log::open(log_options(*config)); !opened) {
+    log::failure(opened.error().what);
+    return EX_CANTCREAT;
+  }
+  log::starting(WAYPOST_VERSION, config->file);
+  const std::size_t descriptors = raise_descriptor_limit();
+  // Half of them for clients, so that delivery has as many; each inbound session has one, and one for a spool file.
+  limits_ = std::make_unique<Limits>(descriptors > 4 * kReservedDescriptors ? (descriptors - kReservedDescriptors) / 2
+                                                                            : descriptors / 4);
+  make_loops();
+  if (const int failed = listen(); failed != 0) return failed;
+  const std::string socket_folder = config->control_socket.substr(0, config->control_socket.rfind('/'));
+  for (const Result<>& made :
+       {make_folder_for(config->data_dir, 0710, config->user), make_folder_for(socket_folder, 0755, "")}) {
+    if (made) continue;
+    log::failure(made.error().what);
+    return exit_code(made.error());
+  }
+  if (const Result<> became = become(config->user); !became) {
+    log::failure(became.error().what);
+    return became.error().code == Errc::not_found ? EX_CONFIG : EX_NOPERM;
+  }
+  return open_queue();
+}
+
+void Daemon::make_loops() {
+  const unsigned wanted = config_.get()->threads;
+  const unsigned threads = wanted != 0 ? wanted : std::max(1U, std::thread::hardware_concurrency());
+  for (unsigned i = 0; i < threads; ++i) {
+    auto loop = std::make_unique<Loop>();
+    loop->runtime = net::LoopRuntime::create();
+    loops_.push_back(std::move(loop));
+  }
+}
+
+int Daemon::listen() {
+  for (const conf::Listener& listener : config_.get()->listeners) {
+    if (listener.tls == conf::ListenerTls::implicit) continue;  // said so in a warning: it cannot be served in clear
+    const std::optional<net::Address> address = net::Address::parse(listener.address.host, listener.address.port);
+    if (!address) {
+      log::failure("listener " + listener.address.text() + ": not a numeric address");
+      return EX_CONFIG;
+    }
+    Result<std::shared_ptr<net::ListenSocket>> socket = loops_.front()->runtime->listen(*address);
+    if (!socket) {
+      log::failure(socket.error().what);
+      return socket.error().code == Errc::denied ? EX_NOPERM : EX_UNAVAILABLE;
+    }
+    ports_.push_back(Port{*socket, listener});
+  }
+  return 0;
+}
+
+int Daemon::open_queue() {
+  const std::shared_ptr<const conf::Config> config = config_.get();
+  const auto failed = [](const Error& error) {
+    log::failure(error.what);
+    return exit_code(error);
+  };
+  Result<std::unique_ptr<queue::Files>> files = queue::open_files(config->data_dir);
+  if (!files) return failed(files.error());
+  files_ = std::move(*files);
+  Result<std::unique_ptr<queue::History>> history =
+      queue::open_history(config->data_dir + "/history.db", config->history.keep);
+  if (!history) return failed(history.error());
+  history_ = std::move(*history);
+  queue::StoreOptions options;
+  options.data_dir = config->data_dir;
+  options.inline_limit = config->queue.inline_limit;
+  Result<std::unique_ptr<queue::SqliteQueue>> queue = queue::SqliteQueue::open(options, *files_, *history_);
+  if (!queue) return failed(queue.error());
+  queue_ = std::move(*queue);
+  return 0;
+}
+
+/// Everything is open: servers on all loops, delivery on the first.
+void Daemon::begin() {
+  net::Runtime& main = *loops_.front()->runtime;
+  const auto snapshot = [this] { return config_.get(); };
+  const auto on_exception = [](std::string_view what) { log::failure("an exception: " + std::string(what)); };
+  for (const std::unique_ptr<Loop>& loop : loops_) {
+    loop->store = queue_->store(*loop->runtime);
+    loop->context.reset(new ServerContext{*loop->runtime, *loop->store, *limits_, snapshot, accepting_});
+    loop->server = std::make_unique<Server>(*loop->context);
+    loop->scope = std::make_unique<net::Scope>(*loop->runtime, on_exception);
+  }
+  scope_ = std::make_unique<net::Scope>(main, on_exception);
+
+  Result<std::unique_ptr<resolver::Resolver>> ares =
+      resolver::make_ares_resolver(*loops_.front()->runtime, config_.get()->resolver);
+  if (!ares) {
+    log::failure("resolver: " + ares.error().what);
+    log::flush();
+    std::_Exit(EX_OSERR);
+  }
+  resolver_ = resolver::make_cache(std::move(*ares), main, resolver::CacheOptions{});
+  dispatcher_ = std::make_unique<delivery::Dispatcher>(main, *loops_.front()->store, *resolver_, snapshot,
+                                                       [this] { return own_addresses(); });
+
+  queue::StoreEvents events;
+  events.arrived = [this, &main](std::vector<queue::Due> due) {
+    auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));
+    main.post([this, shared] { dispatcher_->arrived(std::move(*shared)); });
+  };
+  events.changed = [this, &main] { main.post([this] { dispatcher_->changed(); }); };
+  events.failed = [](const Error& error) {
+    // What was not answered with 250 is not ours; what was is on disk. Recovery begins with the next start (RELIABILITY
+    // F12).
+    log::failure("the queue cannot be written, ending: " + error.what);
+    log::flush();
+    std::_Exit(EX_IOERR);
+  };
+  queue_->set_events(std::move(events));
+  dispatcher_->start();
+
+  std::vector<std::string> listening;
+  for (const Port& port : ports_) listening.push_back(port.socket->local().text());
+  for (const std::unique_ptr<Loop>& loop : loops_) {
+    const Result<> started = loop->server->start(ports_);
+    if (!started) log::failure("listening: " + started.error().what);
+  }
+  on_signals();
+  for (std::size_t i = 1; i < loops_.size(); ++i) {
+    loops_[i]->thread = std::thread([loop = loops_[i].get()] { loop->runtime->run(); });
+  }
+  log::ready(joined(listening));
+  notify_service_manager("READY=1");
+}
+
+void Daemon::on_signals() {
+  net::LoopRuntime& main = *loops_.front()->runtime;
+  const auto on = [&main](int signal, std::function<void()> handler) {
+    const Result<> set = main.on_signal(signal, std::move(handler));
+    if (!set) log::failure("signals: " + set.error().what);
+  };
+  on(SIGTERM, [this] { stop("SIGTERM"); });
+  on(SIGINT, [this] { stop("SIGINT"); });
+  on(SIGHUP, [this] { reload(); });
+}
+
+void Daemon::reload() {
+  const std::shared_ptr<const conf::Config> before = config_.get();
+  conf::Loaded loaded = conf::load(before->file);
+  for (const conf::Finding& finding : loaded.warnings) log::config_warning(finding.text());
+  if (!loaded.errors.empty()) {
+    for (const conf::Finding& finding : loaded.errors) log::config_error(finding.text());
+    log::reload_failed(before->file + " has " + std::to_string(loaded.errors.size()) + " errors");
+    return;
+  }
+  const std::vector<std::string> later = needs_restart(*before, loaded.config);
+  if (!later.empty()) log::warning("these take effect after a restart only: " + joined(later));
+  if (const Result<> opened = log::open(log_options(loaded.config)); !opened) log::failure(opened.error().what);
+  config_.set(std::move(loaded.config));
+  log::reloaded(before->file);
+  dispatcher_->reconfigured();
+}
+
+void Daemon::stop(const std::string& why) {
+  if (stopping_) {
+    // A second signal: no more patience. What was accepted is on disk.
+    log::stopping(why + " again: at once");
+    dispatcher_->abort();
+    log::flush();
+    std::_Exit(EX_OK);
+  }
+  stopping_ = true;
+  log::stopping(why);
+  notify_service_manager("STOPPING=1");
+  scope_->spawn(wind_down());
+}
+
+/// No new work; what is under way may end for a while; then everything is closed.
+net::Task<> Daemon::wind_down() {
+  net::Runtime& main = *loops_.front()->runtime;
+  draining_ = loops_.size();
+  for (const std::unique_ptr<Loop>& loop : loops_) {
+    Loop* each = loop.get();
+    each->runtime->post([this, each] { each->scope->spawn(drain(*each)); });
+  }
+  dispatcher_->stop();
+  const net::TimePoint patient_until = main.now() + kGrace;
+  bool aborted = false;
+  while (draining_ > 0 || dispatcher_->running()) {
+    if (!aborted && main.now() > patient_until) {
+      dispatcher_->abort();
+      aborted = true;
+    }
+    if (main.now() > patient_until + kAbort + kGrace) {
+      log::warning("some sessions did not end in time and are cut off");
+      log::flush();
+      std::_Exit(EX_OK);
+    }
+    co_await main.sleep_for(20ms, std::stop_token());
+  }
+  resolver_->stop();
+  for (const std::unique_ptr<Loop>& loop : loops_) loop->runtime->stop();
+}
+
+net::Task<> Daemon::drain(Loop& loop) {
+  loop.server->stop();
+  co_await loop.server->drained();
+  loops_.front()->runtime->post([this] { --draining_; });
+}
+
+std::vector<net::Address> Daemon::own_addresses() const {
+  std::vector<net::Address> own;
+  for (const Port& port : ports_) {
+    const net::Address& address = port.socket->local();
+    if (!address.is_wildcard()) {
+      own.push_back(address);
+      continue;
+    }
+    for (net::Address one : interface_addresses()) {
+      if (one.family != address.family) continue;
+      one.port = address.port;
+      own.push_back(one);
+    }
+  }
+  return own;
+}
+
+}  // namespace waypost::mta

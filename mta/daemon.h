@@ -1,0 +1,65 @@
+// mta/daemon.h: the process: everything made, wired together, run, reloaded and stopped. Main thread.
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "conf/config.h"
+#include "delivery/dispatcher.h"
+#include "mta/config_holder.h"
+#include "mta/limits.h"
+#include "mta/server.h"
+#include "net/loop.h"
+#include "net/scope.h"
+#include "queue/history.h"
+#include "queue/sqlite_store.h"
+#include "resolver/resolver.h"
+
+namespace waypost::mta {
+
+/// Exit codes are sysexits: 0, 64 usage, 69, 71 system, 73 the queue is in use, 74 the disk, 77, 78 configuration.
+class Daemon {
+ public:
+  explicit Daemon(conf::Config config);
+  ~Daemon();
+
+  /// Binds, becomes the unprivileged user, opens the queue, and runs until it is told to stop. Returns the exit code.
+  int run();
+
+ private:
+  /// One loop and what lives on it. The first loop is the main thread's, and has delivery besides.
+  struct Loop;
+
+  int open();
+  int listen();
+  int open_queue();
+  void make_loops();
+  void begin();
+  void on_signals();
+  void reload();
+  void stop(const std::string& why);
+  net::Task<> wind_down();
+  net::Task<> drain(Loop& loop);
+  std::vector<net::Address> own_addresses() const;
+
+  ConfigHolder config_;
+  std::atomic<bool> accepting_{true};
+  std::unique_ptr<Limits> limits_;
+  std::unique_ptr<queue::Files> files_;
+  std::unique_ptr<queue::History> history_;
+  std::unique_ptr<queue::SqliteQueue> queue_;
+  std::vector<std::unique_ptr<Loop>> loops_;
+  std::vector<Port> ports_;
+  std::unique_ptr<resolver::Resolver> resolver_;
+  std::unique_ptr<delivery::Dispatcher> dispatcher_;
+  std::unique_ptr<net::Scope> scope_;  ///< of the main loop
+  std::size_t draining_ = 0;           ///< loops whose sessions have not ended yet
+  bool stopping_ = false;
+};
+
+}  // namespace waypost::mta

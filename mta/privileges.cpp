@@ -1,0 +1,96 @@
+#include "mta/privileges.h"
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace waypost::mta {
+namespace {
+
+Error from_errno(const std::string& doing) {
+  const int number = errno;
+  const Errc code = number == EACCES || number == EPERM ? Errc::denied : number == ENOENT ? Errc::not_found : Errc::io;
+  return Error(code, doing + ": " + std::strerror(number));
+}
+
+struct Account {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+Result<Account> find_account(const std::string& user) {
+  std::vector<char> buffer(16384);
+  passwd entry{};
+  passwd* found = nullptr;
+  const int failed = getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found);
+  if (failed != 0 || found == nullptr) {
+    return fail(Errc::not_found, "there is no user \"" + user + "\": create it, or set `user` in the configuration");
+  }
+  return Account{entry.pw_uid, entry.pw_gid};
+}
+
+}  // namespace
+
+std::size_t raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+  (void)getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
+}
+
+Result<> make_folder_for(const std::string& path, unsigned mode, const std::string& user) {
+  const bool made = mkdir(path.c_str(), mode) == 0;
+  if (!made && errno != EEXIST) return fail(from_errno("making the folder " + path));
+  if (!made || geteuid() != 0 || user.empty()) return {};
+  Result<Account> account = find_account(user);
+  if (!account) return fail(account.error());
+  if (chown(path.c_str(), account->uid, account->gid) != 0) return fail(from_errno("giving " + path + " to " + user));
+  return {};
+}
+
+Result<> become(const std::string& user) {
+  if (geteuid() == 0 && !user.empty()) {
+    Result<Account> account = find_account(user);
+    if (!account) return fail(account.error());
+    if (initgroups(user.c_str(), account->gid) != 0 || setresgid(account->gid, account->gid, account->gid) != 0 ||
+        setresuid(account->uid, account->uid, account->uid) != 0) {
+      return fail(from_errno("becoming the user " + user));
+    }
+  }
+  (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  return {};
+}
+
+void notify_service_manager(const std::string& state) {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  if (path == nullptr || *path == '\0') return;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string_view name(path);
+  if (name.size() >= sizeof(address.sun_path)) return;
+  std::memcpy(address.sun_path, name.data(), name.size());
+  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';  // an abstract socket
+  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return;
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+  // sendto() takes the general form of an address.
+  (void)sendto(descriptor, state.data(), state.size(), MSG_NOSIGNAL,
+               static_cast<const sockaddr*>(static_cast<const void*>(&address)), size);
+  close(descriptor);
+}
+
+}  // namespace waypost::mta

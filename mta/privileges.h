@@ -1,0 +1,24 @@
+// mta/privileges.h: becoming the unprivileged user, and what the process may use. Start-up only.
+#pragma once
+#include <cstddef>
+#include <string>
+
+#include "base/result.h"
+
+namespace waypost::mta {
+
+/// Raises the limit of descriptors to what the system allows; returns it.
+std::size_t raise_descriptor_limit();
+
+/// Makes `path` (one level) with this mode where it is missing, and gives it to `user` if we are root and `user` is not
+/// "". Errors: denied, not_found (no such user, or the folder above is missing), io.
+Result<> make_folder_for(const std::string& path, unsigned mode, const std::string& user);
+
+/// Root becomes `user` for good, with its groups; "" or not being root changes nothing. Then no new privileges are to
+/// be had. Errors: not_found (no such user), denied.
+Result<> become(const std::string& user);
+
+/// Tells systemd: `READY=1`, `STOPPING=1`, `RELOADING=1`. Without NOTIFY_SOCKET in the environment it does nothing.
+void notify_service_manager(const std::string& state);
+
+}  // namespace waypost::mta
