@@ -1,0 +1,209 @@
+"""What an administrator relies on: a stop that loses nothing, one daemon a queue, refusal of an open relay, answers of the
+tool with the daemon up and down, and its exit codes (sysexits)."""
+import json
+import signal
+import subprocess
+import threading
+
+import harness
+import smtp
+
+CONTENT = b"Subject: to be kept\r\nMessage-ID: <kept@client.test.example>\r\n\r\ntext\r\n"
+
+
+class Operation(harness.TestCase):
+    def to_sink(self, address, port):
+        return f'[[route]]\nmatch = "*"\nnext_hop = "smtp:[{address}]:{port}"\n'
+
+    def test_stop_under_load_loses_nothing(self):
+        """F61: SIGTERM again and again under load; whatever got 250 arrives, no session is cut off after its dot."""
+        arrived, lock = set(), threading.Lock()
+
+        def taken(message):
+            with lock:
+                arrived.update(message.recipients)
+
+        sink = smtp.Sink(harness.free_port(), "127.0.0.51", None, taken, keep=False)
+        relay = self.waypost(queue='retry = ["1s"]', extra=self.to_sink("127.0.0.51", sink.port)).start()
+        accepted, cut, ending = set(), [], threading.Event()
+
+        def load(name):
+            number = 0
+            while not ending.is_set():
+                try:
+                    with smtp.Client(relay.mx, timeout=20) as client:
+                        for _ in range(20):
+                            number += 1
+                            recipient = f"{name}-{number}@away.example"
+                            client.expect(250, "MAIL FROM:<s@client.test.example>")
+                            client.expect(250, f"RCPT TO:<{recipient}>")
+                            client.expect(354, "DATA")
+                            client.socket.sendall(smtp.stuff(CONTENT * 20))
+                            try:
+                                code, _ = client.reply()
+                            except (OSError, ConnectionError):
+                                cut.append(recipient)
+                                raise
+                            if code == 250:
+                                accepted.add(recipient)
+                except (OSError, ConnectionError):
+                    ending.wait(0.01)
+                except AssertionError as error:
+                    if "(421" not in str(error):
+                        raise
+
+        clients = [threading.Thread(target=load, args=(f"c{n}",), daemon=True) for n in range(4)]
+        for client in clients:
+            client.start()
+        for round_ in range(5):
+            before = len(accepted)
+            harness.wait_for("load", lambda: len(accepted) > before + 100, 30)
+            self.assertEqual(relay.stop(40), 0)
+            relay.start()
+        ending.set()
+        for client in clients:
+            client.join(30)
+        harness.wait_for("all that was accepted", lambda: accepted <= arrived, 60)
+        relay.wait_empty(30)
+        self.assertEqual(cut, [], "sessions cut off after the final dot")
+        print(f"{len(accepted)} accepted over 5 stops, all arrived", end=" ")
+
+    def test_tool_up_and_down(self):
+        """The same questions with the daemon up, and with it down (read-only from the database)."""
+        port = harness.free_port()  # nobody listens: mail stays
+        relay = self.waypost(extra=self.to_sink("127.0.0.52", port)).start()
+        with smtp.Client(relay.mx) as client:
+            for n in range(3):
+                self.assertEqual(client.send("s@client.test.example", f"r{n}@away{n}.example", CONTENT)[0], 250)
+        harness.wait_for("an attempt of each", lambda: all(
+            json.loads(line).get("tries", 1) for line in relay.tool("queue", "list", "--json").stdout.splitlines()), 20)
+
+        def ask():
+            self.assertEqual(relay.queued(), 3)
+            lines = [json.loads(line) for line in relay.tool("queue", "list", "--json").stdout.splitlines()]
+            self.assertEqual(len(lines), 3)
+            self.assertIn("r1@away1.example", relay.tool("queue", "list").stdout)
+            id_ = lines[0]["id"]
+            self.assertIn("away0.example", relay.tool("queue", "show", id_).stdout)
+            return id_
+
+        id_ = ask()
+        self.assertIn("away0.example", relay.tool("trace", id_).stdout)
+        relay.tool("status")
+        self.assertEqual(relay.stop(), 0)
+        self.assertEqual(ask(), id_)
+        self.assertEqual(relay.tool("queue", "delete", id_, "--yes", check=False).returncode, 69, "a change needs the daemon")
+        self.assertEqual(relay.tool("reload", check=False).returncode, 69)
+
+        relay.start()
+        self.assertEqual(ask(), id_)
+        self.assertEqual(relay.tool("queue", "hold", id_).returncode, 0)
+        self.assertEqual(json.loads(relay.tool("queue", "count", "state:held", "--json").stdout)["messages"], 1)
+        self.assertEqual(relay.tool("queue", "release", id_).returncode, 0)
+        self.assertEqual(relay.tool("queue", "delete", id_, "--yes").returncode, 0)
+        self.assertEqual(relay.queued(), 2)
+        self.assertEqual(relay.tool("queue", "delete", "to:*@nobody.example", "--yes", check=False).returncode, 1)
+        self.assertEqual(relay.tool("queue", "nonsense", check=False).returncode, 64)
+
+        # The exchanger comes up: a retry brings the rest there at once.
+        sink = smtp.Sink(port, "127.0.0.52")
+        relay.tool("queue", "retry", "--all", "--yes")
+        harness.wait_for("the other two", lambda: len(sink.messages) == 2, 30)
+        relay.wait_empty(30)
+        self.assertIn("2.0.0 Ok: taken", relay.tool("trace", "--to", "r1@away1.example").stdout)
+
+    def test_second_daemon_is_refused(self):
+        """F19: exit code 73, and the first goes on."""
+        relay = self.waypost().start()
+        other = self.folder / "second.toml"
+        text = relay.config.read_text()
+        for old in (relay.mx, relay.submission):
+            text = text.replace(f":{old}\"", f":{harness.free_port()}\"")
+        other.write_text(text.replace("control.sock", "second.sock"))
+        done = subprocess.run([harness.WAYPOSTD, "--config", other], capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 73, done.stderr)
+        with smtp.Client(relay.mx) as client:
+            self.assertEqual(client.send("s@client.test.example", "r@nowhere.invalid", CONTENT)[0], 250)
+
+    def test_bad_configuration(self):
+        """F54: every mistake with its line; exit code 78; nothing starts."""
+        relay = self.waypost()
+        text = relay.config.read_text()
+        bad = text + '[queue]\nretyr = ["1s"]\nexpire = 5\n[limits]\nrecipients = "many"\n'
+        line = bad.splitlines().index('retyr = ["1s"]') + 1
+        relay.config.write_text(bad)
+        checked = relay.tool("config", "check", check=False)
+        self.assertEqual(checked.returncode, 78)
+        said = checked.stdout + checked.stderr
+        for want in (f"waypost.toml:{line}:", "retyr", "retry", f"waypost.toml:{line + 1}:", f"waypost.toml:{line + 3}:"):
+            self.assertIn(want, said)
+        done = subprocess.run([harness.WAYPOSTD, "--config", relay.config], capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 78, done.stderr)
+
+        relay.config.write_text(text.replace('networks = ["127.0.0.0/8", "::1/128"]', 'networks = ["0.0.0.0/0"]'))
+        checked = relay.tool("config", "check", check=False)
+        self.assertEqual(checked.returncode, 78, "an open relay")
+        self.assertIn("open", (checked.stdout + checked.stderr))
+
+        relay.config.write_text(text)
+        self.assertEqual(relay.tool("config", "check").returncode, 0)
+        missing = subprocess.run([harness.WAYPOST, "--config", self.folder / "none.toml", "config", "check"],
+                                 capture_output=True, text=True, timeout=30)
+        self.assertIn(missing.returncode, (66, 78))
+
+    def test_relaying_is_refused_to_strangers(self):
+        relay = self.waypost(
+            relay='networks = ["192.0.2.0/24"]\ndomains = ["backup.test.example"]',
+            extra=f"""
+                [[domain]]
+                name = "local.test.example"
+                deliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"
+            """).start()
+        refused = ["r@away.example", "r%away.example@local.test.example", "away.example!r@local.test.example",
+                   '"r@away.example"@other.example', "@local.test.example:r@away.example", "r@[192.0.2.1]",
+                   "r@local.test.example.away.example", "r%away.example@backup.test.example"]
+        taken = ["r@local.test.example", "R@BACKUP.test.example", "postmaster"]
+        with smtp.Client(relay.mx) as client:
+            client.expect(250, "MAIL FROM:<s@client.test.example>")
+            for address in taken:
+                client.expect(250, f"RCPT TO:<{address}>")
+            for address in refused:
+                code, text = client.command(f"RCPT TO:<{address}>")
+                if address.endswith("@local.test.example"):
+                    # No special meaning: a local part like any other, or a refusal.
+                    self.assertIn(code, (250, 550, 554), address)
+                else:
+                    self.assertIn(code, (550, 554), address)
+            code, text = client.command("RCPT TO:<r@away.example>")
+            self.assertEqual((code, text[:5]), (554, "5.7.1"))
+        with smtp.Client(relay.submission) as client:
+            code, text = client.command("MAIL FROM:<s@client.test.example>")
+            if code == 250:
+                code, text = client.command("RCPT TO:<r@away.example>")
+            self.assertEqual((code, text[:5]), (530, "5.7.0"))
+
+    def test_reload(self):
+        """A good file is taken, a bad one is not, and sessions go on."""
+        relay = self.waypost().start()
+        client = smtp.Client(relay.mx)
+        text = relay.config.read_text()
+        relay.config.write_text(text + "[nonsense]\n")
+        self.assertNotEqual(relay.tool("reload", check=False).returncode, 0)
+        self.assertEqual(client.command("NOOP")[0], 250)
+        relay.config.write_text(text + "[limits]\nmessage_size = \"1MiB\"\n")
+        self.assertEqual(relay.tool("reload").returncode, 0)
+
+        def smaller():
+            with smtp.Client(relay.mx) as other:
+                return "SIZE 1048576" in other.ehlo[1]
+
+        harness.wait_for("the new limit", smaller, 10)
+        relay.config.write_text(text)
+        relay.program.signal(signal.SIGHUP)
+        harness.wait_for("the old limit again", lambda: not smaller(), 10)
+        self.assertEqual(client.command("NOOP")[0], 250)
+        client.quit()
+
+
+if __name__ == "__main__":
+    harness.main()
