@@ -252,9 +252,9 @@ class SmtpSink:
         return sum(1 for _ in self.dump.iterdir())
 
 
-def smtp_source(port, *options, timeout=600):
-    """Runs Postfix's smtp-source against 127.0.0.1:port to its end."""
-    done = subprocess.run([str(PEERS / "bin/smtp-source"), *map(str, options), f"127.0.0.1:{port}"],
+def smtp_source(port, *options, host="127.0.0.1", timeout=600):
+    """Runs Postfix's smtp-source against host:port to its end."""
+    done = subprocess.run([str(PEERS / "bin/smtp-source"), *map(str, options), f"{host}:{port}"],
                           capture_output=True, text=True, timeout=timeout)
     if done.returncode != 0 or "fatal" in done.stderr:
         raise AssertionError(f"smtp-source {options}: exit {done.returncode}: {done.stderr[-2000:]}")
