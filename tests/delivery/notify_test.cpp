@@ -1,0 +1,140 @@
+#include "delivery/notify.h"
+
+#include <doctest/doctest.h>
+
+namespace waypost::delivery {
+namespace {
+
+using namespace std::chrono_literals;
+
+queue::MessageInfo message(const std::string& from) {
+  queue::MessageInfo info;
+  info.id = queue::Id{1ULL << 40};
+  info.arrival = net::WallTime(1'700'000'000s);
+  info.expires = info.arrival + 120h;
+  if (!from.empty()) info.reverse_path = smtp::Path{*smtp::parse_mailbox(from)};
+  return info;
+}
+
+Subject subject(const std::string& to, std::uint8_t notify = 0,
+                ReportedRecipient::Action action = ReportedRecipient::Action::failed) {
+  Subject out{smtp::Path{*smtp::parse_mailbox(to)}, smtp::Notify{notify}, {}};
+  out.report.address = to;
+  out.report.action = action;
+  out.report.status = action == ReportedRecipient::Action::failed ? "5.1.1" : "4.4.1";
+  out.report.reply = "550 5.1.1 no such user";
+  out.report.host = "mx.b.example[192.0.2.7]:25";
+  out.report.remote_said_it = true;
+  return out;
+}
+
+const Notifier kNotifier{"relay.example.net", 24h};
+const net::WallTime kNow = net::WallTime(1'700'003'600s);
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t found = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
+}  // namespace
+
+TEST_SUITE("delivery/notify") {
+  TEST_CASE("nobody is told of a message with a null reverse-path [RFC 5321 6.1]") {
+    CHECK(to_be_told(message(""), {subject("r@b.example")}).empty());
+    CHECK_FALSE(compose_notification(kNotifier, message(""), {}, "", queue::Id{7}, kNow));
+  }
+
+  TEST_CASE("NOTIFY decides who is told of what [RFC 3461 4.1]") {
+    using Action = ReportedRecipient::Action;
+    struct Row {
+      std::uint8_t asked;
+      Action action;
+      bool told;
+    };
+    const Row rows[] = {
+        {0, Action::failed, true},
+        {0, Action::delayed, true},
+        {smtp::Notify::kNever, Action::failed, false},
+        {smtp::Notify::kNever, Action::delayed, false},
+        {smtp::Notify::kFailure, Action::failed, true},
+        {smtp::Notify::kFailure, Action::delayed, false},
+        {smtp::Notify::kDelay, Action::delayed, true},
+        {smtp::Notify::kDelay, Action::failed, false},
+        {smtp::Notify::kSuccess, Action::failed, false},
+        {smtp::Notify::kSuccess, Action::relayed, true},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(static_cast<int>(row.asked));
+      CHECK(to_be_told(message("s@a.example"), {subject("r@b.example", row.asked, row.action)}).empty() != row.told);
+    }
+  }
+
+  TEST_CASE("one report tells of all, from the null reverse-path to the sender [RFC 3464]") {
+    const auto out =
+        compose_notification(kNotifier, message("s@a.example"), {subject("r@b.example"), subject("q@b.example")},
+                             "Subject: hi\r\nMessage-ID: <1@a.example>\r\n", queue::Id{2ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(out->message.envelope.reverse_path.is_null());
+    REQUIRE(out->message.envelope.recipients.size() == 1);
+    CHECK(out->message.envelope.recipients[0].forward_path.text() == "s@a.example");
+    CHECK(out->message.expires == kNow + 24h);
+    CHECK_FALSE(out->message.warn_at);
+    const std::string& body = out->body;
+    CHECK(count(body, "Final-Recipient: rfc822; ") == 2);
+    CHECK(count(body, "\r\nStatus: 5.1.1\r\n") == 2);
+    CHECK(count(body, "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n") == 2);
+    CHECK(count(body, "Remote-MTA: dns; mx.b.example\r\n") == 2);
+    CHECK(count(body, "In-Reply-To: <1@a.example>\r\n") == 1);
+    CHECK(count(body, "Auto-Submitted: auto-replied\r\n") == 1);
+    CHECK(count(body, "report-type=delivery-status") == 1);
+    CHECK(body.ends_with("--\r\n"));
+  }
+
+  TEST_CASE("no text of a peer makes a line of its own (C2)") {
+    Subject evil = subject("r@b.example");
+    evil.report.reply = "no\r\nAction: delivered\r\n\r\nx";
+    evil.report.orcpt = "rfc822;a\r\nStatus: 2.0.0";
+    evil.report.host = "h\r\nX: y[192.0.2.1]:25";
+    queue::MessageInfo info = message("s@a.example");
+    info.envid = "e\r\nBcc: z@z";
+    const auto out =
+        compose_notification(kNotifier, info, {evil}, "Message-ID: <a b>\r\n", queue::Id{3ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body, "\r\nAction:") == 1);
+    CHECK(count(out->body, "\r\nStatus:") == 1);
+    CHECK(count(out->body, "\r\nX:") == 0);
+    CHECK(count(out->body, "\r\nBcc:") == 0);
+  }
+
+  TEST_CASE("an original's line that looks like the boundary does not end the report") {
+    const queue::Id id{4ULL << 40};
+    const std::string trap = "X-Trap: 1\r\n--" + id.text() + "/relay.example.net\r\n";
+    const auto out = compose_notification(kNotifier, message("s@a.example"), {subject("r@b.example")}, trap, id, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body, "boundary=\"=" + id.text()) == 1);
+  }
+
+  TEST_CASE("the header section ends at the blank line, at the end, or at the limit") {
+    CHECK(header_section("A: b\r\nC: d\r\n\r\nbody\r\n") == "A: b\r\nC: d\r\n");
+    CHECK(header_section("\r\nbody\r\n").empty());
+    CHECK(header_section("A: b\r\n") == "A: b\r\n");
+    CHECK(header_section("no line end").empty());
+    std::string large;
+    while (large.size() < 2 * kMaxReturnedOctets) large += "X: 0123456789\r\n";
+    CHECK(header_section(large).size() <= kMaxReturnedOctets);
+    CHECK(header_section(large).ends_with("\r\n"));
+  }
+
+  TEST_CASE("8-bit originals make the report 8-bit, lines too long for mail are left out") {
+    const auto out = compose_notification(kNotifier, message("s@a.example"), {subject("r@b.example")},
+                                          "Subject: gr\xc3\xbc\xc3\x9f\r\nX: " + std::string(2000, 'x') + "\r\n",
+                                          queue::Id{5ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(out->message.envelope.body == smtp::BodyType::eight_bit_mime);
+    CHECK(count(out->body, "Content-Transfer-Encoding: 8bit\r\n") == 2);
+    CHECK(count(out->body, "xxxxxxxxxx") == 0);
+  }
+}
+
+}  // namespace waypost::delivery
