@@ -11,9 +11,11 @@ namespace waypost::net {
 /// Makes a runtime whose loop runs on the thread that calls run(). Objects made from it belong to that thread.
 class LoopRuntime : public Runtime {
  public:
+  /// Ignores SIGPIPE in the whole process. Throws std::runtime_error when the system has no descriptor for a loop.
   static std::unique_ptr<LoopRuntime> create();
 
-  /// Runs until stop() was called and no handle of ours is left open. Call Scope::stop() and drain before.
+  /// Runs until stop() was called and no stream or listener is left open, no timer armed, no work offloaded. Call
+  /// Scope::stop() and drain before. May be called again.
   virtual void run() = 0;
   /// From any thread: lets run() return when what is pending has been closed.
   virtual void stop() = 0;

@@ -25,7 +25,8 @@ class Stream {
   virtual Task<Result<std::size_t>> read(std::span<char> into, TimePoint deadline) = 0;
 
   /// All of the pieces, in their order, as one write where the system can. The views and what they see outlive the
-  /// await. Errors: as read. After an error it is not known what went out.
+  /// await. Errors: as read. After an error it is not known what went out; a write that timed out has closed the
+  /// stream.
   virtual Task<Result<>> write(std::span<const std::string_view> pieces, TimePoint deadline) = 0;
 
   /// Ends both directions; what was written goes out first as far as the system has taken it. Pending awaits return

@@ -413,6 +413,34 @@ class FullPort {
   std::vector<int> fillers_;
 };
 
+Task<> serve_rudely(Server& server, StreamPtr stream, int kind) {
+  std::string greeting(kind % 3 == 0 ? 1 << 20 : 20, 'g');
+  Result<> sent = co_await stream->write(greeting, server.in(net::Duration(kind % 7)));
+  if (!sent) co_return;
+  if (kind % 4 == 0) stream->close();
+  Result<std::string> got = co_await read_some(*stream, server.in(net::Duration(kind % 5)));
+  if (!got) co_return;
+  co_await server.runtime->sleep_for(net::Duration(kind % 3), server.never);
+  sent = co_await stream->write(greeting, server.in(net::Duration(kind % 7)));
+  if (kind % 2 == 0) co_return;
+  got = co_await read_some(*stream, server.in(net::Duration(kind % 5)));
+}
+
+Task<> rude_peers(Server& server, int count) {
+  net::Scope scope(*server.runtime, nullptr);
+  for (int i = 0; i < count; ++i) {
+    RawPeer peer(server.port(), i % 2 == 0 ? 4096 : 0);
+    StreamPtr stream = co_await accepted(server);
+    if (i % 5 == 1) peer.send(std::string(50'000, 'x'));
+    scope.spawn(serve_rudely(server, std::move(stream), i));
+    if (i % 11 == 3) co_await server.runtime->sleep_for(1ms, server.never);
+    if (i % 5 == 2) peer.end();
+    if (i % 5 == 3) peer.reset();
+  }
+  co_await scope.drained();
+  CHECK(scope.running() == 0);
+}
+
 /// One loop on a thread of its own that answers each connection with its name.
 struct SharedAcceptor {
   SharedAcceptor(std::shared_ptr<net::ListenSocket> socket, std::string text) : name(std::move(text)) {
@@ -515,6 +543,11 @@ TEST_SUITE("net/tcp_stream") {
   TEST_CASE("a reset ends a pending read and a pending write as closed") {
     Server server;
     server.run(reset_by_peer(server));
+  }
+
+  TEST_CASE("peers and sessions that end anywhere leave nothing behind") {
+    Server server;
+    server.run(rude_peers(server, 400));
   }
 
   TEST_CASE("connect: refused, invalid source, no such source, cancelled before it began") {
