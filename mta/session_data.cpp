@@ -68,6 +68,7 @@ net::Task<Result<smtp::Reply>> Session::receive() {
     co_return late;
   }
   if (!read) co_return fail(std::move(read.error()));
+  last_verb_ = "END-OF-MESSAGE";
 
   std::optional<smtp::Reply> refused = verdict(reception);
   if (reception.no_place) refused = storage_reply(*reception.no_place);

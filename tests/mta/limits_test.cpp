@@ -1,0 +1,116 @@
+#include "mta/limits.h"
+
+#include <thread>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+namespace waypost::mta {
+namespace {
+
+net::Address address(const char* host) {
+  return *net::Address::parse(host, 40000);
+}
+
+constexpr std::size_t kMany = 1000;
+
+TEST_SUITE("mta/limits") {
+  TEST_CASE("places in all run out, and come back") {
+    Limits limits;
+    std::vector<Limits::Token> held;
+    for (int i = 0; i < 3; ++i) {
+      std::optional<Limits::Token> place = limits.acquire(address("192.0.2.1"), 3, kMany);
+      REQUIRE(place);
+      held.push_back(*std::move(place));
+    }
+    CHECK(limits.connections() == 3);
+    CHECK_FALSE(limits.acquire(address("192.0.2.2"), 3, kMany));
+    held.pop_back();
+    CHECK(limits.acquire(address("192.0.2.2"), 3, kMany));
+  }
+
+  TEST_CASE("one client's places run out, others have theirs") {
+    Limits limits;
+    std::optional<Limits::Token> first = limits.acquire(address("192.0.2.1"), kMany, 1);
+    CHECK(first);
+    CHECK_FALSE(limits.acquire(address("192.0.2.1"), kMany, 1));
+    CHECK(limits.acquire(address("192.0.2.2"), kMany, 1));
+    CHECK(limits.connections() == 1);
+    CHECK(limits.connections_of(address("192.0.2.1")) == 1);
+    CHECK(limits.connections_of(address("192.0.2.2")) == 0);
+  }
+
+  TEST_CASE("a /64 is one client, each IPv4 address is one") {
+    struct {
+      const char* one;
+      const char* other;
+      bool same;
+    } const table[] = {
+        {"2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true},
+        {"2001:db8:1:2::1", "2001:db8:1:3::1", false},
+        {"192.0.2.1", "192.0.2.1", true},
+        {"192.0.2.1", "192.0.2.2", false},
+        {"0.0.0.1", "::1", false},
+        {"::ffff:192.0.2.1", "192.0.2.1", true},
+    };
+    for (const auto& row : table) {
+      CAPTURE(row.one);
+      CAPTURE(row.other);
+      CHECK((Limits::key(address(row.one)) == Limits::key(address(row.other))) == row.same);
+    }
+  }
+
+  TEST_CASE("the ceiling holds whatever the configuration says") {
+    Limits limits(2);
+    std::optional<Limits::Token> one = limits.acquire(address("192.0.2.1"), kMany, kMany);
+    std::optional<Limits::Token> two = limits.acquire(address("192.0.2.1"), kMany, kMany);
+    CHECK_FALSE(limits.acquire(address("192.0.2.1"), kMany, kMany));
+    CHECK(limits.crowded(kMany));
+  }
+
+  TEST_CASE("a token that is moved gives its place back once") {
+    Limits limits;
+    {
+      std::optional<Limits::Token> place = limits.acquire(address("192.0.2.1"), kMany, kMany);
+      Limits::Token held = *std::move(place);
+      CHECK(limits.connections() == 1);
+    }
+    CHECK(limits.connections() == 0);
+    CHECK(limits.connections_of(address("192.0.2.1")) == 0);
+  }
+
+  TEST_CASE("a limit of none lets none in") {
+    Limits limits;
+    CHECK_FALSE(limits.acquire(address("192.0.2.1"), 0, kMany));
+    CHECK_FALSE(limits.acquire(address("192.0.2.1"), kMany, 0));
+    CHECK(limits.connections() == 0);
+  }
+
+  TEST_CASE("crowded from three quarters on") {
+    Limits limits;
+    std::vector<Limits::Token> held;
+    for (int i = 0; i < 7; ++i) held.push_back(*limits.acquire(address("192.0.2.1"), 10, kMany));
+    CHECK_FALSE(limits.crowded(10));
+    held.push_back(*limits.acquire(address("192.0.2.1"), 10, kMany));
+    CHECK(limits.crowded(10));
+  }
+
+  TEST_CASE("several loops at once: the count never goes over the limit, and ends at none") {
+    Limits limits;
+    std::atomic<bool> over{false};
+    auto loop = [&limits, &over] {
+      for (int i = 0; i < 20'000; ++i) {
+        std::optional<Limits::Token> place = limits.acquire(address("192.0.2.1"), 3, 2);
+        if (limits.connections() > 3 || limits.connections_of(address("192.0.2.1")) > 2) over = true;
+      }
+    };
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) threads.emplace_back(loop);
+    for (std::thread& thread : threads) thread.join();
+    CHECK_FALSE(over);
+    CHECK(limits.connections() == 0);
+  }
+}
+
+}  // namespace
+}  // namespace waypost::mta

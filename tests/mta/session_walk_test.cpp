@@ -1,0 +1,276 @@
+// Random walks of commands against a reference model: after each reply the model knows which one was due (C4).
+#include <chrono>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "tests/support/harness.h"
+
+namespace waypost::mta {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_view_literals;
+using tests::Harness;
+using tests::HarnessOptions;
+
+constexpr int kErrors = 12;
+constexpr std::size_t kRecipients = 3;
+
+/// What a session must answer, written without any of its code. Codes and enhanced codes only.
+class Model {
+ public:
+  bool closed = false;
+  std::size_t accepted = 0;  ///< messages that were answered with 250
+  std::vector<std::size_t> recipients_of;
+
+  std::string helo() {
+    ++junk_;
+    reset();
+    greeted_ = true;
+    return weigh("250 ");
+  }
+  std::string mail(std::string_view refusal) {
+    if (!refusal.empty() && refusal.substr(0, 3) != "552") return error(refusal);  // it does not parse
+    if (!greeted_ || mail_) return error("503 5.5.1");
+    if (!refusal.empty()) return std::string(refusal);
+    mail_ = true;
+    return "250 2.1.0";
+  }
+  std::string rcpt(std::string_view refusal, std::string_view address) {
+    if (refusal.starts_with("501") || refusal.starts_with("555")) return error(refusal);
+    if (!mail_) return error("503 5.5.1");
+    if (recipients_.size() >= kRecipients) return "452 4.5.3";
+    if (refusal == "550 5.1.1") {
+      ++unknown_;
+      return weigh(refusal);
+    }
+    if (!refusal.empty()) return error(refusal);
+    bool known = false;
+    for (const std::string& each : recipients_) known = known || each == address;
+    if (!known) recipients_.emplace_back(address);
+    return "250 2.1.5";
+  }
+  std::string data() { return mail_ && !recipients_.empty() ? "354 " : error("503 5.5.1"); }
+  std::string end_of_data(std::string_view refusal) {
+    std::size_t recipients = recipients_.size();
+    reset();
+    if (refusal.starts_with("4") || refusal.starts_with("552")) return std::string(refusal);
+    if (!refusal.empty()) return error(refusal);
+    errors_ = unknown_ = junk_ = 0;
+    ++accepted;
+    recipients_of.push_back(recipients);
+    return "250 2.0.0";
+  }
+  std::string rset() {
+    reset();
+    return junk("250 2.0.0");
+  }
+  std::string junk(std::string_view reply) {
+    ++junk_;
+    return weigh(reply);
+  }
+  std::string error(std::string_view reply) {
+    ++errors_;
+    return weigh(reply);
+  }
+  std::string quit() {
+    closed = true;
+    return "221 2.0.0";
+  }
+
+ private:
+  void reset() {
+    mail_ = false;
+    recipients_.clear();
+  }
+  std::string weigh(std::string_view reply) {
+    if (errors_ < kErrors && unknown_ < 50 && junk_ < 100) return std::string(reply);
+    closed = true;
+    return "421 4.7.0";
+  }
+  bool greeted_ = false;
+  bool mail_ = false;
+  std::vector<std::string> recipients_;
+  int errors_ = 0;
+  int unknown_ = 0;
+  int junk_ = 0;
+};
+
+struct Choice {
+  std::string_view line;
+  std::string_view refusal;
+};
+constexpr Choice kMails[] = {
+    {"MAIL FROM:<s@c.example>", ""},           {"MAIL FROM:<>", ""},
+    {"mail from: <s@c.example> size=10", ""},  {"MAIL FROM:<s@c.example> SIZE=1001", "552 5.3.4"},
+    {"MAIL FROM:<s@@c.example>", "501 5.1.7"}, {"MAIL FROM:<s@c.example> X=Y", "555 5.5.4"},
+};
+struct Recipient {
+  std::string_view line;
+  std::string_view refusal;
+  std::string_view address;
+};
+constexpr Recipient kRcpts[] = {
+    {"RCPT TO:<r@b.example>", "", "r@b.example"},
+    {"RCPT TO:<r@B.example>", "", "r@b.example"},
+    {"RCPT TO:<q@b.example>", "", "q@b.example"},
+    {"RCPT TO:<Postmaster>", "", "pm@b.example"},
+    {"RCPT TO:<@a.example:ann@known.example>", "", "ann@known.example"},
+    {"RCPT TO:<carl@known.example>", "550 5.1.1", ""},
+    {"RCPT TO:<x@elsewhere.example>", "554 5.7.1", ""},
+    {"RCPT TO:<x!y@backup.example>", "550 5.7.1", ""},
+    {"RCPT TO:<x@[192.0.2.77]>", "550 5.1.2", ""},
+    {"RCPT TO:<x@>", "501 5.1.3", ""},
+    {"RCPT TO:<r@b.example> NOTIFY=NEVER", "555 5.5.4", ""},
+};
+constexpr Choice kBodies[] = {
+    {"a: b\r\n\r\ntext\r\n.\r\n", ""},
+    {".\r\n", ""},
+    {"RCPT TO:<r@b.example>\r\nDATA\r\n..\r\n.\r\n", ""},
+    {"a\nb\r\n.\r\n", ""},
+    {"a\0b\r\n.\r\n"sv, "554 5.6.0"},
+    {"big", "552 5.3.4"},
+    {"full", "452 4.3.1"},
+    {"io", "451 4.3.0"},
+};
+
+class Walk {
+ public:
+  explicit Walk(unsigned seed) : chance_(seed), h_(options()) { h_.heard(); }
+
+  /// One command and its reply; what went wrong, or "".
+  std::string step() {
+    std::string want;
+    std::string line;
+    switch (pick(20)) {
+      case 0:
+        line = pick(2) == 0 ? "EHLO c.example" : "HELO c.example";
+        want = model_.helo();
+        break;
+      case 1:
+      case 2:
+      case 3:
+      case 4: {
+        const Choice& mail = kMails[pick(4) == 0 ? pick(std::size(kMails)) : pick(3)];
+        line = mail.line;
+        want = model_.mail(mail.refusal);
+        break;
+      }
+      case 5:
+      case 6:
+      case 7:
+      case 8:
+      case 9:
+      case 10: {
+        const Recipient& rcpt = kRcpts[pick(2) == 0 ? pick(std::size(kRcpts)) : pick(5)];
+        line = rcpt.line;
+        want = model_.rcpt(rcpt.refusal, rcpt.address);
+        break;
+      }
+      case 11:
+      case 12:
+      case 13:
+      case 14:
+        line = "DATA";
+        want = model_.data();
+        break;
+      case 15:
+        line = "RSET";
+        want = model_.rset();
+        break;
+      case 16:
+        line = pick(2) == 0 ? "NOOP" : "VRFY r@b.example";
+        want = model_.junk(line == "NOOP" ? "250 2.0.0" : "252 2.0.0");
+        break;
+      case 17:
+        line = "STARTTLS";
+        want = model_.error("502 5.5.1");
+        break;
+      case 18:
+        line = "BOGUS";
+        want = model_.error("500 5.5.2");
+        break;
+      default:
+        line = pick(20) == 0 ? "QUIT" : "EHLO";
+        want = line == "QUIT" ? model_.quit() : model_.error("501 5.5.2");
+        break;
+    }
+    std::string wrong = exchange(line + "\r\n", want, line);
+    if (!wrong.empty() || !want.starts_with("354")) return wrong;
+    return body();
+  }
+  bool closed() const { return model_.closed; }
+  /// What was stored is what was answered with 250.
+  std::string check_store() {
+    if (h_.store.committed.size() != model_.accepted) return "stored another number than was accepted";
+    for (std::size_t i = 0; i < model_.accepted; ++i)
+      if (h_.store.committed[i].message.envelope.recipients.size() != model_.recipients_of[i])
+        return "recipients differ";
+    return "";
+  }
+
+ private:
+  static HarnessOptions options() {
+    HarnessOptions out;
+    out.config.limits.errors = kErrors;
+    out.config.limits.recipients = static_cast<int>(kRecipients);
+    out.config.limits.message_size = 1000;
+    return out;
+  }
+  std::size_t pick(std::size_t of) { return chance_() % of; }
+
+  std::string body() {
+    const Choice& choice = kBodies[pick(std::size(kBodies))];
+    std::string wire(choice.line);
+    if (choice.line == "big") wire = std::string(1001, 'x') + "\r\n.\r\n";
+    if (choice.line == "full" || choice.line == "io") wire = "a: b\r\n\r\n.\r\n";
+    if (choice.line == "full") h_.store.fail_commits(Errc::full);
+    if (choice.line == "io") h_.store.fail_commits(Errc::io);
+    std::string wrong = exchange(wire, model_.end_of_data(choice.refusal), choice.line);
+    h_.store.fail_commits(std::nullopt);
+    return wrong;
+  }
+
+  std::string exchange(const std::string& sent, const std::string& want, std::string_view what) {
+    std::string heard = h_.send(sent);
+    if (heard.empty()) {
+      h_.runtime.advance(10s);  // a tarpit
+      heard = h_.heard();
+    }
+    // EHLO has many lines; one reply it is in any case.
+    std::string got = heard.substr(0, want.size());
+    if (want == "250 " && heard.starts_with("250-")) got = want;
+    if (got != want) return std::string(what) + ": want " + want + ", heard " + heard;
+    if (Harness::codes(heard).size() != 3) return std::string(what) + ": more than one reply: " + heard;
+    if (h_.ended() != model_.closed) return std::string(what) + ": the session has ended, or has not";
+    return "";
+  }
+
+  std::mt19937 chance_;
+  Model model_;
+  Harness h_;
+};
+
+TEST_SUITE("mta/session") {
+  TEST_CASE("random walks of commands: each reply is the one that the model knows (C4)") {
+    int steps = 0;
+    std::size_t sessions = 0;
+    for (unsigned seed = 1; steps < 40'000; ++seed) {
+      CAPTURE(seed);
+      Walk walk(seed);
+      std::string wrong;
+      for (int i = 0; i < 400 && !walk.closed() && wrong.empty(); ++i, ++steps) wrong = walk.step();
+      if (wrong.empty()) wrong = walk.check_store();
+      REQUIRE(wrong == "");
+      ++sessions;
+    }
+    CHECK(sessions > 100);
+  }
+}
+
+}  // namespace
+}  // namespace waypost::mta
