@@ -65,7 +65,8 @@ Heard heard_without_message(int status) {
 
 }  // namespace
 
-/// The c-ares channel with the handles that drive it.
+/// The c-ares channel with the handles that drive it. No exception goes through C code: out of memory here ends the
+/// process.
 struct AresChannel::Impl {
   uv_loop_t* loop = nullptr;
   ares_channel channel = nullptr;
@@ -95,11 +96,11 @@ struct AresChannel::Impl {
     set_timer();
   }
 
-  static void on_timer(uv_timer_t* timer) {
+  static void on_timer(uv_timer_t* timer) noexcept {
     static_cast<Impl*>(timer->data)->process(ARES_SOCKET_BAD, ARES_SOCKET_BAD);
   }
 
-  static void on_poll(uv_poll_t* poll, int status, int events) {
+  static void on_poll(uv_poll_t* poll, int status, int events) noexcept {
     auto* self = static_cast<Impl*>(poll->data);
     auto found = std::find_if(self->polls.begin(), self->polls.end(),
                               [poll](const auto& entry) { return entry.second == poll; });
@@ -112,7 +113,7 @@ struct AresChannel::Impl {
   }
 
   /// c-ares says what it waits for on a socket; neither: it closes it right after this.
-  static void on_socket_state(void* data, ares_socket_t socket, int readable, int writable) {
+  static void on_socket_state(void* data, ares_socket_t socket, int readable, int writable) noexcept {
     auto* self = static_cast<Impl*>(data);
     auto found = self->polls.find(socket);
     if (readable == 0 && writable == 0) {
@@ -152,7 +153,7 @@ struct AresChannel::Asking {
   }
   Heard await_resume() { return std::move(heard); }
 
-  static void on_answer(void* data, int status, int /*timeouts*/, unsigned char* octets, int count) {
+  static void on_answer(void* data, int status, int /*timeouts*/, unsigned char* octets, int count) noexcept {
     auto* self = static_cast<Asking*>(data);
     if (octets != nullptr && count > 0) {
       self->heard.kind = Heard::Kind::message;

@@ -141,7 +141,7 @@ Result<> AresResolver::open() {
   }
   if (config_.servers.empty()) {
     stamp_ = stamp_of(settings_.resolv_conf);
-    addresses = parse_resolv_conf(read_text(settings_.resolv_conf));
+    addresses = parse_resolv_conf(read_text(settings_.resolv_conf), settings_.system_port);
     look_at_ = runtime_.now() + settings_.look_again;
   }
   return use(addresses);
@@ -160,7 +160,7 @@ net::Task<> AresResolver::look_for_changes() {
   co_await runtime_.offload(read);
   // A file that is not there is being replaced: the servers of the old one serve on.
   if (stopped_ || stamp == stamp_ || stamp == FileStamp()) co_return;
-  Result<> used = use(parse_resolv_conf(text));
+  Result<> used = use(parse_resolv_conf(text, settings_.system_port));
   if (used) stamp_ = stamp;
 }
 

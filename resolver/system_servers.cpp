@@ -11,17 +11,17 @@
 
 namespace waypost::resolver {
 
-std::vector<net::Address> parse_resolv_conf(std::string_view text) {
+std::vector<net::Address> parse_resolv_conf(std::string_view text, std::uint16_t port) {
   std::vector<net::Address> servers;
   for (std::string_view line : split(text, '\n')) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (take_word(line) != "nameserver") continue;
-    std::optional<net::Address> server = net::Address::parse(take_word(line), 53);
+    std::optional<net::Address> server = net::Address::parse(take_word(line), port);
     if (!server) continue;
-    if (server->is_wildcard()) server = net::Address::parse("127.0.0.1", 53);  // resolv.conf(5): this host
+    if (server->is_wildcard()) server = net::Address::parse("127.0.0.1", port);  // resolv.conf(5): this host
     if (std::ranges::find(servers, *server) == servers.end()) servers.push_back(*server);
   }
-  if (servers.empty()) servers.push_back(*net::Address::parse("127.0.0.1", 53));
+  if (servers.empty()) servers.push_back(*net::Address::parse("127.0.0.1", port));
   return servers;
 }
 

@@ -1,5 +1,6 @@
 // resolver/system_servers.h: the name servers of /etc/resolv.conf. Private to the resolver.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,9 +9,9 @@
 
 namespace waypost::resolver {
 
-/// The `nameserver` lines that hold numeric addresses, with port 53, in their order, each once. None: 127.0.0.1, as the
-/// C library has it.
-std::vector<net::Address> parse_resolv_conf(std::string_view text);
+/// The `nameserver` lines that hold numeric addresses, with that port, in their order, each once. None: 127.0.0.1, as
+/// the C library has it.
+std::vector<net::Address> parse_resolv_conf(std::string_view text, std::uint16_t port);
 
 /// What a file was when it was read. Equal: it has not changed since.
 struct FileStamp {

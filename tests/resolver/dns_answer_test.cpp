@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/resolver/packet.h"
+#include "tests/support/dns_packet.h"
 
 namespace waypost::resolver {
 

@@ -25,7 +25,7 @@ TEST_SUITE("resolver/system_servers") {
     for (const auto& one : cases) {
       CAPTURE(one.text);
       std::vector<std::string> got;
-      for (const net::Address& server : parse_resolv_conf(one.text)) got.push_back(server.text());
+      for (const net::Address& server : parse_resolv_conf(one.text, 53)) got.push_back(server.text());
       CHECK(got == one.want);
     }
   }

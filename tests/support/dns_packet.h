@@ -1,4 +1,4 @@
-// tests/resolver/packet.h: DNS messages made by hand, right or wrong.
+// tests/support/dns_packet.h: DNS messages made by hand, right or wrong.
 #pragma once
 #include <cstdint>
 #include <string>
