@@ -60,6 +60,8 @@ class Transaction {
 
   std::optional<Outcome> obstacle() const;
   net::Task<Result<>> check_inline_body();
+  void settle_damaged();
+  bool all_settled() const;
   std::vector<Step> steps() const;
   std::string mail_line() const;
   std::string rcpt_line(const queue::DueRecipient& recipient) const;
@@ -128,6 +130,8 @@ net::Task<AttemptResult> Transaction::run() {
     co_return std::move(result_);
   }
 
+  settle_damaged();
+  if (all_settled()) co_return std::move(result_);
   connection_.began_transaction();
   bool go = co_await envelope();
   if (go) {
@@ -157,6 +161,17 @@ net::Task<Result<>> Transaction::check_inline_body() {
     if (!piece) co_return fail(piece.error());
     if (piece->empty()) co_return Result<>();
   }
+}
+
+void Transaction::settle_damaged() {
+  for (std::size_t i = 0; i < recipients_.size(); ++i)
+    if (!fits_a_command(rcpt_line(recipients_[i])))
+      settle(i, of_local_error(Error(Errc::damaged, "stored forward-path is damaged")));
+}
+
+bool Transaction::all_settled() const {
+  return std::all_of(progress_.begin(), progress_.end(),
+                     [](Progress progress) { return progress == Progress::settled; });
 }
 
 std::vector<Transaction::Step> Transaction::steps() const {
@@ -203,10 +218,6 @@ std::string Transaction::line_of(const Step& step) const {
 
 /// MAIL, RCPT and DATA, as many at a time as the host admits. True: 354 came and somebody is to get the message.
 net::Task<bool> Transaction::envelope() {
-  for (std::size_t i = 0; i < recipients_.size(); ++i)
-    if (!fits_a_command(rcpt_line(recipients_[i])))
-      settle(i, of_local_error(Error(Errc::damaged, "stored forward-path is damaged")));
-
   const std::vector<Step> all = steps();
   const std::size_t at_once = connection_.extensions().pipelining ? kMaxPipelined : 1;
   std::size_t next = 0;

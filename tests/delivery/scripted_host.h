@@ -3,7 +3,9 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -209,6 +211,7 @@ struct ClientSession {
   delivery::ClientSettings settings;
   StoredMessage message;
   std::stop_source stop;
+  std::optional<net::Duration> stop_after;
   int attempts = 1;  ///< transactions in a row, the same message each time
 
   // What came of it.
@@ -220,6 +223,7 @@ struct ClientSession {
   std::string mistake, heard, body;
   std::size_t written = 0;
   net::Duration took{};
+  net::Address client_address;
 
   ClientSession() {
     settings.hostname = "relay.example";
@@ -243,7 +247,8 @@ struct ClientSession {
     Result<std::shared_ptr<net::ListenSocket>> socket = runtime.listen(peer().address);
     Result<std::unique_ptr<net::Listener>> listener = runtime.accept_on(*socket);
     net::Scope scope(runtime, [this](std::string_view what) { mistake = what; });
-    scope.spawn(accept_one(host, **listener));
+    scope.spawn(accept_one(*this, host, **listener));
+    if (stop_after) scope.spawn(stop_later(*this));
     net::TimePoint began = runtime.now();
     runtime.complete(client(*this));
     took = runtime.now() - began;
@@ -256,9 +261,16 @@ struct ClientSession {
   }
 
  private:
-  static net::Task<> accept_one(ScriptedHost& host, net::Listener& listener) {
+  static net::Task<> accept_one(ClientSession& self, ScriptedHost& host, net::Listener& listener) {
     Result<std::unique_ptr<net::Stream>> stream = co_await listener.accept();
-    if (stream) co_await host.serve(std::move(*stream));
+    if (!stream) co_return;
+    self.client_address = (*stream)->remote();
+    co_await host.serve(std::move(*stream));
+  }
+
+  static net::Task<> stop_later(ClientSession& self) {
+    bool waited = co_await self.runtime.sleep_for(*self.stop_after, std::stop_token());
+    if (waited) self.stop.request_stop();
   }
 
   static net::Task<> client(ClientSession& self) {

@@ -1,0 +1,617 @@
+#include "delivery/attempt.h"
+
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "tests/delivery/scripted_host.h"
+
+using namespace waypost;
+using namespace waypost::delivery;
+using namespace std::chrono_literals;
+using queue::Event;
+using tests::ClientSession;
+using tests::HostOptions;
+
+namespace {
+
+constexpr Event kDeferred = Event::attempt_deferred, kFailed = Event::attempt_failed, kRelayed = Event::attempt_relayed;
+
+const std::string kPlain = "S: 220 mx\nC: EHLO relay.example\nS: 250 mx\n";
+const std::string kPipelining = "S: 220 mx\nC: EHLO relay.example\nS: 250-mx\nS: 250 PIPELINING\n";
+const std::string kQuit = "\nC: QUIT\nS: 221 bye\nEND";
+
+std::string offering(const std::string& keyword) {
+  return "S: 220 mx\nC: EHLO relay.example\nS: 250-mx\nS: 250 " + keyword + "\n";
+}
+
+HostOptions split_at(std::size_t octets) {
+  HostOptions options;
+  options.split = octets;
+  return options;
+}
+
+HostOptions lock_step() {
+  HostOptions options;
+  options.lock_step = true;
+  return options;
+}
+
+void check(const ClientSession& s, std::size_t i, Event event, const std::string& status, const std::string& reply) {
+  CAPTURE(i);
+  CHECK(s.mistake == "");
+  CHECK(s.outcome(i).event == event);
+  CHECK(s.outcome(i).status == status);
+  CHECK(s.outcome(i).reply == reply);
+  CHECK(s.outcome(i).host == "mx.b.example[192.0.2.7]:25");
+}
+
+ClientSession& with_recipients(ClientSession& s, int count) {
+  for (int i = 2; i <= count; ++i) s.message.add_recipient("r" + std::to_string(i) + "@b.example");
+  return s;
+}
+
+}  // namespace
+
+TEST_SUITE("delivery/attempt") {
+  TEST_CASE("one at a time where PIPELINING is not offered [RFC 5321 4.1.1]") {
+    for (std::size_t split : {1000, 1, 2, 5}) {
+      ClientSession s;
+      with_recipients(s, 2);
+      HostOptions options = lock_step();
+      options.split = split;
+      s.run(kPlain + R"(C: MAIL FROM:<s@a.example>
+                        S: 250 2.1.0 ok
+                        C: RCPT TO:<r1@b.example>
+                        S: 250 2.1.5 ok
+                        C: RCPT TO:<r2@b.example>
+                        S: 251 will forward
+                        C: DATA
+                        S: 354 go ahead
+                        BODY
+                        S: 250 2.0.0 queued as 7)" +
+                kQuit,
+            options);
+      check(s, 0, kRelayed, "2.0.0", "250 2.0.0 queued as 7");
+      check(s, 1, kRelayed, "2.0.0", "250 2.0.0 queued as 7");
+      CHECK(s.body == "Received: by relay.example; now\r\nSubject: hello\r\n\r\ntext\r\n.\r\n");
+      CHECK_FALSE(s.result().host);
+      CHECK_FALSE(s.result().in_doubt);
+      CHECK(s.usable);
+    }
+  }
+
+  TEST_CASE("MAIL, RCPT and DATA in one go where it is offered; the content never before 354 [RFC 2920]") {
+    for (std::size_t split : {1000, 1, 3}) {
+      ClientSession s;
+      with_recipients(s, 3);
+      s.run(kPipelining + R"(C: MAIL FROM:<s@a.example>
+                             C: RCPT TO:<r1@b.example>
+                             C: RCPT TO:<r2@b.example>
+                             C: RCPT TO:<r3@b.example>
+                             C: DATA
+                             S: 250 ok
+                             S: 250 ok
+                             S: 550 5.1.1 unknown
+                             S: 450-4.2.1 busy,
+                             S: 450 4.2.1 come again
+                             WAIT 20
+                             S: 354 go ahead
+                             BODY
+                             S: 250 ok)" +
+                kQuit,
+            split_at(split));
+      check(s, 0, kRelayed, "2.0.0", "250 ok");
+      check(s, 1, kFailed, "5.1.1", "550 5.1.1 unknown");
+      check(s, 2, kDeferred, "4.2.1", "450 4.2.1 busy, / come again");
+      CHECK(s.outcome(2).try_next_host);
+      CHECK_FALSE(s.outcome(1).try_next_host);
+      CHECK(s.usable);
+    }
+  }
+
+  TEST_CASE("1,000 recipients go out in batches, so that nobody waits for ever [RFC 2920 3.1]") {
+    ClientSession s;
+    with_recipients(s, 1000);
+    std::string script = kPipelining + "C: MAIL FROM:<s@a.example>\n";
+    std::string replies = "S: 250 ok\n";
+    int said = 1;
+    for (int i = 1; i <= 1000; ++i) {
+      script += "C: RCPT TO:<r" + std::to_string(i) + "@b.example>\n";
+      replies += "S: 250 " + std::string(400, 'x') + "\n";
+      if (++said == 100) {
+        script += std::exchange(replies, {});
+        said = 0;
+      }
+    }
+    s.run(script + "C: DATA\n" + replies + "S: 354 go\nBODY\nS: 250 ok" + kQuit);
+    CHECK(s.mistake == "");
+    for (std::size_t i = 0; i < 1000; ++i) CHECK(s.outcome(i).event == kRelayed);
+  }
+
+  TEST_CASE("a second transaction in the same session") {
+    ClientSession s;
+    s.attempts = 2;
+    std::string transaction =
+        "C: MAIL FROM:<s@a.example>\nC: RCPT TO:<r1@b.example>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nBODY\nS: 250 "
+        "ok\n";
+    s.run(kPipelining + transaction + transaction + kQuit);
+    CHECK(s.mistake == "");
+    REQUIRE(s.results.size() == 2);
+    CHECK(s.results[1].outcomes[0].event == kRelayed);
+  }
+
+  TEST_CASE("the null reverse-path; parameters where they are offered [RFC 1870, 6152, 3461]") {
+    struct Row {
+      const char* offer;
+      const char* mail;
+      const char* rcpt;
+    };
+    const Row rows[] = {
+        {"HELP", "MAIL FROM:<>", "RCPT TO:<r1@b.example>"},
+        {"SIZE", "MAIL FROM:<> SIZE=56", "RCPT TO:<r1@b.example>"},
+        {"SIZE 56", "MAIL FROM:<> SIZE=56", "RCPT TO:<r1@b.example>"},
+        {"SIZE 0", "MAIL FROM:<> SIZE=56", "RCPT TO:<r1@b.example>"},
+        {"8BITMIME", "MAIL FROM:<> BODY=8BITMIME", "RCPT TO:<r1@b.example>"},
+        {"DSN", "MAIL FROM:<> RET=HDRS ENVID=a+2Bb", "RCPT TO:<r1@b.example> NOTIFY=NEVER ORCPT=rfc822;x@y"},
+    };
+    for (const Row& row : rows) {
+      ClientSession s;
+      s.message.set_sender("");
+      s.message.info.size = 56;
+      s.message.info.eight_bit = true;
+      s.message.info.ret = smtp::Ret::headers;
+      s.message.info.envid = "a+2Bb";
+      s.message.recipients[0].notify.bits = smtp::Notify::kNever;
+      s.message.recipients[0].orcpt = "rfc822;x@y";
+      s.run(offering(row.offer) + "C: " + row.mail + "\nS: 250 ok\nC: " + row.rcpt +
+            "\nS: 250 ok\nC: DATA\nS: 354 go\nBODY\nS: 250 ok" + kQuit);
+      check(s, 0, kRelayed, "2.0.0", "250 ok");
+    }
+  }
+
+  TEST_CASE("a message that is too big is not begun: failed, 5.3.4 [RFC 1870 6]") {
+    ClientSession s;
+    with_recipients(s, 2);
+    s.message.info.size = 1001;
+    s.run(offering("SIZE 1000") + kQuit);
+    check(s, 0, kFailed, "5.3.4", "message of 1001 octets is over the host's limit of 1000");
+    check(s, 1, kFailed, "5.3.4", "message of 1001 octets is over the host's limit of 1000");
+    CHECK(s.usable);
+  }
+
+  TEST_CASE("SMTPUTF8: asked for where it is needed, and failed 5.6.7 unless another host has it [RFC 6531 3.5]") {
+    std::string rest = "\nS: 250 ok\nC: RCPT TO:<j\xc3\xbc@b.example>\nS: 250 ok\nC: DATA\nS: 354 go\nBODY\nS: 250 ok";
+    ClientSession with;
+    with.message.info.smtputf8 = true;
+    with.message.recipients.clear();
+    with.message.add_recipient("j\xc3\xbc@b.example");
+    with.run(offering("SMTPUTF8") + "C: MAIL FROM:<s@a.example> SMTPUTF8" + rest + kQuit);
+    CHECK(with.outcome().event == kRelayed);
+
+    ClientSession without;
+    without.message = with.message;
+    without.run(kPlain + kQuit);
+    CHECK(without.mistake == "");
+    CHECK(without.outcome().event == kFailed);
+    CHECK(without.outcome().status == "5.6.7");
+    CHECK(without.outcome().try_next_host);
+
+    // The client said SMTPUTF8, but addresses and content are ASCII.
+    ClientSession ascii;
+    ascii.message.info.smtputf8 = true;
+    ascii.run(kPlain +
+              "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\nS: 354\nBODY\nS: 250" +
+              kQuit);
+    CHECK(ascii.outcome().event == kRelayed);
+    CHECK(ascii.mistake == "");
+
+    ClientSession header;
+    header.message.info.smtputf8 = header.message.info.eight_bit = true;
+    header.run(kPlain + kQuit);
+    CHECK(header.outcome().status == "5.6.7");
+  }
+
+  TEST_CASE("REQUIRETLS without TLS is deferred") {
+    ClientSession s;
+    s.message.info.require_tls = true;
+    s.run(kPlain + kQuit);
+    CHECK(s.mistake == "");
+    CHECK(s.outcome().event == kDeferred);
+    CHECK(s.outcome().status == "4.7.10");
+  }
+
+  TEST_CASE("a reply to MAIL is about all recipients; what follows it in the pipe is not listened to") {
+    struct Row {
+      const char* reply;
+      Event event;
+      const char* status;
+    };
+    for (const Row& row : {Row{"550 5.7.1 refused", kFailed, "5.7.1"}, Row{"451 4.3.0 later", kDeferred, "4.3.0"}}) {
+      ClientSession s;
+      with_recipients(s, 2);
+      s.run(kPipelining +
+            "C: MAIL FROM:<s@a.example>\nC: RCPT TO:<r1@b.example>\nC: RCPT TO:<r2@b.example>\nC: DATA\nS: " +
+            row.reply + "\nS: 503 no\nS: 250 ok\nS: 503 no\n" + kQuit);
+      check(s, 0, row.event, row.status, row.reply);
+      check(s, 1, row.event, row.status, row.reply);
+      CHECK(s.outcome().try_next_host == (row.event == kDeferred));
+      CHECK_FALSE(s.result().host);
+      CHECK(s.usable);
+
+      ClientSession plain;
+      plain.run(kPlain + "C: MAIL FROM:<s@a.example>\nS: " + row.reply + kQuit, lock_step());
+      check(plain, 0, row.event, row.status, row.reply);
+    }
+  }
+
+  TEST_CASE("no recipient left: RSET, and the session goes on; DATA is not said where it need not be") {
+    ClientSession plain;
+    with_recipients(plain, 2);
+    plain.run(kPlain + R"(C: MAIL FROM:<s@a.example>
+                          S: 250 ok
+                          C: RCPT TO:<r1@b.example>
+                          S: 550 5.1.1 no
+                          C: RCPT TO:<r2@b.example>
+                          S: 450 4.2.1 no
+                          C: RSET
+                          S: 250 ok)" +
+                  kQuit,
+              lock_step());
+    check(plain, 0, kFailed, "5.1.1", "550 5.1.1 no");
+    check(plain, 1, kDeferred, "4.2.1", "450 4.2.1 no");
+    CHECK(plain.usable);
+
+    for (const char* after_data :
+         {"S: 554 5.5.1 no valid recipients\nC: RSET\nS: 250 ok", "S: 503 no\nC: RSET\nS: 250 ok"}) {
+      ClientSession s;
+      s.run(kPipelining +
+            "C: MAIL FROM:<s@a.example>\nC: RCPT TO:<r1@b.example>\nC: DATA\nS: 250 ok\nS: 550 5.1.1 no\n" +
+            after_data + kQuit);
+      check(s, 0, kFailed, "5.1.1", "550 5.1.1 no");
+      CHECK(s.usable);
+    }
+    // RSET refused: the session is over.
+    ClientSession refused;
+    refused.run(kPlain +
+                "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 550\nC: RSET\nS: 500 what\nEND");
+    CHECK(refused.mistake == "");
+    CHECK_FALSE(refused.usable);
+  }
+
+  TEST_CASE("354 although nobody was accepted: just the dot, and its reply is nothing [RFC 2920 3.1]") {
+    for (const char* reply : {"554 5.5.1 no recipients", "250 ok", "451 what"}) {
+      ClientSession s;
+      s.run(kPipelining + "C: MAIL FROM:<s@a.example>\nC: RCPT TO:<r1@b.example>\nC: DATA\n" +
+            "S: 250 ok\nS: 550 5.1.1 no\nS: 354 go\nC: .\nS: " + reply + kQuit);
+      check(s, 0, kFailed, "5.1.1", "550 5.1.1 no");
+      CHECK(s.usable);
+    }
+  }
+
+  TEST_CASE("552 to RCPT is as 452, and more may follow at once where others were taken [RFC 5321 4.5.3.1.10]") {
+    ClientSession s;
+    with_recipients(s, 4);
+    s.run(kPipelining + R"(C: MAIL FROM:<s@a.example>
+                           C: RCPT TO:<r1@b.example>
+                           C: RCPT TO:<r2@b.example>
+                           C: RCPT TO:<r3@b.example>
+                           C: RCPT TO:<r4@b.example>
+                           C: DATA
+                           S: 250 ok
+                           S: 250 ok
+                           S: 552 too many
+                           S: 452 4.5.3 too many
+                           S: 552 5.2.2 mailbox full
+                           S: 354 go
+                           BODY
+                           S: 250 ok)" +
+          kQuit);
+    check(s, 0, kRelayed, "2.0.0", "250 ok");
+    check(s, 1, kDeferred, "4.5.3", "552 too many");
+    check(s, 2, kDeferred, "4.5.3", "452 4.5.3 too many");
+    check(s, 3, kDeferred, "4.2.2", "552 5.2.2 mailbox full");
+    CHECK(s.outcome(1).next_transaction);
+    CHECK(s.outcome(2).next_transaction);
+    CHECK_FALSE(s.outcome(3).next_transaction);
+  }
+
+  TEST_CASE("421 ends the session: those accepted are undone, what was learnt stays [RFC 5321 3.8]") {
+    const std::string mail = "C: MAIL FROM:<s@a.example>\n", rcpt1 = "C: RCPT TO:<r1@b.example>\n",
+                      rcpt2 = "C: RCPT TO:<r2@b.example>\n", rcpt3 = "C: RCPT TO:<r3@b.example>\n";
+    const std::string refused_then = mail + "S: 250\n" + rcpt1 + "S: 550 5.1.1 no\n" + rcpt2 + "S: 250\n" + rcpt3;
+    for (const std::string& script :
+         {refused_then + "S: 421 4.3.2 bye\nEND", refused_then + "S: 250\nC: DATA\nS: 421 4.3.2 bye\nEND",
+          refused_then + "S: 250\nC: DATA\nS: 354\nBODY\nS: 421 4.3.2 bye\nEND"}) {
+      CAPTURE(script);
+      ClientSession s;
+      with_recipients(s, 3);
+      s.run(kPlain + script);
+      check(s, 0, kFailed, "5.1.1", "550 5.1.1 no");
+      check(s, 1, kDeferred, "4.3.2", "421 4.3.2 bye");
+      check(s, 2, kDeferred, "4.3.2", "421 4.3.2 bye");
+      CHECK(s.outcome(1).try_next_host);
+      REQUIRE(s.result().host);
+      CHECK(s.result().host->status == "4.3.2");
+      CHECK_FALSE(s.result().before_mail);
+      CHECK_FALSE(s.result().in_doubt);
+      CHECK_FALSE(s.usable);
+    }
+    ClientSession at_mail;
+    at_mail.run(kPlain + mail + "S: 421 idle\nEND");
+    CHECK(at_mail.mistake == "");
+    CHECK(at_mail.result().before_mail);
+    CHECK_FALSE(at_mail.usable);
+  }
+
+  TEST_CASE("a reply to DATA, and the reply to the dot, are about those who were accepted") {
+    struct Row {
+      const char* reply;
+      Event event;
+      const char* status;
+    };
+    for (const Row& row : {Row{"550 5.7.1 refused", kFailed, "5.7.1"}, Row{"451 4.3.0 later", kDeferred, "4.3.0"},
+                           Row{"554 no", kFailed, "5.0.0"}}) {
+      std::string script =
+          kPipelining + "C: MAIL FROM:<s@a.example>\nC: RCPT TO:<r1@b.example>\nC: RCPT TO:<r2@b.example>\nC: DATA\n" +
+          "S: 250 ok\nS: 550 5.1.1 no\nS: 250 ok\nS: ";
+      for (const std::string& rest :
+           {script + row.reply + "\nC: RSET\nS: 250 ok" + kQuit, script + "354 go\nBODY\nS: " + row.reply + kQuit}) {
+        ClientSession s;
+        with_recipients(s, 2);
+        s.run(rest);
+        check(s, 0, kFailed, "5.1.1", "550 5.1.1 no");
+        check(s, 1, row.event, row.status, row.reply);
+        CHECK(s.outcome(1).try_next_host == (row.event == kDeferred));
+        CHECK_FALSE(s.result().host);
+        CHECK_FALSE(s.result().in_doubt);
+        CHECK(s.usable);
+      }
+    }
+  }
+
+  TEST_CASE("replies that slide, or cannot be one: the session is over, nobody is relayed, nobody fails [F35, F39]") {
+    const std::string mail = "C: MAIL FROM:<s@a.example>\n", rcpt = "C: RCPT TO:<r1@b.example>\n";
+    for (const std::string& script :
+         {mail + "S: 354 go\nEND", mail + "S: 250 ok\nS: 250 ahead\nEND", mail + "S: 250\n" + rcpt + "S: 354 go\nEND",
+          mail + "S: 250\n" + rcpt + "S: 250\nS: 354 ahead\nEND",
+          mail + "S: 250\n" + rcpt + "S: 250\nC: DATA\nS: 250 no\nEND",
+          mail + "S: 250\n" + rcpt + "S: 250\nC: DATA\nS: 354 go\nS: 250 ahead\nEND",
+          mail + "S: 250\n" + rcpt + "S: 250\nC: DATA\nS: 354 go\nRAW 250\nEND",
+          mail + "S: 250\n" + rcpt + "S: 250\nC: DATA\nS: 354 go\nBODY\nS: 354 more\nEND", mail + "S: hello\nEND",
+          mail + "S: 250-x\nS: 550 y\nEND", mail + "S:  250 x\nEND", mail + "S: 25\nEND", mail + "S: 2500 x\nEND"}) {
+      CAPTURE(script);
+      ClientSession s;
+      s.run(kPlain + script);
+      CHECK(s.mistake == "");
+      CHECK(s.outcome().event == kDeferred);
+      CHECK(s.outcome().status == "4.5.0");
+      CHECK(s.outcome().try_next_host);
+      CHECK(s.result().host);
+      CHECK_FALSE(s.usable);
+    }
+    // As many replies as commands and one more: the content is not sent.
+    ClientSession s;
+    s.run(kPipelining +
+          "C: MAIL FROM:<s@a.example>\nC: RCPT TO:<r1@b.example>\nC: DATA\nS: 250\nS: 250\nS: 354\nS: 250\nEND");
+    CHECK(s.mistake == "");
+    CHECK(s.outcome().event == kDeferred);
+  }
+
+  TEST_CASE("connection lost after the dot: in doubt, the host not asked again at once [RFC 1047, F34]") {
+    const std::string script = kPlain + "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\n" +
+                               "C: RCPT TO:<r2@b.example>\nS: 550 5.1.1 no\nC: DATA\nS: 354\nBODY\n";
+    struct Row {
+      const char* then;
+      const char* reply;
+      net::Duration took;
+    };
+    for (const Row& row :
+         {Row{"CLOSE", "in doubt: lost connection while awaiting the reply to the final dot", 0s},
+          Row{"RAW 250 ok\nCLOSE", "in doubt: lost connection while awaiting the reply to the final dot", 0s},
+          Row{"WAIT 3600", "in doubt: timed out while awaiting the reply to the final dot", 10min},
+          Row{"S: what\nEND",
+              "in doubt: protocol error while awaiting the reply to the final dot: reply without a reply code", 0s}}) {
+      ClientSession s;
+      with_recipients(s, 2);
+      s.run(script + row.then);
+      check(s, 0, kDeferred, "4.4.2", row.reply);
+      check(s, 1, kFailed, "5.1.1", "550 5.1.1 no");
+      CHECK(s.result().in_doubt);
+      CHECK(s.result().host);
+      CHECK_FALSE(s.outcome(0).try_next_host);
+      CHECK_FALSE(s.usable);
+      CHECK(s.took == row.took);
+    }
+  }
+
+  TEST_CASE("each stage has its timeout [RFC 5321 4.5.3.2, F33]") {
+    const std::string mail = "C: MAIL FROM:<s@a.example>\n", rcpt = "S: 250\nC: RCPT TO:<r1@b.example>\n",
+                      data = "S: 250\nC: DATA\n";
+    struct Row {
+      std::string script;
+      const char* reply;
+      bool before_mail;
+    };
+    for (const Row& row : {Row{mail, "timed out while awaiting the reply to MAIL", true},
+                           Row{mail + rcpt, "timed out while awaiting the reply to RCPT", false},
+                           Row{mail + rcpt + data, "timed out while awaiting the reply to DATA", false}}) {
+      ClientSession s;
+      s.run(kPlain + row.script + "WAIT 3600");
+      check(s, 0, kDeferred, "4.4.2", row.reply);
+      CHECK(s.took == 5min);
+      CHECK(s.result().before_mail == row.before_mail);
+      CHECK_FALSE(s.result().in_doubt);
+    }
+    // A host that stops reading in the middle of a large body.
+    ClientSession stuck;
+    stuck.message.set_body_in_file(std::string(300'000, 'x') + "\r\n");
+    stuck.run(kPlain + mail + rcpt + data + "S: 354\nOCTETS 1000\nWAIT 3600");
+    check(stuck, 0, kDeferred, "4.4.2", "timed out while sending the message");
+    CHECK_FALSE(stuck.result().in_doubt);
+    CHECK(stuck.took == 10min);
+  }
+
+  TEST_CASE("a host that answers in the middle of the body and closes is heard") {
+    struct Row {
+      const char* reply;
+      Event event;
+      const char* status;
+      bool host_failed;
+    };
+    for (const Row& row :
+         {Row{"S: 552 5.3.4 too big", kFailed, "5.3.4", false}, Row{"S: 451 4.7.1 no", kDeferred, "4.7.1", false},
+          Row{"S: 421 bye", kDeferred, "4.3.2", true}, Row{"S: 250 fine", kDeferred, "4.4.2", true},
+          Row{"WAIT 1", kDeferred, "4.4.2", true}}) {
+      CAPTURE(row.reply);
+      ClientSession s;
+      s.message.set_body_in_file(std::string(1'000'000, 'x') + "\r\n");
+      s.run(kPlain +
+            "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\nS: 354\nOCTETS 70000\n" +
+            row.reply + "\nCLOSE");
+      CHECK(s.mistake == "");
+      CHECK(s.outcome().event == row.event);
+      CHECK(s.outcome().status == row.status);
+      CHECK(s.result().host.has_value() == row.host_failed);
+      CHECK_FALSE(s.result().in_doubt);
+      CHECK_FALSE(s.usable);
+    }
+  }
+
+  TEST_CASE("a body arrives as it was stored: dots stuffed, CRLF before the dot, pieces of any size [RFC 5321 4.5.2]") {
+    struct Row {
+      std::string body;
+      std::string wire;
+      bool dot_lines = false;
+    };
+    std::string large, dotted, stuffed;
+    for (int i = 0; i < 20'000; ++i) large += "line " + std::to_string(i) + "\r\n";
+    for (int i = 0; i < 20'000; ++i) {
+      dotted += ".line " + std::to_string(i) + "\r\n";
+      stuffed += "..line " + std::to_string(i) + "\r\n";
+    }
+    for (const Row& row : {Row{"", ""}, Row{"a", "a\r\n"}, Row{"a\nb", "a\r\nb\r\n"}, Row{".\r\n", "..\r\n", true},
+                           Row{"x\r\n.y\r\n", "x\r\n..y\r\n"}, Row{large, large}, Row{dotted, stuffed, true}}) {
+      for (bool in_file : {false, true}) {
+        ClientSession s;
+        in_file ? s.message.set_body_in_file(row.body) : s.message.set_body(row.body);
+        s.message.info.dot_lines = row.dot_lines;
+        s.run(kPlain +
+              "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\nS: 354\nBODY\nS: 250" +
+              kQuit);
+        check(s, 0, kRelayed, "2.0.0", "250");
+        CHECK(s.body == s.message.content->trace + row.wire + ".\r\n");
+      }
+    }
+  }
+
+  TEST_CASE("a damaged body is not sent: inline before MAIL, from a file without the dot [F14]") {
+    ClientSession s;
+    s.message.damage();
+    s.run(kPlain + kQuit);
+    CHECK(s.mistake == "");
+    CHECK(s.outcome().event == kDeferred);
+    CHECK(s.outcome().status == "4.3.0");
+    CHECK_FALSE(s.outcome().try_next_host);
+    CHECK(s.usable);
+    CHECK_FALSE(s.result().host);
+
+    for (bool missing : {false, true}) {
+      ClientSession file;
+      file.message.set_body_in_file(std::string(200'000, 'x') + "\r\n");
+      missing ? file.message.files.files.clear() : file.message.damage();
+      file.run(kPlain +
+               "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\nS: 354\nWAIT 1\nOCTETS "
+               "300000");
+      CHECK(file.mistake == "");
+      CHECK(file.outcome().event == kDeferred);
+      CHECK(file.outcome().status == "4.3.0");
+      CHECK_FALSE(file.outcome().try_next_host);
+      CHECK_FALSE(file.result().host);
+      CHECK_FALSE(file.result().in_doubt);
+      CHECK_FALSE(file.usable);
+      CHECK_FALSE(file.heard.ends_with("\r\n.\r\n"));
+    }
+  }
+
+  TEST_CASE("values of the database make no second command [C1, C2]") {
+    ClientSession s;
+    with_recipients(s, 2);
+    s.message.recipients[0].forward_path.mailbox.domain = "b.example>\r\nRCPT TO:<evil@c.example";
+    s.run(kPipelining +
+          "C: MAIL FROM:<s@a.example>\nC: RCPT TO:<r2@b.example>\nC: DATA\nS: 250\nS: 250\nS: 354\nBODY\nS: 250" +
+          kQuit);
+    check(s, 0, kDeferred, "4.3.0", "stored forward-path is damaged");
+    check(s, 1, kRelayed, "2.0.0", "250");
+
+    ClientSession sender;
+    sender.message.info.reverse_path.mailbox.domain = "a.example\nDATA";
+    sender.run(kPlain + kQuit);
+    check(sender, 0, kDeferred, "4.3.0", "stored reverse-path is damaged");
+
+    ClientSession all;
+    all.message.recipients[0].forward_path.mailbox.domain = "b.example\r\n";
+    all.run(kPipelining + kQuit);
+    check(all, 0, kDeferred, "4.3.0", "stored forward-path is damaged");
+  }
+
+  TEST_CASE("disconnected at every octet: one sane outcome each, relayed only by a whole 2xx after the dot [C8, F34]") {
+    const std::string transaction = R"(C: MAIL FROM:<s@a.example>
+                                       C: RCPT TO:<r1@b.example>
+                                       C: RCPT TO:<r2@b.example>
+                                       C: RCPT TO:<r3@b.example>
+                                       C: DATA
+                                       S: 250 2.1.0 ok
+                                       S: 250 2.1.5 ok
+                                       S: 550 5.1.1 unknown
+                                       S: 250-2.1.5 ok
+                                       S: 250 2.1.5 ok
+                                       S: 354 go
+                                       BODY
+                                       S: 250 2.0.0 ok)";
+    ClientSession whole;
+    with_recipients(whole, 3);
+    whole.run(kPipelining + transaction + kQuit);
+    REQUIRE(whole.mistake == "");
+    REQUIRE(whole.outcome(0).event == kRelayed);
+    const std::size_t replies = whole.written - std::string("221 bye\r\n").size();
+    const std::size_t before_final = replies - std::string("250 2.0.0 ok\r\n").size();
+
+    for (std::size_t cut = 0; cut <= replies; ++cut) {
+      CAPTURE(cut);
+      HostOptions options;
+      options.close_after_written = cut;
+      ClientSession s;
+      with_recipients(s, 3);
+      s.run(kPipelining + transaction + kQuit, options);
+      if (!s.opened) {
+        CHECK(s.failure.status == "4.4.2");
+        continue;
+      }
+      bool relayed = cut == replies;
+      for (std::size_t i : {0, 2}) {
+        CHECK(s.outcome(i).event == (relayed ? kRelayed : kDeferred));
+        CHECK(s.outcome(i).host != "");
+      }
+      bool refused = s.outcome(1).event == kFailed;
+      CHECK((refused || s.outcome(1).status == "4.4.2"));
+      CHECK(s.result().in_doubt == (cut >= before_final && cut < replies));
+      CHECK(s.result().host.has_value() == !relayed);
+      if (s.result().in_doubt) CHECK(refused);
+    }
+
+    for (std::size_t cut = 0; cut < whole.heard.size() - std::string("QUIT\r\n").size(); ++cut) {
+      CAPTURE(cut);
+      HostOptions options;
+      options.close_after_read = cut;
+      ClientSession s;
+      with_recipients(s, 3);
+      s.run(kPipelining + transaction + kQuit, options);
+      if (!s.opened) continue;
+      for (std::size_t i : {0, 1, 2}) CHECK(s.outcome(i).event != kRelayed);
+      CHECK(s.outcome(0).status == "4.4.2");
+      CHECK(s.result().host);
+      CHECK_FALSE(s.usable);
+    }
+  }
+}
