@@ -61,6 +61,8 @@ class Load(threading.Thread):
                 client.quit()
                 client = None
             except (OSError, ConnectionError):
+                if client:
+                    client.close()
                 client = None
                 time.sleep(0.01)  # the daemon is down; no condition to wait for but its port
             except AssertionError as error:

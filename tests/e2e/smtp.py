@@ -29,9 +29,13 @@ class Client:
         self.socket = socket.create_connection((host, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input = self.socket.makefile("rb")
-        if greet:
-            self.greeting = self.reply()
-            self.ehlo = self.command("EHLO client.test.example")
+        try:
+            if greet:
+                self.greeting = self.reply()
+                self.ehlo = self.command("EHLO client.test.example")
+        except BaseException:
+            self.close()
+            raise
 
     def reply(self):
         lines = []
