@@ -1,0 +1,292 @@
+// tests/delivery/relay_world.h: dispatcher, real store and scripted hosts together in virtual time.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/text.h"
+#include "conf/config.h"
+#include "delivery/dispatcher.h"
+#include "net/line_buffer.h"
+#include "net/scope.h"
+#include "queue/sqlite_store.h"
+#include "tests/support/fake_resolver.h"
+#include "tests/support/virtual_runtime.h"
+
+namespace waypost::tests {
+
+/// A host that takes mail: what it answers, and what it was given.
+class Host {
+ public:
+  Host(VirtualRuntime& runtime, const std::string& address)
+      : runtime_(runtime), scope_(runtime, [](std::string_view) {}) {
+    const Result<std::shared_ptr<net::ListenSocket>> socket = runtime.listen(*net::Address::parse(address, 25));
+    listener_ = std::move(*runtime.accept_on(*socket));
+    scope_.spawn(accept(*this));
+  }
+
+  std::string banner = "220 host.test ESMTP";
+  /// Of RCPT; told the whole line. "" closes the connection.
+  std::function<std::string(const std::string&)> on_rcpt = [](const std::string&) { return "250 2.1.5 ok"; };
+  std::function<std::string()> on_dot = [] { return "250 2.0.0 taken"; };
+  struct Taken {
+    std::string from;
+    std::vector<std::string> to;
+    std::string body;
+  };
+  std::vector<Taken> taken;
+  int connections = 0;
+  int open = 0;
+  int most_open = 0;
+
+  void close() {
+    listener_->close();
+    scope_.stop();
+  }
+  bool idle() const { return scope_.running() == 0; }
+
+ private:
+  static net::Task<> accept(Host& host) {
+    for (;;) {
+      Result<std::unique_ptr<net::Stream>> stream = co_await host.listener_->accept();
+      if (!stream) co_return;
+      host.scope_.spawn(serve(host, std::move(*stream)));
+    }
+  }
+
+  static net::Task<> serve(Host& host, std::unique_ptr<net::Stream> stream) {
+    ++host.connections;
+    host.most_open = std::max(host.most_open, ++host.open);
+    net::LineBuffer lines(*stream);
+    std::string out = host.banner + "\r\n";
+    Taken message;
+    for (;;) {
+      const Result<> sent = co_await stream->write(std::string_view(out), net::TimePoint::max());
+      out.clear();
+      if (!sent) break;
+      const Result<net::LineBuffer::Line> line = co_await lines.read_line(4096, net::TimePoint::max());
+      if (!line) break;
+      const std::string said(line->text);
+      if (said.starts_with("EHLO")) {
+        out = "250-host.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n";
+      } else if (said.starts_with("MAIL")) {
+        message = Taken{said.substr(10, said.find('>') - 9), {}, ""};
+        out = "250 2.1.0 ok\r\n";
+      } else if (said.starts_with("RCPT")) {
+        const std::string reply = host.on_rcpt(said);
+        if (reply.empty()) break;
+        if (reply.front() == '2') message.to.push_back(said.substr(8, said.find('>') - 7));
+        out = reply + "\r\n";
+      } else if (said == "DATA") {
+        if (message.to.empty()) {
+          out = "554 5.5.1 nobody\r\n";
+          continue;
+        }
+        const Result<> start = co_await stream->write(std::string_view("354 go\r\n"), net::TimePoint::max());
+        if (!start) break;
+        bool ended = false;
+        while (!ended) {
+          const Result<net::LineBuffer::Line> text = co_await lines.read_line(4096, net::TimePoint::max());
+          if (!text) break;
+          ended = text->text == ".";
+          if (!ended) message.body += std::string(text->text) + "\r\n";
+        }
+        if (!ended) break;
+        const std::string reply = host.on_dot();
+        if (reply.empty()) break;
+        if (reply.front() == '2') host.taken.push_back(message);
+        out = reply + "\r\n";
+      } else if (said == "QUIT") {
+        break;
+      } else {
+        out = "250 2.0.0 ok\r\n";
+      }
+    }
+    stream->close();
+    --host.open;
+  }
+
+  VirtualRuntime& runtime_;
+  net::Scope scope_;
+  std::unique_ptr<net::Listener> listener_;
+};
+
+/// The outbound half of a relay.
+class RelayWorld {
+ public:
+  explicit RelayWorld(std::function<void(conf::Config&)> adjust = [](conf::Config&) {}) : resolver(runtime) {
+    folder_ = std::filesystem::temp_directory_path() /
+              ("waypost-dispatcher-" + std::to_string(getpid()) + "-" + std::to_string(next_++));
+    std::filesystem::create_directories(folder_);
+    auto made = std::make_shared<conf::Config>();
+    made->hostname = "relay.test";
+    made->queue.retry = {std::chrono::seconds(60), std::chrono::seconds(120)};
+    made->queue.expire = std::chrono::hours(1);
+    made->queue.bounce_expire = std::chrono::hours(1);
+    made->queue.delay_warning = std::chrono::seconds(0);
+    adjust(*made);
+    config = made;
+    open();
+  }
+  ~RelayWorld() {
+    shut();
+    for (auto& [address, host] : hosts_) host->close();
+    runtime.run_until_idle();
+    std::filesystem::remove_all(folder_);
+  }
+
+  VirtualRuntime runtime;
+  FakeResolver resolver;
+  std::shared_ptr<const conf::Config> config;
+  std::unique_ptr<queue::SqliteQueue> queue;
+  std::unique_ptr<queue::Store> store;
+  std::unique_ptr<delivery::Dispatcher> dispatcher;
+
+  Host& host(const std::string& address) {
+    std::unique_ptr<Host>& one = hosts_[address];
+    if (!one) one = std::make_unique<Host>(runtime, address);
+    return *one;
+  }
+
+  void open() {
+    files_ = std::move(*queue::open_files(folder_.string()));
+    history_ = std::move(*queue::open_history((folder_ / "history.db").string(), std::chrono::hours(24)));
+    queue::StoreOptions options;
+    options.data_dir = folder_.string();
+    options.own_thread = false;
+    queue = std::move(*queue::SqliteQueue::open(options, *files_, *history_));
+    store = queue->store(runtime);
+    dispatcher = std::make_unique<delivery::Dispatcher>(
+        runtime, *store, resolver, [this] { return config; }, [] { return std::vector<net::Address>(); });
+    queue::StoreEvents events;
+    events.arrived = [this](std::vector<queue::Due> due) {
+      auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));
+      runtime.post([this, shared] {
+        if (dispatcher) dispatcher->arrived(std::move(*shared));
+      });
+    };
+    events.changed = [this] {
+      runtime.post([this] {
+        if (dispatcher) dispatcher->changed();
+      });
+    };
+    queue->set_events(std::move(events));
+    dispatcher->start();
+  }
+
+  /// As a stop of the daemon: what is under way ends, nothing new begins.
+  void shut() {
+    dispatcher->stop();
+    dispatcher->abort();
+    until([this] { return !dispatcher->running(); }, std::chrono::minutes(30));
+    dispatcher.reset();
+    store.reset();
+    queue.reset();
+    history_.reset();
+    files_.reset();
+  }
+
+  /// Lets everything happen, with time passing in steps, until `done` holds.
+  bool until(const std::function<bool()>& done, net::Duration limit) {
+    const net::TimePoint end = runtime.now() + limit;
+    for (;;) {
+      runtime.run_until_idle();
+      while (queue->run_pending()) runtime.run_until_idle();
+      if (done()) return true;
+      if (runtime.now() >= end) return false;
+      runtime.advance(std::chrono::milliseconds(100));
+    }
+  }
+  void settle_down() {
+    until([] { return false; }, std::chrono::milliseconds(200));
+  }
+
+  queue::Id submit(const std::string& from, const std::vector<std::string>& to,
+                   const std::string& body = "Subject: x\r\n\r\ntext\r\n") {
+    queue::Draft draft = store->draft();
+    queue::NewMessage message;
+    message.id = draft.id();
+    if (!from.empty()) message.envelope.reverse_path = smtp::Path{*smtp::parse_mailbox(from)};
+    for (const std::string& one : to) {
+      smtp::EnvelopeRecipient recipient;
+      recipient.forward_path = smtp::Path{*smtp::parse_mailbox(one)};
+      message.envelope.recipients.push_back(recipient);
+    }
+    message.trace = "Received: by relay.test\r\n";
+    message.arrival = runtime.wall_now();
+    message.expires = message.arrival + config->queue.expire;
+    if (config->queue.delay_warning.count() > 0) message.warn_at = message.arrival + config->queue.delay_warning;
+    draft.buffer() = body;
+    const queue::Id id = message.id;
+    std::optional<Result<>> done;
+    net::Scope scope(runtime, [](std::string_view) {});
+    scope.spawn(commit(*store, std::move(message), std::move(draft), done));
+    until([&] { return scope.running() == 0; }, std::chrono::seconds(5));
+    if (!done || !*done) throw std::runtime_error("commit failed");
+    return id;
+  }
+
+  queue::Counts counts() {
+    std::optional<Result<queue::Counts>> out;
+    net::Scope scope(runtime, [](std::string_view) {});
+    scope.spawn(count(*store, runtime.wall_now(), out));
+    until([&] { return scope.running() == 0; }, std::chrono::seconds(5));
+    return **out;
+  }
+  bool empty() { return counts().messages == 0; }
+  /// Until nothing is queued.
+  bool drained(net::Duration limit) {
+    for (const net::TimePoint end = runtime.now() + limit; runtime.now() < end;) {
+      if (empty()) return true;
+      until([] { return false; }, std::chrono::seconds(1));
+    }
+    return empty();
+  }
+  std::vector<queue::MessageRow> rows() {
+    std::optional<Result<queue::Listing>> out;
+    net::Scope scope(runtime, [](std::string_view) {});
+    scope.spawn(list(*store, runtime.wall_now(), out));
+    until([&] { return scope.running() == 0; }, std::chrono::seconds(5));
+    return (**out).messages;
+  }
+  void change(queue::Change what) {
+    net::Scope scope(runtime, [](std::string_view) {});
+    scope.spawn(do_change(*store, what, runtime.wall_now()));
+    until([&] { return scope.running() == 0; }, std::chrono::seconds(5));
+  }
+
+ private:
+  static net::Task<> commit(queue::Store& store, queue::NewMessage message, queue::Draft draft,
+                            std::optional<Result<>>& out) {
+    Result<> done = co_await store.commit(std::move(message), std::move(draft), queue::BodyNotes{});
+    out.emplace(std::move(done));
+  }
+  static net::Task<> count(queue::Store& store, queue::WallTime now, std::optional<Result<queue::Counts>>& out) {
+    queue::Filter all;
+    Result<queue::Counts> counts = co_await store.count(all, now);
+    out.emplace(std::move(counts));
+  }
+  static net::Task<> list(queue::Store& store, queue::WallTime now, std::optional<Result<queue::Listing>>& out) {
+    queue::Filter all;
+    Result<queue::Listing> listing = co_await store.list(all, std::nullopt, 1000, now);
+    out.emplace(std::move(listing));
+  }
+  static net::Task<> do_change(queue::Store& store, queue::Change what, queue::WallTime now) {
+    queue::Filter all;
+    Result<queue::Changed> changed = co_await store.change(what, all, "test", false, now);
+    if (!changed) throw std::runtime_error(changed.error().what);
+  }
+
+  static inline int next_ = 0;
+  std::filesystem::path folder_;
+  std::unique_ptr<queue::Files> files_;
+  std::unique_ptr<queue::History> history_;
+  std::map<std::string, std::unique_ptr<Host>> hosts_;
+};
+
+}  // namespace waypost::tests
