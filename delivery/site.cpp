@@ -36,7 +36,9 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance) con
       for (const net::Address& address : host.addresses) {
         const auto entry = avoided_.find(address);
         const bool avoid_it = entry != avoided_.end() && entry->second > now;
-        (avoid_it ? avoided : good).push_back(Peer{host.name, address});
+        // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
+        const std::string name = host.name.starts_with("[") ? address.host() : host.name;
+        (avoid_it ? avoided : good).push_back(Peer{name, address});
       }
     }
   }
