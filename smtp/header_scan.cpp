@@ -1,7 +1,6 @@
 #include "smtp/header_scan.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/text.h"
 
@@ -100,13 +99,10 @@ void HeaderScan::on_char(char c) {
       if (!is_space(c)) return stop();
       return;
 
-    case State::value:
-      if (c == '\n') {
-        notes_.octets += line_octets_;
-        state_ = State::line_start;
-      } else if (c != '\r' && field_ != Field::other && value_.size() < kMaxValue) {
-        value_ += c;
-      }
+    case State::value:  // feed() takes all of a line but its LF
+      notes_.octets += line_octets_;
+      if (value_.ends_with('\r')) value_.pop_back();
+      state_ = State::line_start;
       return;
 
     case State::end:
@@ -116,9 +112,9 @@ void HeaderScan::on_char(char c) {
 
 bool HeaderScan::feed(std::string_view chunk) {
   while (!chunk.empty() && state_ != State::end) {
-    // Most octets are in values that nobody looks at.
-    if (state_ == State::value && (field_ == Field::other || value_.size() >= kMaxValue)) {
+    if (state_ == State::value) {
       std::size_t lf = std::min(chunk.find('\n'), chunk.size());
+      if (field_ != Field::other) value_.append(chunk.substr(0, std::min(lf, kMaxValue - value_.size())));
       line_octets_ += lf;
       chunk.remove_prefix(lf);
       if (chunk.empty()) break;
