@@ -1,5 +1,6 @@
 #include "tests/support/hostile_dns.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <stdexcept>
@@ -53,9 +54,10 @@ Query parse_query(const Octets& message, bool tcp) {
 }  // namespace
 
 Octets framed(const Octets& message) {
-  Octets out;
-  put16(out, static_cast<unsigned>(message.size()));
-  append(out, message);
+  Octets out(message.size() + 2);
+  out[0] = static_cast<std::uint8_t>(message.size() >> 8);
+  out[1] = static_cast<std::uint8_t>(message.size());
+  std::ranges::copy(message, out.begin() + 2);
   return out;
 }
 
