@@ -23,6 +23,10 @@ struct BodyNotes {
   bool dot_lines = false;
 };
 
+/// Of a body that was composed here, in memory.
+Checksum checksum_of(std::string_view body);
+BodyNotes notes_of(std::string_view body);
+
 /// A body on its way in. Memory is bounded: when full(), spill() before more is added. Belongs to one loop.
 /// Destroyed without a commit it removes its file.
 class Draft {

@@ -1,0 +1,197 @@
+// queue/files.cpp: the real files: system calls below a descriptor of the data folder.
+#include "queue/files.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/escape.h"
+
+namespace waypost::queue {
+namespace {
+
+tl::unexpected<Error> error(int code, const std::string& doing) {
+  Errc errc = Errc::io;
+  switch (code) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      errc = Errc::full;
+      break;
+    case ENOENT:
+      errc = Errc::not_found;
+      break;
+    case EEXIST:
+    case ENOTEMPTY:
+      errc = Errc::exists;
+      break;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      errc = Errc::busy;
+      break;
+    case EACCES:
+    case EPERM:
+    case ELOOP:
+    case EXDEV:
+    case ENOTDIR:
+      errc = Errc::denied;
+      break;
+    default:
+      break;
+  }
+  return fail(errc, escape(doing) + ": " + std::strerror(code));
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+class RealFile : public File {
+ public:
+  RealFile(Descriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+
+  Result<> append(std::string_view octets) override {
+    while (!octets.empty()) {
+      ssize_t n = ::write(fd_.get(), octets.data(), octets.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return error(errno, "writing " + path_);
+      octets.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return {};
+  }
+
+  Result<std::size_t> read_at(std::uint64_t offset, std::span<char> into) override {
+    while (true) {
+      ssize_t n = ::pread(fd_.get(), into.data(), into.size(), static_cast<off_t>(offset));
+      if (n >= 0) return static_cast<std::size_t>(n);
+      if (errno != EINTR) return error(errno, "reading " + path_);
+    }
+  }
+
+  // Never again after it failed: the kernel forgets the pages that it could not write (RELIABILITY F12).
+  Result<> sync() override {
+    if (::fdatasync(fd_.get()) == 0) return {};
+    return error(errno, "syncing " + path_);
+  }
+
+ private:
+  Descriptor fd_;
+  std::string path_;
+};
+
+class RealFiles : public Files {
+ public:
+  explicit RealFiles(Descriptor folder) : folder_(std::move(folder)) {}
+
+  Result<std::unique_ptr<File>> create(const std::string& path) override {
+    return open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, "creating ");
+  }
+  Result<std::unique_ptr<File>> open(const std::string& path) override { return open_file(path, O_RDONLY, "opening "); }
+
+  Result<> rename(const std::string& from, const std::string& to) override {
+    if (::renameat(folder_.get(), from.c_str(), folder_.get(), to.c_str()) == 0) return {};
+    return error(errno, "renaming " + from);
+  }
+
+  Result<> remove(const std::string& path) override {
+    if (::unlinkat(folder_.get(), path.c_str(), 0) == 0) return {};
+    return error(errno, "removing " + path);
+  }
+
+  Result<> make_folder(const std::string& path) override {
+    if (::mkdirat(folder_.get(), path.c_str(), 0700) == 0) {
+      std::size_t slash = path.rfind('/');
+      return sync_folder(slash == std::string::npos ? "." : path.substr(0, slash));
+    }
+    if (errno == EEXIST) return {};
+    return error(errno, "making the folder " + path);
+  }
+
+  Result<> sync_folder(const std::string& path) override {
+    Descriptor folder(open_below(path, O_RDONLY | O_DIRECTORY, 0));
+    if (folder.get() < 0) return error(errno, "opening the folder " + path);
+    if (::fsync(folder.get()) == 0) return {};
+    return error(errno, "syncing the folder " + path);
+  }
+
+  Result<std::vector<std::string>> list(const std::string& path) override {
+    int fd = open_below(path, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0) return error(errno, "opening the folder " + path);
+    DIR* folder = ::fdopendir(fd);
+    if (!folder) {
+      int code = errno;
+      ::close(fd);
+      return error(code, "reading the folder " + path);
+    }
+    std::vector<std::string> names;
+    errno = 0;
+    while (const dirent* entry = ::readdir(folder)) {
+      std::string_view name = entry->d_name;
+      if (name != "." && name != "..") names.emplace_back(name);
+      errno = 0;
+    }
+    int code = errno;
+    ::closedir(folder);
+    if (code != 0) return error(code, "reading the folder " + path);
+    return names;
+  }
+
+ private:
+  /// No symbolic link on the way, and nothing above the data folder. Kernels and sandboxes without openat2 check the
+  /// last name alone.
+  int open_below(const std::string& path, int flags, mode_t mode) const {
+    open_how how{};
+    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
+    how.mode = mode;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+    long fd = ::syscall(SYS_openat2, folder_.get(), path.c_str(), &how, sizeof how);
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+      fd = ::openat(folder_.get(), path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, mode);
+    return static_cast<int>(fd);
+  }
+
+  Result<std::unique_ptr<File>> open_file(const std::string& path, int flags, const std::string& doing) {
+    Descriptor fd(open_below(path, flags, (flags & O_CREAT) != 0 ? 0600 : 0));
+    if (fd.get() < 0) return error(errno, doing + path);
+    struct stat facts {};
+    if (::fstat(fd.get(), &facts) != 0) return error(errno, doing + path);
+    if (!S_ISREG(facts.st_mode)) return fail(Errc::denied, doing + escape(path) + ": not a plain file");
+    return std::make_unique<RealFile>(std::move(fd), path);
+  }
+
+  Descriptor folder_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Files>> open_files(const std::string& data_dir) {
+  if (::mkdir(data_dir.c_str(), 0700) != 0 && errno != EEXIST) return error(errno, "making the folder " + data_dir);
+  Descriptor folder(::open(data_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0) return error(errno, "opening the folder " + data_dir);
+  return std::make_unique<RealFiles>(std::move(folder));
+}
+
+std::string body_path(std::string_view id) {
+  std::string_view folder = id.size() > 2 ? id.substr(id.size() - 2) : id;
+  return "body/" + std::string(folder) + "/" + std::string(id);
+}
+
+}  // namespace waypost::queue

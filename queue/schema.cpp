@@ -1,0 +1,169 @@
+// queue/schema.cpp
+#include "queue/schema.h"
+
+namespace waypost::queue {
+namespace {
+
+// Times are milliseconds since 1970. `sum` is over the columns that never change, so that a flipped bit in an address
+// is noticed before mail goes to it (RELIABILITY F14). `check_at` is when a delay notification is due, and once that
+// was made, when the message expires: one index for both. The body is the last column, so that reading the others does
+// not touch its overflow pages.
+constexpr const char* kQueueVersion1 = R"(
+CREATE TABLE meta(
+  key TEXT NOT NULL PRIMARY KEY,
+  value INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE destination(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE,
+  failures INTEGER NOT NULL DEFAULT 0,
+  next_attempt INTEGER NOT NULL DEFAULT 0,
+  failing_since INTEGER NOT NULL DEFAULT 0,
+  status TEXT NOT NULL DEFAULT '',
+  reason TEXT NOT NULL DEFAULT '',
+  host TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE message(
+  id INTEGER PRIMARY KEY,
+  sum INTEGER NOT NULL,
+  reverse_path TEXT NOT NULL,
+  arrival INTEGER NOT NULL,
+  expires INTEGER NOT NULL,
+  check_at INTEGER NOT NULL,
+  warned INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  body_type INTEGER NOT NULL,
+  eight_bit INTEGER NOT NULL,
+  dot_lines INTEGER NOT NULL,
+  smtputf8 INTEGER NOT NULL,
+  require_tls INTEGER NOT NULL,
+  ret INTEGER NOT NULL,
+  envid TEXT NOT NULL,
+  user TEXT NOT NULL,
+  client TEXT NOT NULL,
+  helo TEXT NOT NULL,
+  protocol TEXT NOT NULL,
+  listener TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  trace TEXT NOT NULL,
+  body_size INTEGER NOT NULL,
+  checksum BLOB NOT NULL,
+  in_file INTEGER NOT NULL,
+  body BLOB NOT NULL
+) STRICT;
+CREATE INDEX message_check ON message(check_at);
+
+CREATE TABLE recipient(
+  message INTEGER NOT NULL,
+  idx INTEGER NOT NULL,
+  sum INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  destination INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  next_attempt INTEGER NOT NULL,
+  notify INTEGER NOT NULL,
+  orcpt TEXT NOT NULL,
+  status TEXT NOT NULL,
+  reply TEXT NOT NULL,
+  host TEXT NOT NULL,
+  PRIMARY KEY(message, idx)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state = 0;
+CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1;
+)";
+
+constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false}};
+
+// Rows come in order of time, nearly; an index each for the life of one message, for a span of time, and for
+// Message-ID.
+constexpr const char* kHistoryVersion1 = R"(
+CREATE TABLE event(
+  seq INTEGER PRIMARY KEY,
+  message INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  sender TEXT NOT NULL,
+  recipient TEXT NOT NULL,
+  host TEXT NOT NULL,
+  status TEXT NOT NULL,
+  text TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  next_attempt INTEGER,
+  other INTEGER
+) STRICT;
+CREATE INDEX event_message ON event(message);
+CREATE INDEX event_time ON event(time);
+CREATE INDEX event_message_id ON event(message_id) WHERE message_id <> '';
+)";
+
+constexpr SchemaStep kHistorySteps[] = {{kHistoryVersion1, false}};
+
+}  // namespace
+
+Result<int> version_of(Database& db, const Schema& schema) {
+  Result<std::int64_t> application = db.value("PRAGMA application_id");
+  if (!application) return fail(application.error());
+  Result<std::int64_t> version = db.value("PRAGMA user_version");
+  if (!version) return fail(version.error());
+  Result<std::int64_t> tables = db.value("SELECT count(*) FROM sqlite_schema");
+  if (!tables) return fail(tables.error());
+
+  bool empty = *application == 0 && *version == 0 && *tables == 0;
+  if (empty) return 0;
+  if (static_cast<std::uint32_t>(*application) != schema.application_id)
+    return fail(Errc::damaged, schema.name + " is no file of Waypost's; move it away and start again");
+  if (*version > static_cast<std::int64_t>(schema.steps.size()))
+    return fail(Errc::unsupported, schema.name + " was written by a newer Waypost (version " +
+                                       std::to_string(*version) + ", this one reads up to " +
+                                       std::to_string(schema.steps.size()) + "): install that version again");
+  if (*version < 1) return fail(Errc::damaged, schema.name + " has no version");
+  return static_cast<int>(*version);
+}
+
+const Schema kQueueSchema{0x57415951, kQueueSteps, "queue.db"};        // "WAYQ"
+const Schema kHistorySchema{0x57415948, kHistorySteps, "history.db"};  // "WAYH"
+
+Result<> bring_up_to_date(Database& db, const Schema& schema, const std::function<std::string(int version)>& copy) {
+  Result<int> version = version_of(db, schema);
+  if (!version) return fail(version.error());
+  std::span<const SchemaStep> due = schema.steps.subspan(static_cast<std::size_t>(*version));
+  if (due.empty()) return {};
+
+  bool changes_data = false;
+  for (const SchemaStep& step : due) changes_data = changes_data || step.changes_data;
+  if (changes_data && *version > 0) {
+    std::string path = copy(*version);
+    Run into(db, std::string("VACUUM INTO ?1"));
+    into << path;
+    Result<> copied = into.done();
+    if (!copied) return fail(copied.error());
+  }
+
+  Transaction transaction(db);
+  Result<> begun = transaction.begin();
+  if (!begun) return begun;
+  for (const SchemaStep& step : due) {
+    Result<> made = db.run(step.sql);
+    if (!made) return made;
+  }
+  // Numbers of our own: pragmas take no bound values.
+  std::string marks = "PRAGMA application_id = " + std::to_string(schema.application_id) +
+                      "; PRAGMA user_version = " + std::to_string(schema.steps.size());
+  Result<> marked = db.run(marks.c_str());
+  if (!marked) return marked;
+  return transaction.commit();
+}
+
+Result<> check_version(Database& db, const Schema& schema) {
+  Result<int> version = version_of(db, schema);
+  if (!version) return fail(version.error());
+  if (*version == static_cast<int>(schema.steps.size())) return {};
+  return fail(Errc::unsupported,
+              schema.name + " was written by an older Waypost: start the daemon once, which brings it up to date");
+}
+
+}  // namespace waypost::queue
