@@ -1,0 +1,266 @@
+// queue/due_operations.cpp
+#include "queue/due_operations.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/event_log.h"
+
+namespace waypost::queue {
+namespace {
+
+// A loose scan of the partial index: from each destination to the first row of the next one.
+constexpr Sql kNextDestination{
+    "SELECT destination, next_attempt FROM recipient INDEXED BY recipient_due "
+    "WHERE state = 0 AND destination > ?1 ORDER BY destination, next_attempt LIMIT 1"};
+constexpr Sql kDestination{"SELECT " WAYPOST_DESTINATION_COLUMNS " FROM destination d WHERE d.id = ?1"};
+constexpr Sql kDueRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
+                             " FROM recipient r INDEXED BY recipient_due "
+                             "WHERE r.state = 0 AND r.destination = ?1 AND r.next_attempt <= ?2 "
+                             "ORDER BY r.next_attempt, r.message, r.idx LIMIT ?3"};
+constexpr Sql kNextRecipient{
+    "SELECT next_attempt FROM recipient INDEXED BY recipient_due "
+    "WHERE state = 0 AND destination = ?1 AND next_attempt > ?2 ORDER BY next_attempt LIMIT 1"};
+constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE m.id = ?1"};
+
+constexpr Sql kOverdue{"SELECT " WAYPOST_MESSAGE_COLUMNS
+                       " FROM message m WHERE m.check_at <= ?1 ORDER BY m.check_at, m.id LIMIT ?2"};
+constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_DESTINATION_COLUMNS
+                                  " FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
+                                  "WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
+constexpr Sql kLookAgain{"UPDATE message SET check_at = ?2 WHERE id = ?1"};
+constexpr Sql kHoldDamaged{
+    "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
+    "WHERE message = ?1 AND state = 0"};
+
+// Seeks in one turn: some milliseconds at most, since acceptance waits meanwhile.
+constexpr std::size_t kDestinationsInOneTurn = 2000;
+constexpr std::chrono::hours kLookAgainAfter{1};
+
+}  // namespace
+
+DueOperation::DueOperation(DueQuery query) : Operation(Kind::read), query_(std::move(query)) {}
+
+Result<> DueOperation::apply(Database& db) {
+  page = {};
+  damaged.clear();
+  messages_.clear();
+  auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
+  std::size_t recipients = 0;
+  for (std::size_t visited = 0; visited < kDestinationsInOneTurn && recipients < query_.limit; ++visited) {
+    Result<std::optional<Destination>> next = next_destination(db, last);
+    if (!next) return fail(next.error());
+    if (!*next) return {};
+    const Destination& destination = **next;
+    last = destination.id;
+    Result<std::size_t> found = visit(db, destination);
+    // A page that cannot be read is the trouble of its destination, not of the others.
+    if (!found && found.error().code == Errc::damaged) {
+      log::failure("mail for " + destination.state.name + " cannot be read: " + found.error().what);
+      continue;
+    }
+    if (!found) return fail(found.error());
+    recipients += *found;
+  }
+  page.resume = static_cast<std::uint64_t>(last);
+  return {};
+}
+
+Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(Database& db, std::int64_t after) {
+  Destination out;
+  {
+    Run seek(db, kNextDestination);
+    seek << after;
+    Result<bool> found = seek.step();
+    if (!found) return fail(found.error());
+    if (!*found) return std::optional<Destination>();
+    out.id = seek.integer(0);
+    out.earliest = seek.integer(1);
+  }
+  Run row(db, kDestination);
+  row << out.id;
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  // Without its row the recipients' sums will not hold, and they are reported as damaged.
+  if (*found) out.state = read_destination(row, 0);
+  return std::optional(std::move(out));
+}
+
+/// The recipients that were read, without those that the caller has already.
+Result<std::size_t> DueOperation::visit(Database& db, const Destination& destination) {
+  std::int64_t now = millis(query_.now);
+  const DestinationState& state = destination.state;
+  std::int64_t backed_off = state.failures > 0 ? millis(state.next_attempt) : now;
+  if (destination.earliest > now || backed_off > now) {
+    later(std::max(destination.earliest, backed_off));
+    return 0;
+  }
+
+  auto held = query_.held_by_caller.find(state.name);
+  std::size_t already = held == query_.held_by_caller.end() ? 0 : held->second;
+  std::size_t limit = query_.per_destination + already;
+  std::size_t read = 0;
+  std::size_t first = page.due.size();
+  std::unordered_map<std::uint64_t, std::size_t> places;  // of a message, in page.due
+  {
+    Run row(db, kDueRecipients);
+    row << destination.id << now << static_cast<std::int64_t>(limit);
+    Result<bool> found = row.step();
+    for (; found && *found; found = row.step()) {
+      read += 1;
+      Id id = id_of(row.integer(0));
+      if (std::find(damaged.begin(), damaged.end(), id) != damaged.end()) continue;
+      Result<std::shared_ptr<const MessageInfo>> info = message(db, id);
+      if (!info && info.error().code != Errc::damaged) return fail(info.error());
+      Result<DueRecipient> recipient = read_recipient(row, state.name);
+      if (!info || !recipient) {
+        log::failure(info ? recipient.error().what : info.error().what);
+        damaged.push_back(id);
+        continue;
+      }
+      auto [place, is_new] = places.emplace(id.value, page.due.size());
+      if (is_new) {
+        Due due;
+        due.message = *info;
+        due.destination = state.name;
+        page.due.push_back(std::move(due));
+      }
+      page.due[place->second].recipients.push_back(*std::move(recipient));
+    }
+    if (!found) return fail(found.error());
+  }
+  if (page.due.size() > first) page.destinations.push_back(state);
+  if (read < limit) {
+    Result<> noted = note_later(db, destination);
+    if (!noted) return fail(noted.error());
+  }
+  return read - std::min(read, already);
+}
+
+Result<> DueOperation::note_later(Database& db, const Destination& destination) {
+  Run row(db, kNextRecipient);
+  row << destination.id << millis(query_.now);
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  if (*found) later(row.integer(0));
+  return {};
+}
+
+void DueOperation::later(std::int64_t moment) {
+  WallTime at = wall_time(moment);
+  if (!page.next_due || at < *page.next_due) page.next_due = at;
+}
+
+Result<std::shared_ptr<const MessageInfo>> DueOperation::message(Database& db, Id id) {
+  auto known = messages_.find(id.value);
+  if (known != messages_.end()) return known->second;
+  Run row(db, kMessage);
+  row << number(id);
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  if (!*found) return fail(Errc::damaged, id.text() + " is damaged in queue.db: its message row is missing");
+  Result<StoredMessage> message = read_message(row);
+  if (!message) return fail(message.error());
+  auto info = std::make_shared<const MessageInfo>(std::move(message->info));
+  messages_.emplace(id.value, info);
+  return info;
+}
+
+OverdueOperation::OverdueOperation(WallTime now, std::size_t limit)
+    : Operation(Kind::write), now_(now), limit_(limit) {}
+
+Result<> OverdueOperation::apply(Database& db) {
+  overdue.clear();
+  damaged.clear();
+  // Pages on which everything is held move on, and the next ones are looked at; not for ever.
+  for (int pages = 0; pages < 10; ++pages) {
+    Result<bool> again = read_page(db);
+    if (!again) return fail(again.error());
+    if (!*again) return {};
+  }
+  return {};
+}
+
+/// True if there is more to look at: all that was found is held.
+Result<bool> OverdueOperation::read_page(Database& db) {
+  std::vector<Id> held;
+  {
+    Run row(db, kOverdue);
+    row << millis(now_) << static_cast<std::int64_t>(limit_);
+    Result<bool> found = row.step();
+    for (; found && *found; found = row.step()) {
+      Result<StoredMessage> message = read_message(row);
+      if (!message) {
+        log::failure(message.error().what);
+        Id id = id_of(row.integer(0));
+        damaged.push_back(id);
+        held.push_back(id);
+        continue;
+      }
+      Overdue entry;
+      entry.message = std::make_shared<const MessageInfo>(std::move(message->info));
+      Result<bool> any = read_recipients(db, entry);
+      if (!any && any.error().code != Errc::damaged) return any;
+      if (!any) {
+        log::failure(any.error().what);
+        damaged.push_back(entry.message->id);
+      }
+      if (!any || !*any) {
+        held.push_back(entry.message->id);
+        continue;
+      }
+      entry.expired = entry.message->expires <= now_;
+      overdue.push_back(std::move(entry));
+    }
+    if (!found) return found;
+  }
+  for (Id id : held) {
+    Run move(db, kLookAgain);
+    move << number(id) << millis(now_ + kLookAgainAfter);
+    Result<> moved = move.done();
+    if (!moved) return fail(moved.error());
+  }
+  return !held.empty() && overdue.empty();
+}
+
+/// False if none is deferred.
+Result<bool> OverdueOperation::read_recipients(Database& db, Overdue& into) {
+  Run row(db, kDeferredRecipients);
+  row << number(into.message->id);
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    DestinationState destination = read_destination(row, kRecipientColumns);
+    Result<DueRecipient> recipient = read_recipient(row, destination.name);
+    if (!recipient) return fail(recipient.error());
+    into.recipients.push_back(*std::move(recipient));
+    into.destinations.push_back(std::move(destination));
+  }
+  if (!found) return found;
+  return !into.recipients.empty();
+}
+
+HoldDamagedOperation::HoldDamagedOperation(StoreCore& core, std::vector<Id> messages, WallTime now)
+    : Operation(Kind::write), core_(core), messages_(std::move(messages)), now_(now) {}
+
+Result<> HoldDamagedOperation::apply(Database& db) {
+  for (Id id : messages_) {
+    Run hold(db, kHoldDamaged);
+    hold << number(id);
+    Result<> held = hold.done();
+    if (!held) return held;
+  }
+  return {};
+}
+
+void HoldDamagedOperation::committed() {
+  for (Id id : messages_) {
+    HistoryEvent event;
+    event.message = id;
+    event.time = now_;
+    event.kind = HistoryEvent::Kind::held;
+    event.text = "damaged in queue.db";
+    core_.aftermath().history.push_back(std::move(event));
+  }
+}
+
+}  // namespace waypost::queue

@@ -1,0 +1,68 @@
+// queue/due_operations.h: what is due, what is overdue, and what cannot be read, as operations on queue.db.
+#pragma once
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "queue/rows.h"
+#include "queue/storage_thread.h"
+#include "queue/store_core.h"
+
+namespace waypost::queue {
+
+/// Store::due(). Goes from destination to destination by one seek each: a backlog in back-off costs no more than that.
+class DueOperation : public Operation {
+ public:
+  explicit DueOperation(DueQuery query);
+  Result<> apply(Database& db) override;
+
+  DuePage page;
+  std::vector<Id> damaged;  ///< messages that were left out
+
+ private:
+  struct Destination {
+    std::int64_t id = 0;
+    std::int64_t earliest = 0;  ///< next_attempt of its first recipient
+    DestinationState state;
+  };
+  Result<std::optional<Destination>> next_destination(Database& db, std::int64_t after);
+  Result<std::size_t> visit(Database& db, const Destination& destination);
+  Result<> note_later(Database& db, const Destination& destination);
+  void later(std::int64_t moment);
+  /// The same for every recipient of the page; null if it is damaged.
+  Result<std::shared_ptr<const MessageInfo>> message(Database& db, Id id);
+
+  DueQuery query_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
+};
+
+/// Store::overdue(). A write: messages of which all is held are looked at again in an hour.
+class OverdueOperation : public Operation {
+ public:
+  OverdueOperation(WallTime now, std::size_t limit);
+  Result<> apply(Database& db) override;
+
+  std::vector<Overdue> overdue;
+  std::vector<Id> damaged;
+
+ private:
+  Result<bool> read_page(Database& db);
+  Result<bool> read_recipients(Database& db, Overdue& into);
+  WallTime now_;
+  std::size_t limit_;
+};
+
+/// Takes damaged messages out of what is due, until an administrator looks at them.
+class HoldDamagedOperation : public Operation {
+ public:
+  HoldDamagedOperation(StoreCore& core, std::vector<Id> messages, WallTime now);
+  Result<> apply(Database& db) override;
+  void committed() override;
+
+ private:
+  StoreCore& core_;
+  std::vector<Id> messages_;
+  WallTime now_;
+};
+
+}  // namespace waypost::queue

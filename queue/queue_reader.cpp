@@ -1,0 +1,104 @@
+// queue/queue_reader.cpp: queue.db while no daemon runs.
+#include <optional>
+#include <utility>
+
+#include <sys/stat.h>
+
+#include "base/escape.h"
+#include "queue/lock.h"
+#include "queue/reading.h"
+#include "queue/schema.h"
+#include "queue/sqlite_queue.h"
+#include "queue/sqlite_store.h"
+
+namespace waypost::queue {
+namespace {
+
+class Reader : public QueueReader {
+ public:
+  Reader(FolderLock lock, Database db) : lock_(std::move(lock)), db_(std::move(db)) {}
+
+  Result<Listing> list(const Filter& filter, std::optional<Id> after, std::size_t limit, WallTime now) override {
+    Conditions conditions = conditions_of(filter, now);
+    Listing listing;
+    Id from = after.value_or(Id{});
+    while (listing.messages.size() < limit) {
+      Result<Slice> slice = next_slice(db_, filter, from);
+      if (!slice) return fail(slice.error());
+      Result<std::vector<MessageRow>> found = list_slice(db_, conditions, *slice, limit - listing.messages.size());
+      if (!found) return fail(found.error());
+      for (MessageRow& message : *found) listing.messages.push_back(std::move(message));
+      if (listing.messages.size() >= limit) break;
+      if (slice->last) return listing;
+      from = slice->upto;
+    }
+    if (!listing.messages.empty()) listing.resume = listing.messages.back().info.id;
+    return listing;
+  }
+
+  Result<Counts> count(const Filter& filter, WallTime now) override {
+    Conditions conditions = conditions_of(filter, now);
+    Counts counts;
+    Id from;
+    while (true) {
+      Result<Slice> slice = next_slice(db_, filter, from);
+      if (!slice) return fail(slice.error());
+      Result<Counts> found = count_slice(db_, conditions, *slice, now);
+      if (!found) return found;
+      add(counts, *found);
+      if (slice->last) return counts;
+      from = slice->upto;
+    }
+  }
+
+  Result<std::shared_ptr<const Content>> content(Id id) override { return read_content(db_, id); }
+
+ private:
+  FolderLock lock_;
+  Database db_;
+};
+
+}  // namespace
+
+Result<Database> open_to_read(const std::string& path) {
+  struct stat facts {};
+  if (::stat(path.c_str(), &facts) != 0) return fail(Errc::not_found, escape(path) + " is not there");
+
+  // Nothing beside the file: it is read as it is. SQLite takes no lock then and makes no file.
+  struct stat wal {};
+  bool has_wal = ::stat((path + "-wal").c_str(), &wal) == 0 && wal.st_size > 0;
+  if (!has_wal) {
+    std::string uri = "file:";
+    for (char c : path) {
+      constexpr char kHex[] = "0123456789ABCDEF";
+      bool plain = c != '%' && c != '?' && c != '#';
+      auto octet = static_cast<unsigned char>(c);
+      uri += plain ? std::string(1, c) : std::string{'%', kHex[octet >> 4], kHex[octet & 15]};
+    }
+    return Database::open(uri + "?immutable=1", "", Database::Mode::read_only);
+  }
+
+  // What a killed daemon left: the WAL has the newest pages. Its index is built in memory (exclusive mode, hence no
+  // -shm file is made), with a VFS without locks, since a lock to write cannot be had on a file that is opened to read.
+  // Ours on the folder keeps daemons out. Closing moves nothing: the next daemon does that.
+  Result<Database> db = Database::open(path, "unix-none", Database::Mode::read_only);
+  if (!db) return db;
+  db->abandon();
+  Result<> exclusive = db->run("PRAGMA locking_mode=EXCLUSIVE");
+  if (!exclusive) return fail(exclusive.error());
+  return db;
+}
+
+Result<std::unique_ptr<QueueReader>> QueueReader::open(const std::string& data_dir) {
+  Result<std::string> folder = real_folder(data_dir);
+  if (!folder) return fail(folder.error());
+  Result<FolderLock> lock = FolderLock::shared(*folder);
+  if (!lock) return fail(lock.error());
+  Result<Database> db = open_to_read(*folder + "/queue.db");
+  if (!db) return fail(db.error());
+  Result<> ours = check_version(*db, kQueueSchema);
+  if (!ours) return fail(ours.error());
+  return std::make_unique<Reader>(*std::move(lock), *std::move(db));
+}
+
+}  // namespace waypost::queue

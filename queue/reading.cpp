@@ -1,0 +1,209 @@
+// queue/reading.cpp
+#include "queue/reading.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace waypost::queue {
+namespace {
+
+constexpr Sql kSliceEnd{"SELECT max(id), count(*) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)"};
+constexpr Sql kRecipientsOf{"SELECT " WAYPOST_RECIPIENT_COLUMNS
+                            ", r.state, r.next_attempt, " WAYPOST_DESTINATION_COLUMNS
+                            " FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
+                            "WHERE r.message = ?1 ORDER BY r.idx"};
+constexpr Sql kContent{"SELECT " WAYPOST_MESSAGE_COLUMNS ", m.body FROM message m WHERE m.id = ?1"};
+
+// Fixed pieces, of which the statements with conditions are made.
+constexpr std::string_view kRecipientOfMessage =
+    "recipient r ON r.message = m.id LEFT JOIN destination d ON d.id = r.destination ";
+constexpr std::string_view kActive =
+    "(r.state = 0 AND r.next_attempt <= ?3 AND NOT coalesce(d.failures > 0 AND d.next_attempt > ?3, 0))";
+
+std::string in_slice(const Conditions& conditions) {
+  return " WHERE m.id > ?1 AND m.id <= ?2 AND " + conditions.message;
+}
+
+void bind_conditions(Run& run, const Conditions& conditions) {
+  run.at(Conditions::kFirst);
+  for (const auto& value : conditions.values) {
+    if (const auto* number = std::get_if<std::int64_t>(&value))
+      run << *number;
+    else
+      run << std::get<std::string>(value);
+  }
+}
+
+State state_of(std::int64_t number) {
+  return static_cast<State>(std::clamp<std::int64_t>(number, 0, static_cast<int>(State::removed)));
+}
+
+Result<> read_recipients(Database& db, MessageRow& message) {
+  Run row(db, kRecipientsOf);
+  row << number(message.info.id);
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    constexpr int kState = kRecipientColumns;
+    RecipientRow out;
+    out.index = static_cast<std::uint32_t>(row.integer(1));
+    out.forward_path = shown_path(row.text(3));
+    out.attempts = static_cast<std::uint32_t>(row.integer(7));
+    out.status = row.text(8);
+    out.reply = row.text(9);
+    out.host = row.text(10);
+    out.state = state_of(row.integer(kState));
+    out.next_attempt = wall_time(row.integer(kState + 1));
+    DestinationState destination = read_destination(row, kState + 2);
+    // Its row is gone when nothing waits for it any more.
+    out.destination = destination.name;
+    if (out.destination.empty()) out.destination = smtp::domain_key(out.forward_path.mailbox.domain);
+    // A destination that fails was reached by no attempt since: its failure is later than any reply to a recipient.
+    if (out.state == State::deferred && destination.failures > 0) {
+      out.next_attempt = std::max(out.next_attempt, destination.next_attempt);
+      out.status = destination.status;
+      out.reply = destination.reason;
+      out.host = destination.host;
+    }
+    message.recipients.push_back(std::move(out));
+  }
+  if (!found) return fail(found.error());
+  return {};
+}
+
+}  // namespace
+
+Result<Slice> next_slice(Database& db, const Filter& filter, Id after) {
+  bool by_id = std::any_of(filter.terms.begin(), filter.terms.end(),
+                           [](const Term& term) { return term.field == Term::Field::id && !term.negated; });
+  Slice slice;
+  slice.after = after;
+  slice.last = true;
+  slice.upto = id_of(INT64_MAX);
+  if (by_id) return slice;
+  Run run(db, kSliceEnd);
+  run << number(after) << static_cast<std::int64_t>(kSlice);
+  Result<bool> found = run.step();
+  if (!found) return fail(found.error());
+  slice.last = run.integer(1) < static_cast<std::int64_t>(kSlice);
+  slice.upto = run.integer(1) == 0 ? after : id_of(run.integer(0));
+  return slice;
+}
+
+Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& conditions, const Slice& slice,
+                                           std::size_t limit) {
+  std::string sql = "SELECT " WAYPOST_MESSAGE_COLUMNS
+                    ", m.client, m.helo, m.protocol, m.listener, m.message_id "
+                    "FROM message m";
+  sql += in_slice(conditions);
+  sql +=
+      " AND EXISTS (SELECT 1 FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
+      "WHERE r.message = m.id AND " +
+      conditions.recipient + ") ORDER BY m.id LIMIT ?3";
+  Run row(db, sql);
+  row << number(slice.after) << number(slice.upto) << static_cast<std::int64_t>(limit);
+  bind_conditions(row, conditions);
+  std::vector<MessageRow> out;
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    constexpr int kOrigin = kMessageColumns;
+    MessageRow message;
+    message.info = read_message_unchecked(row).info;
+    message.origin.client = row.text(kOrigin);
+    message.origin.helo = row.text(kOrigin + 1);
+    message.origin.protocol = row.text(kOrigin + 2);
+    message.origin.listener = row.text(kOrigin + 3);
+    message.origin.user = message.info.user;
+    message.message_id = row.text(kOrigin + 4);
+    Result<> recipients = read_recipients(db, message);
+    if (!recipients) return fail(recipients.error());
+    out.push_back(std::move(message));
+  }
+  if (!found) return fail(found.error());
+  return out;
+}
+
+Result<Counts> count_slice(Database& db, const Conditions& conditions, const Slice& slice, WallTime now) {
+  std::string active(kActive);
+  std::string sql =
+      "SELECT count(*), sum(size), min(arrival), sum(recipients), sum(active), sum(deferred), sum(held) FROM ("
+      "SELECT m.size AS size, m.arrival AS arrival, count(*) AS recipients, sum(" +
+      active + ") AS active, sum(r.state = 0 AND NOT " + active +
+      ") AS deferred, sum(r.state = 1) AS held FROM message m CROSS JOIN " + std::string(kRecipientOfMessage) +
+      in_slice(conditions) + " AND " + conditions.recipient + " GROUP BY m.id)";
+  Run row(db, sql);
+  row << number(slice.after) << number(slice.upto) << millis(now);
+  bind_conditions(row, conditions);
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  Counts counts;
+  if (!*found || row.integer(0) == 0) return counts;
+  auto column = [&row](int i) { return static_cast<std::uint64_t>(row.integer(i)); };
+  counts.messages = column(0);
+  counts.octets = column(1);
+  counts.oldest = wall_time(row.integer(2));
+  counts.recipients = column(3);
+  counts.active = column(4);
+  counts.deferred = column(5);
+  counts.held = column(6);
+  return counts;
+}
+
+void add(Counts& to, const Counts& more) {
+  to.messages += more.messages;
+  to.recipients += more.recipients;
+  to.active += more.active;
+  to.deferred += more.deferred;
+  to.held += more.held;
+  to.octets += more.octets;
+  if (more.oldest && (!to.oldest || *more.oldest < *to.oldest)) to.oldest = more.oldest;
+}
+
+Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice) {
+  std::string sql =
+      "SELECT r.message, r.idx, r.state, r.attempts, r.next_attempt, r.destination, r.address, r.status, r.reply, "
+      "r.host "
+      "FROM message m CROSS JOIN " +
+      std::string(kRecipientOfMessage) + in_slice(conditions) + " AND " + conditions.recipient +
+      " ORDER BY m.id, r.idx";
+  Run row(db, sql);
+  row << number(slice.after) << number(slice.upto);
+  bind_conditions(row, conditions);
+  std::vector<Match> out;
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    Match match;
+    match.message = id_of(row.integer(0));
+    match.index = static_cast<std::uint32_t>(row.integer(1));
+    match.state = state_of(row.integer(2));
+    match.attempts = static_cast<std::uint32_t>(row.integer(3));
+    match.next_attempt = row.integer(4);
+    match.destination = row.integer(5);
+    match.address = row.text(6);
+    match.status = row.text(7);
+    match.reply = row.text(8);
+    match.host = row.text(9);
+    out.push_back(std::move(match));
+  }
+  if (!found) return fail(found.error());
+  return out;
+}
+
+Result<std::shared_ptr<const Content>> read_content(Database& db, Id id) {
+  Run row(db, kContent);
+  row << number(id);
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  if (!*found) return fail(Errc::not_found, id.text() + " is not in the queue");
+  Result<StoredMessage> message = read_message(row);
+  if (!message) return fail(message.error());
+  auto content = std::make_shared<Content>();
+  content->id = id;
+  content->trace = std::move(message->trace);
+  content->octets = row.octets(kMessageColumns);
+  content->in_file = message->in_file;
+  content->body_size = message->body_size;
+  content->checksum = message->checksum;
+  return std::shared_ptr<const Content>(std::move(content));
+}
+
+}  // namespace waypost::queue

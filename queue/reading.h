@@ -1,0 +1,47 @@
+// queue/reading.h: what an administrator asks of queue.db, in slices: for the store, and for the tool while no daemon
+// runs.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "queue/filter_sql.h"
+#include "queue/rows.h"
+#include "queue/store.h"
+
+namespace waypost::queue {
+
+/// Messages that are looked at in one turn of the storage thread.
+constexpr std::size_t kSlice = 300;
+
+/// Messages with ids over `after`, up to `upto`.
+struct Slice {
+  Id after, upto;
+  bool last = false;  ///< there are none behind it
+};
+/// Where the filter names ids all of them are one slice: they are sought, not looked through.
+Result<Slice> next_slice(Database& db, const Filter& filter, Id after);
+
+/// At most `limit` of those in the slice that the filter means.
+Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& conditions, const Slice& slice,
+                                           std::size_t limit);
+Result<Counts> count_slice(Database& db, const Conditions& conditions, const Slice& slice, WallTime now);
+void add(Counts& to, const Counts& more);
+
+/// The recipients in the slice that the filter means.
+struct Match {
+  Id message;
+  std::uint32_t index = 0;
+  State state = State::deferred;
+  std::uint32_t attempts = 0;
+  std::int64_t next_attempt = 0;
+  std::int64_t destination = 0;
+  std::string address, status, reply, host;
+};
+Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice);
+
+/// Errors: not_found, damaged.
+Result<std::shared_ptr<const Content>> read_content(Database& db, Id id);
+
+}  // namespace waypost::queue

@@ -1,0 +1,65 @@
+// queue/rows.h: rows of queue.db as values. What is read is checked like what comes from the network: Errc::damaged.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "queue/message.h"
+#include "queue/sqlite.h"
+
+namespace waypost::queue {
+
+inline std::int64_t millis(WallTime time) {
+  return time.time_since_epoch().count();
+}
+inline WallTime wall_time(std::int64_t millis) {
+  return WallTime(net::Duration(millis));
+}
+inline std::int64_t number(Id id) {
+  return static_cast<std::int64_t>(id.value);
+}
+inline Id id_of(std::int64_t number) {
+  return Id{static_cast<std::uint64_t>(number)};
+}
+
+/// What an attempt needs of a message, and the way to its body.
+struct StoredMessage {
+  MessageInfo info;
+  std::string trace;
+  std::uint64_t body_size = 0;
+  Checksum checksum{};
+  bool in_file = false;
+};
+
+/// The columns of `message m` that read_message() takes, and how many these are.
+#define WAYPOST_MESSAGE_COLUMNS                                                                        \
+  "m.id, m.sum, m.reverse_path, m.arrival, m.expires, m.size, m.body_type, m.eight_bit, m.dot_lines, " \
+  "m.smtputf8, m.require_tls, m.ret, m.envid, m.user, m.body_size, m.checksum, m.in_file, m.trace"
+constexpr int kMessageColumns = 18;
+Result<StoredMessage> read_message(const Run& row);
+/// The same for a list, where a damaged row is to be seen too.
+StoredMessage read_message_unchecked(const Run& row);
+
+/// The columns of `recipient r` that read_recipient() takes.
+#define WAYPOST_RECIPIENT_COLUMNS \
+  "r.message, r.idx, r.sum, r.address, r.destination, r.notify, r.orcpt, r.attempts, r.status, r.reply, r.host"
+constexpr int kRecipientColumns = 11;
+/// `destination` is the name that belongs to the row.
+Result<DueRecipient> read_recipient(const Run& row, std::string_view destination);
+
+/// The columns of `destination d` that read_destination() takes, from column `first` on.
+#define WAYPOST_DESTINATION_COLUMNS "d.name, d.failures, d.next_attempt, d.failing_since, d.status, d.reason, d.host"
+DestinationState read_destination(const Run& row, int first);
+
+/// Over the columns that never change.
+std::int64_t sum_of(const StoredMessage& message, std::string_view reverse_path);
+std::int64_t sum_of_recipient(Id message, std::uint32_t index, std::string_view address, std::int64_t destination_id,
+                              std::string_view destination, std::uint8_t notify, std::string_view orcpt);
+
+/// "" is the null path. Errors: damaged.
+Result<smtp::Path> stored_path(std::string_view text);
+/// As stored_path(); what does not parse becomes a local part, to be shown.
+smtp::Path shown_path(std::string_view text);
+
+}  // namespace waypost::queue

@@ -1,0 +1,176 @@
+// queue/sqlite_queue.cpp
+#include "queue/sqlite_queue.h"
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/escape.h"
+#include "base/event_log.h"
+#include "queue/lock.h"
+#include "queue/rows.h"
+#include "queue/schema.h"
+
+namespace waypost::queue {
+
+// The page size and auto_vacuum are without effect once WAL is on or a table exists, and exclusive locking is set
+// before the first access, so that no -shm file is made. 8 MiB of pages: more costs memory and measured slower while it
+// grows.
+const char* const kQueueSettings =
+    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; "
+    "PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA "
+    "journal_size_limit=67108864; "
+    "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF; "
+    "PRAGMA cell_size_check=ON; PRAGMA foreign_keys=OFF";
+
+// Losing the tail of the history at a power cut is allowed.
+const char* const kHistorySettings =
+    "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=2000; "
+    "PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4096; PRAGMA mmap_size=0; "
+    "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON";
+
+Result<> configure(Database& db, const char* settings) {
+  Result<> set = db.run(settings);
+  if (!set) return set;
+  Run mode(db, std::string("PRAGMA journal_mode"));
+  Result<bool> found = mode.step();
+  if (!found) return fail(found.error());
+  // A file system without what WAL needs would silently leave another mode.
+  if (mode.text(0) != "wal") return fail(Errc::unsupported, "the database cannot be put into WAL mode here");
+  return {};
+}
+
+Result<> make_private_file(const std::string& path) {
+  int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd >= 0) {
+    ::close(fd);
+    return {};
+  }
+  int code = errno;
+  Errc errc = code == EACCES || code == EPERM || code == ELOOP ? Errc::denied : Errc::io;
+  if (code == ENOSPC || code == EDQUOT) errc = Errc::full;
+  if (code == ENOENT || code == ENOTDIR) errc = Errc::not_found;
+  return fail(errc, "opening " + escape(path) + ": " + std::strerror(code));
+}
+
+Result<std::string> real_folder(const std::string& folder) {
+  char* real = ::realpath(folder.c_str(), nullptr);
+  if (!real) {
+    Errc errc = errno == EACCES ? Errc::denied : Errc::not_found;
+    return fail(errc, "the folder " + escape(folder) + ": " + std::strerror(errno));
+  }
+  std::string out = real;
+  std::free(real);
+  return out;
+}
+
+Result<> remove_orphans(Database& db, Files& files) {
+  Result<std::vector<std::string>> folders = files.list("body");
+  if (!folders && folders.error().code == Errc::not_found) return {};
+  if (!folders) return fail(folders.error());
+  constexpr Sql kNamed{"SELECT 1 FROM message WHERE id = ?1 AND in_file = 1"};
+  for (const std::string& folder : *folders) {
+    Result<std::vector<std::string>> names = files.list("body/" + folder);
+    if (!names) return fail(names.error());
+    for (const std::string& name : *names) {
+      // Also `.tmp`, which is no id.
+      std::optional<Id> id = Id::parse(name);
+      if (id) {
+        Run row(db, kNamed);
+        row << number(*id);
+        Result<bool> named = row.step();
+        if (!named) return fail(named.error());
+        if (*named) continue;
+      }
+      Result<> removed = files.remove("body/" + folder + "/" + name);
+      if (!removed) log::warning(removed.error().what);
+    }
+  }
+  return {};
+}
+
+namespace {
+
+class Queue : public SqliteQueue {
+ public:
+  Queue(std::optional<FolderLock> lock, std::unique_ptr<StoreCore> core, Database db, bool own_thread)
+      : lock_(std::move(lock)), core_(std::move(core)), storage_(std::move(db), *core_, own_thread) {}
+
+  void set_events(StoreEvents events) override { core_->set_events(std::move(events)); }
+  std::unique_ptr<Store> store(net::Runtime& runtime) override { return make_store(*core_, storage_, runtime); }
+  bool run_pending() override { return storage_.run_pending(); }
+  Stats stats() const override {
+    Stats stats;
+    stats.commits = storage_.commits();
+    stats.operations = storage_.operations();
+    stats.wal_pages = storage_.wal_pages();
+    return stats;
+  }
+
+ private:
+  // In this order: the lock is given back last.
+  std::optional<FolderLock> lock_;
+  std::unique_ptr<StoreCore> core_;
+  StorageThread storage_;
+};
+
+/// Opens the file, makes its tables or brings them up to date.
+Result<Database> open_database(const StoreOptions& options, const std::string& folder, Files& files) {
+  std::string path = folder + "/queue.db";
+  bool real = options.vfs.empty();
+  if (real) {
+    Result<> made = make_private_file(path);
+    if (!made) return fail(made.error());
+  }
+  Result<Database> db = Database::open(path, options.vfs, Database::Mode::read_write);
+  if (!db) return db;
+  // A file of somebody else, or of a newer version, is left as it is.
+  Result<int> version = version_of(*db, kQueueSchema);
+  if (!version) return fail(version.error());
+  Result<> configured = configure(*db, kQueueSettings);
+  if (!configured) return fail(configured.error());
+  auto copy = [&path, real](int from) {
+    std::string name = path + ".v" + std::to_string(from);
+    if (real) (void)make_private_file(name).has_value();
+    return name;
+  };
+  Result<> ready = bring_up_to_date(*db, kQueueSchema, copy);
+  if (!ready) return fail(ready.error());
+  // The name queue.db itself must survive a power cut.
+  Result<> synced = files.sync_folder(".");
+  if (!synced) return fail(synced.error());
+  return db;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Files& files, History& history) {
+  std::string folder = options.data_dir;
+  std::optional<FolderLock> lock;
+  if (options.vfs.empty()) {
+    Result<std::string> real = real_folder(folder);
+    if (!real) return fail(real.error());
+    folder = *std::move(real);
+    Result<FolderLock> locked = FolderLock::exclusive(folder);
+    if (!locked) return fail(locked.error());
+    lock = *std::move(locked);
+  }
+  Result<Database> db = open_database(options, folder, files);
+  if (!db) return fail(db.error());
+  bool own_thread = options.own_thread;
+  auto core = std::make_unique<StoreCore>(std::move(options), files, history);
+  Result<> begun = core->begin(*db);
+  if (!begun) return fail(begun.error());
+  Result<> swept = remove_orphans(*db, files);
+  if (!swept) return fail(swept.error());
+  return std::make_unique<Queue>(std::move(lock), std::move(core), *std::move(db), own_thread);
+}
+
+}  // namespace waypost::queue

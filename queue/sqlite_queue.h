@@ -1,0 +1,32 @@
+// queue/sqlite_queue.h: opening queue.db, and the handles on it.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "queue/sqlite_store.h"
+#include "queue/storage_thread.h"
+#include "queue/store_core.h"
+
+namespace waypost::queue {
+
+/// queue/sqlite_store.cpp
+std::unique_ptr<Store> make_store(StoreCore& core, StorageThread& storage, net::Runtime& runtime);
+
+/// What every connection that writes is set to (RELIABILITY, "Settings"); before any table is made.
+Result<> configure(Database& db, const char* settings);
+extern const char* const kQueueSettings;
+extern const char* const kHistorySettings;
+
+/// Makes the file, readable by its owner alone, where it is missing: SQLite would ask the umask.
+Result<> make_private_file(const std::string& path);
+/// The folder's own path, without symbolic links: SQLite is told to follow none.
+Result<std::string> real_folder(const std::string& folder);
+
+/// Removes spool files that no row names, and those that were being written.
+Result<> remove_orphans(Database& db, Files& files);
+
+/// A file that no daemon has open, with what its WAL holds. Nothing is written, beside it neither.
+/// queue/queue_reader.cpp
+Result<Database> open_to_read(const std::string& path);
+
+}  // namespace waypost::queue

@@ -1,0 +1,201 @@
+// queue/sqlite_store.cpp: the Store of one loop: each of its awaits is an operation on the storage thread.
+#include "queue/sqlite_store.h"
+
+#include <functional>
+#include <utility>
+
+#include "queue/admin_operations.h"
+#include "queue/due_operations.h"
+#include "queue/sqlite_queue.h"
+#include "queue/write_operations.h"
+
+namespace waypost::queue {
+namespace {
+
+class SqliteStore : public Store {
+ public:
+  SqliteStore(StoreCore& core, StorageThread& storage, net::Runtime& runtime)
+      : core_(core), storage_(storage), runtime_(runtime) {}
+
+  Draft draft() override {
+    Id id = core_.ids().next(runtime_.wall_now());
+    return Draft(runtime_, core_.files(), id, core_.options().inline_limit);
+  }
+
+  net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes) override;
+  net::Task<Result<>> settle(Settlement settlement) override;
+  net::Task<Result<>> settle_destination(DestinationState state) override;
+  net::Task<Result<std::shared_ptr<const Content>>> content(Id id) override;
+  BodyReader read_body(std::shared_ptr<const Content> content) override {
+    return BodyReader(runtime_, core_.files(), std::move(content));
+  }
+  net::Task<Result<DuePage>> due(DueQuery query) override;
+  net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) override;
+  net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) override;
+  net::Task<Result<Counts>> count(Filter filter, WallTime now) override;
+  net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run,
+                                    WallTime now) override;
+
+ private:
+  net::Task<Result<>> run(Operation& operation);
+  net::Task<> drop_file(std::string path);
+  net::Task<> hold_damaged(std::vector<Id> messages, WallTime now);
+  net::Task<Result<Changed>> change_slices(const ChangePlan& plan, bool dry_run, bool& any);
+
+  StoreCore& core_;
+  StorageThread& storage_;
+  net::Runtime& runtime_;
+};
+
+net::Task<Result<>> SqliteStore::run(Operation& operation) {
+  Submit end(storage_, runtime_, operation);
+  co_return co_await end;
+}
+
+net::Task<Result<>> SqliteStore::commit(NewMessage message, Draft draft, BodyNotes notes) {
+  Result<> finished = co_await draft.finish();
+  if (!finished) co_return finished;
+  message.id = draft.id();
+  Draft::Finished body = draft.take();
+  std::string path = body.in_file ? body_path(message.id.text()) : std::string();
+
+  Result<Prepared> prepared = prepare(core_, std::move(message), std::move(body), notes);
+  Result<> done;
+  if (prepared) {
+    AcceptOperation accept(core_, *std::move(prepared));
+    Submit end(storage_, runtime_, accept);
+    done = co_await end;
+  } else {
+    done = fail(prepared.error());
+  }
+  // After an error of the disk the row may be there after all: then the file must be too. The next start knows.
+  if (!done && !path.empty() && done.error().code != Errc::io) co_await drop_file(std::move(path));
+  co_return done;
+}
+
+net::Task<> SqliteStore::drop_file(std::string path) {
+  Files* files = &core_.files();
+  std::function<void()> work = [files, &path] {
+    Result<> removed = files->remove(path);
+    (void)removed;  // an orphan is removed at the next start
+  };
+  co_await runtime_.offload(std::move(work));
+}
+
+net::Task<Result<>> SqliteStore::settle(Settlement settlement) {
+  std::vector<Prepared> notifications;
+  for (Notification& notification : settlement.notifications) {
+    Result<Prepared> prepared = prepare(core_, std::move(notification), settlement.message);
+    if (!prepared) co_return fail(prepared.error());
+    notifications.push_back(*std::move(prepared));
+  }
+  settlement.notifications.clear();
+  SettleOperation operation(core_, std::move(settlement), std::move(notifications), runtime_.wall_now());
+  Submit end(storage_, runtime_, operation);
+  co_return co_await end;
+}
+
+net::Task<Result<>> SqliteStore::settle_destination(DestinationState state) {
+  SettleDestinationOperation operation(std::move(state));
+  Submit end(storage_, runtime_, operation);
+  co_return co_await end;
+}
+
+net::Task<Result<std::shared_ptr<const Content>>> SqliteStore::content(Id id) {
+  ContentOperation operation(id);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return std::move(operation.content);
+}
+
+net::Task<Result<DuePage>> SqliteStore::due(DueQuery query) {
+  WallTime now = query.now;
+  DueOperation operation(std::move(query));
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  if (!operation.damaged.empty()) co_await hold_damaged(std::move(operation.damaged), now);
+  co_return std::move(operation.page);
+}
+
+net::Task<> SqliteStore::hold_damaged(std::vector<Id> messages, WallTime now) {
+  HoldDamagedOperation operation(core_, std::move(messages), now);
+  Result<> done = co_await run(operation);
+  (void)done;  // they are found again the next time
+}
+
+net::Task<Result<std::vector<Overdue>>> SqliteStore::overdue(WallTime now, std::size_t limit) {
+  OverdueOperation operation(now, limit);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  if (!operation.damaged.empty()) co_await hold_damaged(std::move(operation.damaged), now);
+  co_return std::move(operation.overdue);
+}
+
+net::Task<Result<Listing>> SqliteStore::list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) {
+  Conditions conditions = conditions_of(filter, now);
+  Listing listing;
+  Id from = after.value_or(Id{});
+  while (listing.messages.size() < limit) {
+    ListOperation operation(filter, conditions, from, limit - listing.messages.size());
+    Result<> done = co_await run(operation);
+    if (!done) co_return fail(done.error());
+    for (MessageRow& message : operation.messages) listing.messages.push_back(std::move(message));
+    if (listing.messages.size() >= limit) break;
+    if (operation.slice.last) co_return listing;
+    from = operation.slice.upto;
+  }
+  if (!listing.messages.empty()) listing.resume = listing.messages.back().info.id;
+  co_return listing;
+}
+
+net::Task<Result<Counts>> SqliteStore::count(Filter filter, WallTime now) {
+  Conditions conditions = conditions_of(filter, now);
+  Counts counts;
+  Id from;
+  while (true) {
+    CountOperation operation(filter, conditions, from, now);
+    Result<> done = co_await run(operation);
+    if (!done) co_return fail(done.error());
+    add(counts, operation.counts);
+    if (operation.slice.last) co_return counts;
+    from = operation.slice.upto;
+  }
+}
+
+net::Task<Result<Changed>> SqliteStore::change(Change change, Filter filter, std::string reason, bool dry_run,
+                                               WallTime now) {
+  Conditions conditions = conditions_of(filter, now);
+  ChangePlan plan{change, std::move(filter), std::move(conditions), std::move(reason), now};
+  bool any = false;
+  Result<Changed> changed = co_await change_slices(plan, dry_run, any);
+  // Also after an error: the slices before it stand.
+  if (any) {
+    ChangedOperation tell(core_);
+    Result<> told = co_await run(tell);
+    (void)told;
+  }
+  co_return changed;
+}
+
+net::Task<Result<Changed>> SqliteStore::change_slices(const ChangePlan& plan, bool dry_run, bool& any) {
+  Changed changed;
+  Id from;
+  while (true) {
+    ChangeOperation operation(core_, plan, from, dry_run);
+    Result<> done = co_await run(operation);
+    if (!done) co_return fail(done.error());
+    changed.messages += operation.changed.messages;
+    changed.recipients += operation.changed.recipients;
+    any = any || (!dry_run && operation.changed.recipients > 0);
+    if (operation.slice.last) co_return changed;
+    from = operation.slice.upto;
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Store> make_store(StoreCore& core, StorageThread& storage, net::Runtime& runtime) {
+  return std::make_unique<SqliteStore>(core, storage, runtime);
+}
+
+}  // namespace waypost::queue

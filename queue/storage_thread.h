@@ -1,0 +1,126 @@
+// queue/storage_thread.h: the one thread that uses queue.db: all that waits becomes one transaction (DESIGN §4).
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <coroutine>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "net/runtime.h"
+#include "queue/sqlite.h"
+
+namespace waypost::queue {
+
+/// Something to be done on the database, owned by the coroutine that awaits its end (Submit).
+class Operation {
+ public:
+  enum class Kind : std::uint8_t {
+    write,  ///< runs in the transaction of its batch
+    read,   ///< runs after the batch was committed
+  };
+  explicit Operation(Kind kind, std::size_t octets = 0) : kind_(kind), octets_(octets) {}
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+  virtual ~Operation() = default;
+
+  /// On the storage thread. After an error nothing of it is kept. May run twice: where another operation of the batch
+  /// failed, or this one, each is run again on its own.
+  virtual Result<> apply(Database& db) = 0;
+  /// On the storage thread, after the commit and before anybody hears of it.
+  virtual void committed() {}
+
+ private:
+  friend class StorageThread;
+  friend class Submit;
+  Kind kind_;
+  std::size_t octets_;  // about: what it adds to a transaction
+  Result<> result_;
+  net::Runtime* runtime_ = nullptr;
+  std::coroutine_handle<> waiting_;
+};
+
+/// What the thread tells its owner. All of it on the storage thread.
+class StorageHooks {
+ public:
+  virtual ~StorageHooks() = default;
+  virtual void rolled_back() = 0;  ///< what was learnt of the database in the transaction does not hold
+  virtual void batch_done() = 0;   ///< its completions were posted
+  /// A write or sync failed: nothing is committed any more.
+  virtual void failed(const Error& error) = 0;
+  /// Small work now and then, with no transaction open; true: there is more of it. Errors of the disk count as in an
+  /// operation.
+  virtual Result<bool> housekeeping(Database& db, bool idle) = 0;
+};
+
+class StorageThread {
+ public:
+  /// `own_thread` false: nothing happens but in run_pending().
+  StorageThread(Database db, StorageHooks& hooks, bool own_thread);
+  ~StorageThread();  ///< finishes what was handed in; then cancelled. Closes the database.
+
+  void submit(Operation& operation);
+  bool run_pending();
+  /// What waits is done, then the thread ends and the database is closed. Later operations are cancelled.
+  void stop();
+
+  std::uint64_t commits() const { return commits_.load(std::memory_order_relaxed); }
+  std::uint64_t operations() const { return operations_.load(std::memory_order_relaxed); }
+  std::uint64_t wal_pages() const { return wal_pages_.load(std::memory_order_relaxed); }
+
+ private:
+  using Batch = std::vector<Operation*>;
+  void thread_main() noexcept;
+  bool wait_for_work();
+  bool take_batch();
+  std::size_t run_batch();
+  void run_writes();
+  Result<> run_together(const Batch& operations);
+  void run_reads();
+  void complete(const Batch& operations);
+  void fail_for_good(const Error& error);
+  void checkpoint();
+  void housekeep(bool idle);
+  void idle_work();
+
+  std::optional<Database> db_;  // gone after stop()
+  StorageHooks& hooks_;
+  Batch writes_, reads_;  // of the batch that runs
+  std::optional<Error> failed_;
+  bool work_for_idle_ = false;
+  std::atomic<std::uint64_t> commits_{0}, operations_{0}, wal_pages_{0};
+
+  std::mutex mutex_;  // of the mailbox below, held for a few instructions
+  std::condition_variable wake_;
+  std::deque<Operation*> incoming_;
+  bool asleep_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+/// Hands an operation in and awaits its end: `Submit end(storage, runtime, operation); Result<> done = co_await end;`
+class Submit {
+ public:
+  Submit(StorageThread& storage, net::Runtime& runtime, Operation& operation)
+      : storage_(storage), operation_(operation) {
+    operation.runtime_ = &runtime;
+  }
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> waiting) {
+    operation_.waiting_ = waiting;
+    storage_.submit(operation_);
+  }
+  Result<> await_resume() { return std::move(operation_.result_); }
+
+ private:
+  StorageThread& storage_;
+  Operation& operation_;
+};
+
+}  // namespace waypost::queue

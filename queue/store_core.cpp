@@ -1,0 +1,176 @@
+// queue/store_core.cpp
+#include "queue/store_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/event_log.h"
+#include "queue/rows.h"
+
+namespace waypost::queue {
+namespace {
+
+constexpr Sql kFindDestination{"SELECT id FROM destination WHERE name = ?1"};
+constexpr Sql kAddDestination{"INSERT INTO destination(name) VALUES (?1)"};
+constexpr Sql kReserve{"INSERT OR REPLACE INTO meta(key, value) VALUES ('id_reserve', ?1)"};
+constexpr Sql kReserved{"SELECT value FROM meta WHERE key = 'id_reserve'"};
+constexpr Sql kLastId{"SELECT max(id) FROM message"};
+
+// A destination goes when nothing waits for it and it is not failing, or was last a day ago. Each test is one seek.
+constexpr Sql kSweepTo{"SELECT max(id) FROM (SELECT id FROM destination WHERE id > ?1 ORDER BY id LIMIT 500)"};
+constexpr Sql kSweep{
+    "DELETE FROM destination WHERE id > ?1 AND id <= ?2 AND (failures = 0 OR next_attempt < ?3) "
+    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
+    "WHERE state = 0 AND recipient.destination = destination.id) "
+    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_held "
+    "WHERE state = 1 AND recipient.destination = destination.id)"};
+
+constexpr std::size_t kKnownDestinations = 50'000;
+constexpr std::uint64_t kReserveAhead = std::uint64_t{60'000} << 18;  // a minute of ids
+constexpr std::chrono::hours kSweepEvery{1};
+constexpr std::int64_t kForgetFailingAfter = 24 * 3600 * 1000;
+
+std::int64_t now_millis() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+StoreCore::StoreCore(StoreOptions options, Files& files, History& history)
+    : options_(std::move(options)), files_(files), history_(history) {}
+
+Result<> StoreCore::begin(Database& db) {
+  for (Sql sql : {kReserved, kLastId}) {
+    Run run(db, sql);
+    Result<bool> found = run.step();
+    if (!found) return fail(found.error());
+    if (*found) reserve_ = std::max(reserve_, id_of(std::max<std::int64_t>(run.integer(0), 0)));
+  }
+  kept_reserve_ = reserve_;
+  ids_.start_after(reserve_);
+  while (true) {
+    Result<bool> more = sweep_destinations(db);
+    if (!more) return fail(more.error());
+    if (!*more) return {};
+  }
+}
+
+Result<std::int64_t> StoreCore::destination_id(Database& db, const std::string& name) {
+  auto known = destination_ids_.find(name);
+  if (known != destination_ids_.end()) return known->second;
+
+  std::int64_t id = 0;
+  {
+    Run find(db, kFindDestination);
+    find << name;
+    Result<bool> found = find.step();
+    if (!found) return fail(found.error());
+    if (*found) id = find.integer(0);
+  }
+  if (id == 0) {
+    Run add(db, kAddDestination);
+    add << name;
+    Result<> added = add.done();
+    if (!added) return fail(added.error());
+    id = db.last_rowid();
+    learnt_ = true;
+  }
+  if (destination_ids_.size() >= kKnownDestinations) destination_ids_.clear();
+  destination_ids_.emplace(name, id);
+  return id;
+}
+
+Result<> StoreCore::reserve_ids(Database& db, Id id) {
+  if (id <= reserve_) return {};
+  Id reserve{id.value + kReserveAhead};
+  Run run(db, kReserve);
+  run << number(reserve);
+  Result<> done = run.done();
+  if (done) reserve_ = reserve;
+  return done;
+}
+
+bool StoreCore::take_memory(std::size_t octets) {
+  std::size_t before = memory_->fetch_add(octets, std::memory_order_relaxed);
+  if (before + octets <= options_.arrival_octets) return true;
+  memory_->fetch_sub(octets, std::memory_order_relaxed);
+  return false;
+}
+
+void StoreCore::rolled_back() {
+  if (learnt_) destination_ids_.clear();
+  learnt_ = false;
+  reserve_ = kept_reserve_;
+}
+
+void StoreCore::batch_done() {
+  learnt_ = false;
+  Aftermath after = std::exchange(aftermath_, {});
+  if (events_.arrived && !after.arrived.empty()) events_.arrived(std::move(after.arrived));
+  if (events_.changed && after.changed) events_.changed();
+  for (HistoryEvent& event : after.history) history_.add(std::move(event));
+  for (Id id : after.left) log::left_queue(id.text());
+  for (const std::string& path : after.unlink) {
+    Result<> removed = files_.remove(path);
+    // What stays is removed at the next start.
+    if (!removed && removed.error().code != Errc::not_found) log::warning(removed.error().what);
+  }
+}
+
+void StoreCore::failed(const Error& error) {
+  log::failure("the queue cannot be written, nothing more is accepted: " + error.what);
+  if (events_.failed) events_.failed(error);
+}
+
+Result<bool> StoreCore::housekeeping(Database& db, bool idle) {
+  // The simulation's runs must not hang on the clock of the machine.
+  if (!options_.own_thread) return false;
+  auto now = std::chrono::steady_clock::now();
+  if (now >= next_sweep_) {
+    Result<bool> more = sweep_destinations(db);
+    if (!more) return more;
+    if (*more) return true;
+    next_sweep_ = now + kSweepEvery;
+  }
+  if (!idle) return false;
+  return shrink(db);
+}
+
+/// Some hundred rows; true while there are more.
+Result<bool> StoreCore::sweep_destinations(Database& db) {
+  std::int64_t to = 0;
+  {
+    Run find(db, kSweepTo);
+    find << swept_to_;
+    Result<bool> found = find.step();
+    if (!found) return found;
+    to = find.integer(0);
+  }
+  if (to == 0) {
+    swept_to_ = 0;
+    return false;
+  }
+  Run sweep(db, kSweep);
+  sweep << swept_to_ << to << now_millis() - kForgetFailingAfter;
+  Result<> done = sweep.done();
+  if (!done) return fail(done.error());
+  if (db.changed_rows() > 0) destination_ids_.clear();
+  swept_to_ = to;
+  return true;
+}
+
+/// After a wave has passed its pages go back to the file system, a megabyte at a time.
+Result<bool> StoreCore::shrink(Database& db) {
+  constexpr std::int64_t kWorthIt = 4096;
+  Result<std::int64_t> free = db.value("PRAGMA freelist_count");
+  if (!free) return fail(free.error());
+  Result<std::int64_t> pages = db.value("PRAGMA page_count");
+  if (!pages) return fail(pages.error());
+  if (*free < kWorthIt || *free * 4 < *pages) return false;
+  Result<> done = db.run("PRAGMA incremental_vacuum(256)");
+  if (!done) return fail(done.error());
+  return true;
+}
+
+}  // namespace waypost::queue

@@ -1,0 +1,406 @@
+// queue/write_operations.cpp
+#include "queue/write_operations.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+namespace waypost::queue {
+namespace {
+
+constexpr Sql kInsertMessage{
+    "INSERT INTO message(id, sum, reverse_path, arrival, expires, check_at, warned, size, body_type, eight_bit, "
+    "dot_lines, smtputf8, require_tls, ret, envid, user, client, helo, protocol, listener, message_id, trace, "
+    "body_size, checksum, in_file, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
+    "?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"};
+constexpr Sql kInsertRecipient{
+    "INSERT INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, orcpt, "
+    "status, reply, host) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, '', '', '')"};
+constexpr Sql kFindRecipient{"SELECT state, attempts, address FROM recipient WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kMoveRecipient{
+    "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8 "
+    "WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kOpenRecipient{"SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1) LIMIT 1"};
+constexpr Sql kOpenRecipients{"SELECT idx FROM recipient WHERE message = ?1 AND state IN (0, 1)"};
+constexpr Sql kDeleteRecipients{"DELETE FROM recipient WHERE message = ?1"};
+constexpr Sql kFileOfMessage{"SELECT in_file FROM message WHERE id = ?1"};
+constexpr Sql kDeleteMessage{"DELETE FROM message WHERE id = ?1"};
+constexpr Sql kWarned{"UPDATE message SET warned = 1, check_at = expires WHERE id = ?1 AND warned = 0"};
+constexpr Sql kSettleDestination{
+    "INSERT INTO destination(name, failures, next_attempt, failing_since, status, reason, host) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(name) DO UPDATE SET failures = excluded.failures, "
+    "next_attempt = excluded.next_attempt, failing_since = excluded.failing_since, status = excluded.status, "
+    "reason = excluded.reason, host = excluded.host"};
+
+std::string_view view(const Checksum& checksum) {
+  return {reinterpret_cast<const char*>(checksum.data()), checksum.size()};
+}
+
+std::string how_it_came(const Origin& origin) {
+  std::string out = origin.listener;
+  if (!origin.protocol.empty()) out += (out.empty() ? "" : " ") + origin.protocol;
+  if (!origin.user.empty()) out += " as " + origin.user;
+  return out;
+}
+
+MessageInfo info_of(const NewMessage& message, std::uint64_t size, BodyNotes notes) {
+  MessageInfo info;
+  info.id = message.id;
+  info.reverse_path = message.envelope.reverse_path;
+  info.arrival = message.arrival;
+  info.expires = message.expires;
+  info.size = size;
+  info.body = message.envelope.body;
+  info.eight_bit = notes.eight_bit;
+  info.dot_lines = notes.dot_lines;
+  info.smtputf8 = message.envelope.smtputf8;
+  info.require_tls = message.envelope.require_tls;
+  info.ret = message.envelope.ret;
+  info.envid = message.envelope.envid;
+  info.user = message.origin.user;
+  return info;
+}
+
+/// Its octets count as memory in use until the last holder lets go of it.
+std::shared_ptr<Content> make_content(StoreCore& core, std::size_t octets, bool& counted) {
+  counted = core.take_memory(octets);
+  if (!counted) return std::make_shared<Content>();
+  std::shared_ptr<std::atomic<std::size_t>> memory = core.memory();
+  return {new Content, [memory, octets](Content* content) {
+            delete content;
+            memory->fetch_sub(octets, std::memory_order_relaxed);
+          }};
+}
+
+std::optional<HistoryEvent::Kind> kind_of(Event event) {
+  using Kind = HistoryEvent::Kind;
+  switch (event) {
+    case Event::hold:
+      return Kind::held;
+    case Event::release:
+      return Kind::released;
+    case Event::retry:
+      return std::nullopt;
+    case Event::attempt_deferred:
+      return Kind::deferred;
+    case Event::attempt_delivered:
+      return Kind::delivered;
+    case Event::attempt_relayed:
+      return Kind::relayed;
+    case Event::attempt_failed:
+      return Kind::bounced;
+    case Event::lifetime_over:
+      return Kind::expired;
+    case Event::remove:
+      return Kind::removed;
+  }
+  return std::nullopt;
+}
+
+bool is_attempt(Event event) {
+  return event == Event::attempt_deferred || event == Event::attempt_delivered || event == Event::attempt_relayed ||
+         event == Event::attempt_failed;
+}
+
+}  // namespace
+
+Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished body, BodyNotes notes) {
+  Prepared out;
+  std::vector<smtp::EnvelopeRecipient>& recipients = message.envelope.recipients;
+  if (recipients.empty()) return fail(Errc::invalid, "a message without recipients");
+  for (const smtp::EnvelopeRecipient& recipient : recipients) {
+    std::string destination = smtp::domain_key(recipient.forward_path.mailbox.domain);
+    if (destination.empty()) return fail(Errc::invalid, "a recipient without a domain");
+    out.recipients.push_back({recipient.forward_path.text(), std::move(destination)});
+  }
+  out.reverse_path = message.envelope.reverse_path.text();
+
+  out.content = make_content(core, body.octets.size() + message.trace.size(), out.keep_in_memory);
+  out.content->id = message.id;
+  out.content->trace = std::move(message.trace);
+  out.content->octets = std::move(body.octets);
+  out.content->in_file = body.in_file;
+  out.content->body_size = body.size;
+  out.content->checksum = body.checksum;
+
+  out.stored.info = info_of(message, body.size + out.content->trace.size(), notes);
+  out.stored.trace = out.content->trace;
+  out.stored.body_size = body.size;
+  out.stored.checksum = body.checksum;
+  out.stored.in_file = body.in_file;
+  out.sum = sum_of(out.stored, out.reverse_path);
+  out.message = std::move(message);
+  return out;
+}
+
+Result<Prepared> prepare(StoreCore& core, Notification notification, Id cause) {
+  BodyNotes notes = notes_of(notification.body);
+  Draft::Finished body;
+  body.size = notification.body.size();
+  body.checksum = checksum_of(notification.body);
+  body.octets = std::move(notification.body);
+  Result<Prepared> out = prepare(core, std::move(notification.message), std::move(body), notes);
+  if (out) out->cause = cause;
+  return out;
+}
+
+Result<> insert(StoreCore& core, Database& db, const Prepared& prepared) {
+  const NewMessage& message = prepared.message;
+  const MessageInfo& info = prepared.stored.info;
+  const Origin& origin = message.origin;
+  const Content& content = *prepared.content;
+  WallTime check_at = message.warn_at ? std::min(*message.warn_at, message.expires) : message.expires;
+
+  Run row(db, kInsertMessage);
+  row << number(info.id) << prepared.sum << prepared.reverse_path << millis(info.arrival) << millis(info.expires);
+  row << millis(check_at) << !message.warn_at.has_value() << info.size << static_cast<int>(info.body);
+  row << info.eight_bit << info.dot_lines << info.smtputf8 << info.require_tls << static_cast<int>(info.ret);
+  row << info.envid << info.user << origin.client << origin.helo << origin.protocol << origin.listener;
+  row << message.message_id << content.trace << content.body_size;
+  row.blob(view(content.checksum)) << content.in_file;
+  row.blob(content.octets);
+  Result<> written = row.done();
+  if (!written) return written;
+
+  for (std::size_t i = 0; i < prepared.recipients.size(); ++i) {
+    const smtp::EnvelopeRecipient& given = message.envelope.recipients[i];
+    const Prepared::Recipient& recipient = prepared.recipients[i];
+    Result<std::int64_t> destination = core.destination_id(db, recipient.destination);
+    if (!destination) return fail(destination.error());
+    auto index = static_cast<std::uint32_t>(i);
+    std::int64_t sum = sum_of_recipient(info.id, index, recipient.address, *destination, recipient.destination,
+                                        given.notify.bits, given.orcpt);
+    Run line(db, kInsertRecipient);
+    line << number(info.id) << index << sum << recipient.address << *destination << millis(info.arrival);
+    line << static_cast<int>(given.notify.bits) << given.orcpt;
+    Result<> inserted = line.done();
+    if (!inserted) return inserted;
+  }
+  return core.reserve_ids(db, info.id);
+}
+
+void announce(StoreCore& core, Prepared prepared) {
+  Aftermath& after = core.aftermath();
+  core.keep_reserve();
+
+  HistoryEvent event;
+  event.message = prepared.message.id;
+  event.time = prepared.message.arrival;
+  event.from = prepared.reverse_path;
+  event.host = prepared.message.origin.client;
+  event.text = how_it_came(prepared.message.origin);
+  event.message_id = std::move(prepared.message.message_id);
+  event.size = prepared.stored.info.size;
+  event.other = prepared.cause;
+  after.history.push_back(std::move(event));
+
+  auto info = std::make_shared<const MessageInfo>(std::move(prepared.stored.info));
+  std::unordered_map<std::string_view, std::size_t> places;
+  for (std::size_t i = 0; i < prepared.recipients.size(); ++i) {
+    smtp::EnvelopeRecipient& given = prepared.message.envelope.recipients[i];
+    const std::string& destination = prepared.recipients[i].destination;
+    auto [place, is_new] = places.emplace(destination, after.arrived.size());
+    if (is_new) {
+      Due due;
+      due.message = info;
+      due.destination = destination;
+      if (prepared.keep_in_memory) due.content = prepared.content;
+      after.arrived.push_back(std::move(due));
+    }
+    DueRecipient recipient;
+    recipient.index = static_cast<std::uint32_t>(i);
+    recipient.forward_path = std::move(given.forward_path);
+    recipient.notify = given.notify;
+    recipient.orcpt = std::move(given.orcpt);
+    after.arrived[place->second].recipients.push_back(std::move(recipient));
+  }
+}
+
+Result<> write_move(Database& db, const RecipientMove& move) {
+  Run row(db, kMoveRecipient);
+  row << number(move.message) << move.index << static_cast<int>(move.state) << move.attempts
+      << millis(move.next_attempt) << move.status << move.reply << move.host;
+  return row.done();
+}
+
+namespace {
+
+Result<> delete_message(Database& db, Id message, bool& in_file) {
+  {
+    Run file(db, kFileOfMessage);
+    file << number(message);
+    Result<bool> found = file.step();
+    if (!found) return fail(found.error());
+    in_file = *found && file.integer(0) != 0;
+  }
+  for (Sql sql : {kDeleteRecipients, kDeleteMessage}) {
+    Run row(db, sql);
+    row << number(message);
+    Result<> done = row.done();
+    if (!done) return done;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<bool> remove_if_ended(Database& db, Id message, bool& in_file) {
+  {
+    Run open(db, kOpenRecipient);
+    open << number(message);
+    Result<bool> found = open.step();
+    if (!found) return found;
+    if (*found) return false;
+  }
+  Result<> done = delete_message(db, message, in_file);
+  if (!done) return fail(done.error());
+  return true;
+}
+
+void announce_end(StoreCore& core, Id message, bool in_file) {
+  core.aftermath().left.push_back(message);
+  if (in_file) core.aftermath().unlink.push_back(body_path(message.text()));
+}
+
+AcceptOperation::AcceptOperation(StoreCore& core, Prepared prepared)
+    : Operation(Kind::write, prepared.content->octets.size() + 1024), core_(core), prepared_(std::move(prepared)) {}
+
+Result<> AcceptOperation::apply(Database& db) {
+  return insert(core_, db, prepared_);
+}
+
+void AcceptOperation::committed() {
+  announce(core_, std::move(prepared_));
+}
+
+SettleOperation::SettleOperation(StoreCore& core, Settlement settlement, std::vector<Prepared> notifications,
+                                 WallTime now)
+    : Operation(Kind::write, 1024 + 16384 * notifications.size()),
+      core_(core),
+      settlement_(std::move(settlement)),
+      notifications_(std::move(notifications)),
+      now_(now) {}
+
+Result<> SettleOperation::apply(Database& db) {
+  history_.clear();
+  moved_ = ended_ = warned_ = left_ = in_file_ = false;
+  Result<> outcomes = apply_outcomes(db);
+  if (!outcomes) return outcomes;
+  if (settlement_.warned && !left_) {
+    Result<> warned = apply_warning(db);
+    if (!warned) return warned;
+  }
+  // Where an administrator was faster there is nothing to notify of: not even twice of a delay.
+  if (!moved_ && !warned_) return {};
+  for (const Prepared& notification : notifications_) {
+    Result<> inserted = insert(core_, db, notification);
+    if (!inserted) return inserted;
+  }
+  return {};
+}
+
+Result<> SettleOperation::apply_outcomes(Database& db) {
+  Id message = settlement_.message;
+  std::vector<RecipientMove> moves;
+  std::vector<std::uint32_t> ends;
+  std::unordered_set<std::uint32_t> seen;
+  for (const RecipientOutcome& outcome : settlement_.recipients) {
+    if (!seen.insert(outcome.index).second) continue;
+    Run row(db, kFindRecipient);
+    row << number(message) << outcome.index;
+    Result<bool> found = row.step();
+    if (!found) return fail(found.error());
+    if (!*found) continue;
+    auto state = static_cast<State>(row.integer(0));
+    std::optional<State> next = next_state(state, outcome.event);
+    if (!next) continue;
+
+    RecipientMove move;
+    move.message = message;
+    move.index = outcome.index;
+    move.state = *next;
+    move.attempts = static_cast<std::uint32_t>(row.integer(1)) + (is_attempt(outcome.event) ? 1 : 0);
+    move.next_attempt = outcome.next_attempt;
+    move.status = outcome.status;
+    move.reply = outcome.reply;
+    move.host = outcome.host;
+    if (is_end(*next)) ends.push_back(outcome.index);
+
+    std::optional<HistoryEvent::Kind> kind = kind_of(outcome.event);
+    if (kind) {
+      HistoryEvent event;
+      event.message = message;
+      event.time = now_;
+      event.kind = *kind;
+      event.recipient = row.text(2);
+      event.host = outcome.host;
+      event.status = outcome.status;
+      event.text = outcome.reply;
+      if (outcome.event == Event::attempt_deferred) event.next_attempt = outcome.next_attempt;
+      history_.push_back(std::move(event));
+    }
+    moves.push_back(std::move(move));
+  }
+  moved_ = !moves.empty();
+
+  // The common end: everything that was still open has ended. Then the rows go, and need not be written first.
+  if (!ends.empty()) {
+    std::sort(ends.begin(), ends.end());
+    bool another = false;
+    {
+      Run open(db, kOpenRecipients);
+      open << number(message);
+      Result<bool> found = open.step();
+      for (; found && *found && !another; found = open.step())
+        another = !std::binary_search(ends.begin(), ends.end(), static_cast<std::uint32_t>(open.integer(0)));
+      if (!found) return fail(found.error());
+    }
+    if (!another) {
+      left_ = true;
+      return delete_message(db, message, in_file_);
+    }
+  }
+  for (const RecipientMove& move : moves) {
+    Result<> written = write_move(db, move);
+    if (!written) return written;
+  }
+  return {};
+}
+
+Result<> SettleOperation::apply_warning(Database& db) {
+  Run row(db, kWarned);
+  row << number(settlement_.message);
+  Result<> done = row.done();
+  if (!done) return done;
+  warned_ = db.changed_rows() > 0;
+  return {};
+}
+
+void SettleOperation::committed() {
+  Aftermath& after = core_.aftermath();
+  for (HistoryEvent& event : history_) after.history.push_back(std::move(event));
+  if (left_) announce_end(core_, settlement_.message, in_file_);
+  if (!moved_ && !warned_) return;
+  for (Prepared& notification : notifications_) {
+    HistoryEvent event;
+    event.message = settlement_.message;
+    event.time = now_;
+    event.kind = HistoryEvent::Kind::notified;
+    event.other = notification.message.id;
+    after.history.push_back(std::move(event));
+    announce(core_, std::move(notification));
+  }
+}
+
+SettleDestinationOperation::SettleDestinationOperation(DestinationState state)
+    : Operation(Kind::write, 512), state_(std::move(state)) {}
+
+Result<> SettleDestinationOperation::apply(Database& db) {
+  Run row(db, kSettleDestination);
+  row << state_.name << state_.failures << millis(state_.next_attempt) << millis(state_.failing_since) << state_.status
+      << state_.reason << state_.host;
+  return row.done();
+}
+
+}  // namespace waypost::queue

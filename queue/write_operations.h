@@ -1,0 +1,93 @@
+// queue/write_operations.h: acceptance and the ends of attempts, as operations on queue.db.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "queue/message.h"
+#include "queue/rows.h"
+#include "queue/storage_thread.h"
+#include "queue/store_core.h"
+
+namespace waypost::queue {
+
+/// A message ready to be written: all that can be done on the caller's loop is done there.
+struct Prepared {
+  NewMessage message;
+  StoredMessage stored;
+  std::string reverse_path;
+  std::int64_t sum = 0;
+  struct Recipient {
+    std::string address, destination;
+  };
+  std::vector<Recipient> recipients;  ///< as those of the envelope
+  std::shared_ptr<Content> content;
+  bool keep_in_memory = false;  ///< content goes with the message to its first attempt
+  std::optional<Id> cause;      ///< the message that it is a notification of
+};
+
+/// Any thread. Errors: invalid (a recipient without a domain, or none at all).
+Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished body, BodyNotes notes);
+Result<Prepared> prepare(StoreCore& core, Notification notification, Id cause);
+
+/// Within a transaction.
+Result<> insert(StoreCore& core, Database& db, const Prepared& prepared);
+/// After its commit.
+void announce(StoreCore& core, Prepared prepared);
+
+/// One recipient's row, to move it on.
+struct RecipientMove {
+  Id message;
+  std::uint32_t index = 0;
+  State state = State::deferred;  ///< after the move
+  std::uint32_t attempts = 0;
+  WallTime next_attempt;
+  std::string status, reply, host;
+};
+Result<> write_move(Database& db, const RecipientMove& move);
+
+/// Removes a message whose recipients have all ended; false if one has not. `in_file`: it has a spool file.
+Result<bool> remove_if_ended(Database& db, Id message, bool& in_file);
+/// Its consequences, after the commit.
+void announce_end(StoreCore& core, Id message, bool in_file);
+
+class AcceptOperation : public Operation {
+ public:
+  AcceptOperation(StoreCore& core, Prepared prepared);
+  Result<> apply(Database& db) override;
+  void committed() override;
+
+ private:
+  StoreCore& core_;
+  Prepared prepared_;
+};
+
+class SettleOperation : public Operation {
+ public:
+  SettleOperation(StoreCore& core, Settlement settlement, std::vector<Prepared> notifications, WallTime now);
+  Result<> apply(Database& db) override;
+  void committed() override;
+
+ private:
+  Result<> apply_outcomes(Database& db);
+  Result<> apply_warning(Database& db);
+  StoreCore& core_;
+  Settlement settlement_;
+  std::vector<Prepared> notifications_;
+  WallTime now_;
+  // What apply() found.
+  std::vector<HistoryEvent> history_;
+  bool moved_ = false, ended_ = false, warned_ = false, left_ = false, in_file_ = false;
+};
+
+class SettleDestinationOperation : public Operation {
+ public:
+  explicit SettleDestinationOperation(DestinationState state);
+  Result<> apply(Database& db) override;
+
+ private:
+  DestinationState state_;
+};
+
+}  // namespace waypost::queue
