@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/event_log.h"
 #include "net/memory_stream.h"
 
 namespace waypost::tests {
@@ -47,6 +48,17 @@ class CountingStream : public net::Stream {
   std::size_t& writes_;
 };
 
+/// What sessions log is made as always, for the sake of sanitizers, and read by nobody.
+void quiet_log() {
+  static const bool once = [] {
+    log::Options options;
+    options.target = "/dev/null";
+    options.level = log::Level::debug;
+    return log::open(options).has_value();
+  }();
+  (void)once;
+}
+
 void on_exception(std::string_view what) {
   throw std::runtime_error("out of a task: " + std::string(what));
 }
@@ -72,6 +84,7 @@ Harness::Harness(HarnessOptions options)
       context_{runtime, store, limits, [this] { return config_; }, accepting},
       scope_(runtime, on_exception),
       client_scope_(runtime, on_exception) {
+  quiet_log();
   net::MemoryPairOptions pair;
   pair.first_address = *net::Address::parse(options.client, 40000);
   pair.second_address = *net::Address::parse(options.local, 25);

@@ -1,0 +1,166 @@
+// tests/fuzz/session.cpp: a client that sends anything, in pieces of its choice, to a whole inbound session.
+//
+// The first octet says who it is and what the listener is like. In the rest some octets are not sent: RS (0x1E) ends a
+// piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F) holds commits
+// back, or lets them go; FS (0x1C) stops the server.
+#include <algorithm>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/text.h"
+#include "conf/config.h"
+#include "smtp/header_scan.h"
+#include "tests/fuzz/input.h"
+#include "tests/support/harness.h"
+
+using namespace waypost;
+
+namespace {
+
+constexpr std::uint64_t kMaxMessage = 600;
+
+tests::HarnessOptions options(std::uint8_t octet) {
+  tests::HarnessOptions out;
+  out.client = (octet & 1) != 0 ? "192.0.2.1" : "2001:db8::7";
+  out.listener.role = (octet & 2) != 0 ? conf::Role::submission : conf::Role::mx;
+  out.listener.reject_bare_newline = (octet & 4) != 0;
+  out.inline_limit = (octet & 8) != 0 ? 64 : 64 * 1024;
+  out.config.limits.message_size = kMaxMessage;
+  out.config.limits.recipients = 4;
+  return out;
+}
+
+/// A reply line: `250-text` or `250 text` (RFC 5321 §4.2), printable, at most 512 octets with CRLF.
+void check_line(std::string_view line) {
+  fuzz::check(line.size() >= 4 && line.size() <= 510, "a reply line is of a proper length");
+  fuzz::check(line[0] >= '2' && line[0] <= '5' && is_digit(line[1]) && is_digit(line[2]), "it has a code");
+  fuzz::check(line[3] == ' ' || line[3] == '-', "a space or a hyphen follows the code");
+  bool printable = std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c != 0x7F; });
+  fuzz::check(printable, "nothing that is not printable is in it");
+}
+
+struct Heard {
+  std::size_t start_input = 0;
+  std::size_t queued = 0;
+};
+
+Heard check_replies(std::string_view heard) {
+  Heard out;
+  std::string_view code;  // of the lines before, of the same reply
+  while (!heard.empty()) {
+    std::size_t end = heard.find("\r\n");
+    fuzz::check(end != std::string_view::npos, "the last reply line has its end");
+    std::string_view line = heard.substr(0, end);
+    heard.remove_prefix(end + 2);
+    check_line(line);
+    fuzz::check(code.empty() || code == line.substr(0, 3), "a reply has one code");
+    code = line[3] == '-' ? line.substr(0, 3) : std::string_view();
+    if (line.starts_with("354 ")) ++out.start_input;
+    if (line.starts_with("250 2.0.0 Ok: queued as ")) ++out.queued;
+  }
+  fuzz::check(code.empty(), "the last reply is whole");
+  return out;
+}
+
+/// May a stranger write to it? Written without the policy's code.
+bool is_ours(const std::string& domain) {
+  std::string name = to_lower(domain);
+  return name == "b.example" || name == "known.example" || name == "backup.example" || name.ends_with(".sub.example");
+}
+
+void check_recipients(const smtp::Envelope& envelope, bool trusted) {
+  std::set<std::string> seen;
+  fuzz::check(!envelope.recipients.empty() && envelope.recipients.size() <= 4, "one to four recipients");
+  for (const smtp::EnvelopeRecipient& recipient : envelope.recipients) {
+    const smtp::Mailbox& mailbox = recipient.forward_path.mailbox;
+    fuzz::check(!mailbox.local.empty() && !mailbox.domain.empty(), "every recipient has a domain");
+    fuzz::check(seen.insert(mailbox.local + '@' + to_lower(mailbox.domain)).second, "no recipient is there twice");
+    fuzz::check(trusted || is_ours(mailbox.domain), "nothing is relayed for strangers");
+    fuzz::check(fuzz::is_one_line(recipient.forward_path.text()), "an address is one line");
+  }
+}
+
+void check_message(const tests::FakeStore::Committed& stored, bool trusted) {
+  check_recipients(stored.message.envelope, trusted);
+  fuzz::check(fuzz::is_one_line(stored.message.envelope.reverse_path.text()), "the sender is one line");
+  fuzz::check(stored.body.size() <= kMaxMessage, "no message is over the limit");
+  fuzz::check(stored.body.find('\0') == std::string::npos, "no NUL is in it");
+  fuzz::check(stored.body.empty() || stored.body.ends_with("\r\n"), "its last line has an end");
+  for (std::size_t i = 0; i < stored.body.size(); ++i) {
+    if (stored.body[i] == '\r') fuzz::check(i + 1 < stored.body.size() && stored.body[i + 1] == '\n', "no bare CR");
+    if (stored.body[i] == '\n') fuzz::check(i > 0 && stored.body[i - 1] == '\r', "no bare LF");
+  }
+  bool dots = stored.body.starts_with('.') || stored.body.find("\r\n.") != std::string::npos;
+  fuzz::check(stored.notes.dot_lines == dots, "it is known whether a line begins with a dot");
+
+  smtp::HeaderScan trace("relay.example");
+  trace.feed(stored.message.trace);
+  trace.finish();
+  fuzz::check(trace.notes().hops == 1 && trace.notes().own_hops == 1, "one Received field, ours");
+  fuzz::check(trace.notes().octets == stored.message.trace.size(), "the trace is header fields and nothing else");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  std::string_view input = fuzz::view(data, size);
+  std::uint8_t first = fuzz::take_octet(input);
+  bool trusted = (first & 1) != 0;
+  tests::Harness h(options(first));
+  bool held = false;
+  std::string sent;
+  std::string piece;
+
+  auto send = [&] {
+    if (piece.empty()) return;
+    sent += piece;
+    h.send(piece);
+    piece.clear();
+  };
+  for (char c : input) {
+    if (c >= 0x1C && c <= 0x1F) send();
+    switch (c) {
+      case 0x1C:
+        h.stop();
+        h.runtime.run_until_idle();
+        break;
+      case 0x1D:
+        h.runtime.advance(std::chrono::seconds(30));
+        break;
+      case 0x1E:
+        break;
+      case 0x1F:
+        held = !held;
+        if (held) h.store.hold_commits();
+        if (!held) h.store.release_commits();
+        h.runtime.run_until_idle();
+        break;
+      default:
+        piece += c;
+    }
+  }
+  send();
+  fuzz::check(!held || h.store.waiting() <= 1, "one commit at a time");
+  h.store.release_commits();
+  h.runtime.advance(std::chrono::minutes(1));  // tarpits
+
+  Heard heard = check_replies(h.all_heard());
+  fuzz::check(heard.queued == h.store.committed.size(), "250 is said of what was stored, and of nothing else");
+  fuzz::check(h.store.begun <= heard.start_input, "nothing is stored without DATA");
+  std::size_t ends = 0;
+  for (std::size_t at = sent.find("\r\n.\r\n"); at != std::string::npos; at = sent.find("\r\n.\r\n", at + 3)) ++ends;
+  fuzz::check(h.store.begun <= ends, "nothing is stored without CRLF.CRLF");
+  std::size_t in_files = 0;
+  for (const tests::FakeStore::Committed& stored : h.store.committed) {
+    check_message(stored, trusted);
+    if (stored.in_file) ++in_files;
+  }
+
+  h.hang_up();
+  h.runtime.advance(std::chrono::minutes(1));
+  fuzz::check(h.ended(), "the session ends with its connection");
+  fuzz::check(h.limits.connections() == 0, "its place is given back");
+  fuzz::check(h.store.files.count() == in_files, "no spool file is left over");
+  return 0;
+}
