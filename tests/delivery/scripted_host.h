@@ -67,7 +67,8 @@ class ScriptedHost {
         saying += unescaped(line.substr(4));
         continue;
       }
-      co_await say(std::exchange(saying, {}));
+      std::string said = std::exchange(saying, std::string());
+      co_await say(said);
       if (over_ || line.empty()) continue;
       co_await obey(std::string(line));
     }

@@ -1,0 +1,196 @@
+// tests/fuzz/client.cpp: a host that says anything. Every recipient gets one sane outcome, and none is relayed but by a
+// 2xx after the final dot.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "delivery/attempt.h"
+#include "delivery/connection.h"
+#include "net/memory_stream.h"
+#include "net/scope.h"
+#include "queue/body.h"
+#include "tests/delivery/stored_message.h"
+#include "tests/fuzz/input.h"
+#include "tests/support/virtual_runtime.h"
+
+using namespace waypost;
+
+namespace {
+
+/// What passed on the client's side of the connection.
+struct Tape {
+  std::string sent;
+  std::string read_after_dot;  ///< by the client, once the final dot was handed over
+  bool dot_sent() const {
+    return data_begins() != std::string::npos && sent.find("\r\n.\r\n", data_begins()) != std::string::npos;
+  }
+  std::size_t data_begins() const {
+    std::size_t data = sent.find("\r\nDATA\r\n");
+    return data == std::string::npos ? data : data + 6;
+  }
+};
+
+class TapedStream : public net::Stream {
+ public:
+  TapedStream(std::unique_ptr<net::Stream> stream, Tape& tape) : stream_(std::move(stream)), tape_(tape) {}
+
+  net::Task<Result<std::size_t>> read(std::span<char> into, net::TimePoint deadline) override {
+    // On its own line: after `override {` the check of coroutine shapes sees a braced value.
+    Result<std::size_t> got = 0;
+    got = co_await stream_->read(into, deadline);
+    if (got && tape_.dot_sent()) tape_.read_after_dot.append(into.data(), *got);
+    co_return got;
+  }
+  net::Task<Result<>> write(std::span<const std::string_view> pieces, net::TimePoint deadline) override {
+    for (std::string_view piece : pieces) tape_.sent += piece;
+    co_return co_await stream_->write(pieces, deadline);
+  }
+  void close() override { stream_->close(); }
+  const net::Address& local() const override { return stream_->local(); }
+  const net::Address& remote() const override { return stream_->remote(); }
+
+ private:
+  std::unique_ptr<net::Stream> stream_;
+  Tape& tape_;
+};
+
+/// Every connect() reaches the one host.
+class OneHostRuntime : public tests::VirtualRuntime {
+ public:
+  explicit OneHostRuntime(Tape& tape) : tape_(tape) {
+    net::MemoryPairOptions options;
+    options.capacity = 2048;
+    std::pair<std::unique_ptr<net::Stream>, std::unique_ptr<net::Stream>> ends = net::memory_pair(*this, options);
+    client_ = std::make_unique<TapedStream>(std::move(ends.first), tape_);
+    host = std::move(ends.second);
+  }
+  net::Task<Result<std::unique_ptr<net::Stream>>> connect(net::Address, std::optional<net::Address>, net::TimePoint,
+                                                          std::stop_token) override {
+    co_return std::move(client_);
+  }
+  std::unique_ptr<net::Stream> host;
+
+ private:
+  Tape& tape_;
+  std::unique_ptr<net::Stream> client_;
+};
+
+/// Reads what the client says, until it is quiet for a moment or closes.
+net::Task<bool> listen(net::Runtime& runtime, net::Stream& stream, net::Duration patience) {
+  char buffer[1024];
+  while (true) {
+    std::span<char> into(buffer);
+    Result<std::size_t> got = co_await stream.read(into, runtime.now() + patience);
+    if (!got) co_return got.error().code == Errc::timed_out;
+    if (*got == 0) co_return false;
+  }
+}
+
+/// The input, octet by octet: \x01 lets the client speak first, \x02 closes, \x03 lets a minute pass; 1yz replies do
+/// not exist, so that these octets are no loss.
+net::Task<> serve(OneHostRuntime& runtime, std::string_view input) {
+  std::unique_ptr<net::Stream> stream = std::move(runtime.host);
+  while (!input.empty()) {
+    std::size_t size = std::min(input.find_first_of("\x01\x02\x03"), input.size());
+    if (size > 0) {
+      std::string said(input.substr(0, size));
+      std::string_view piece = said;
+      Result<> sent = co_await stream->write(piece, runtime.now() + std::chrono::minutes(1));
+      if (!sent) break;
+      input.remove_prefix(size);
+      continue;
+    }
+    char what = input.front();
+    input.remove_prefix(1);
+    if (what == '\x02') co_return;
+    net::Duration patience = what == '\x01' ? net::Duration(std::chrono::seconds(1)) : std::chrono::minutes(1);
+    bool there = co_await listen(runtime, *stream, patience);
+    if (!there) break;
+  }
+  bool there = true;
+  while (there) there = co_await listen(runtime, *stream, std::chrono::hours(1));
+}
+
+/// A whole 2xx reply is among these lines.
+bool has_2xx(std::string_view text) {
+  for (std::size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n')) {
+    if (text.starts_with('2')) return true;
+    text.remove_prefix(at + 1);
+  }
+  return false;
+}
+
+struct Session {
+  tests::StoredMessage message;
+  delivery::Connection::Opened opened;
+  std::optional<delivery::AttemptResult> result;
+};
+
+net::Task<> converse(net::Runtime& runtime, Session& session) {
+  delivery::Peer peer;
+  peer.name = "mx.b.example";
+  delivery::ClientSettings settings;
+  settings.hostname = "relay.example";
+  settings.connect_timeout = std::chrono::seconds(30);
+  settings.command_timeout = std::chrono::minutes(5);
+  settings.data_timeout = std::chrono::minutes(10);
+  session.opened = co_await delivery::Connection::open(runtime, peer, settings, std::stop_token());
+  if (!session.opened.connection) co_return;
+  tests::StoredMessage& message = session.message;
+  queue::BodyReader body = message.reader(runtime);
+  session.result = co_await delivery::attempt(*session.opened.connection, message.info, message.recipients,
+                                              *message.content, std::move(body));
+  co_await session.opened.connection->quit();
+}
+
+void check_text(const std::string& text) {
+  fuzz::check(fuzz::is_one_line(text), "a reply is one line");
+  fuzz::check(text.size() <= 512, "of at most 512 octets");
+}
+
+void check_outcome(const delivery::Outcome& outcome, const delivery::AttemptResult& result, const Tape& tape) {
+  char klass = outcome.event == queue::Event::attempt_relayed  ? '2'
+               : outcome.event == queue::Event::attempt_failed ? '5'
+                                                               : '4';
+  fuzz::check(outcome.event != queue::Event::attempt_delivered, "SMTP relays");
+  fuzz::check(outcome.status.starts_with(klass), "the class of the status is that of the event");
+  fuzz::check(!outcome.host.empty() && !outcome.reply.empty(), "host and reply are told");
+  check_text(outcome.reply);
+  if (klass != '2') return;
+  fuzz::check(tape.dot_sent(), "relayed: the dot was sent");
+  fuzz::check(has_2xx(tape.read_after_dot), "relayed: a 2xx came after it");
+  fuzz::check(!result.host && !result.in_doubt, "relayed: nothing is in doubt");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  std::string_view input = fuzz::view(data, size);
+  std::uint8_t shape = fuzz::take_octet(input);
+  Tape tape;
+  OneHostRuntime runtime(tape);
+  Session session;
+  for (int i = 0; i < (shape & 3); ++i) session.message.add_recipient("r@c" + std::to_string(i) + ".example");
+  std::string body = "Subject: x\r\n\r\n" + std::string((shape & 4) != 0 ? 200'000 : 10, 'x') + "\r\n";
+  (shape & 8) != 0 ? session.message.set_body_in_file(body) : session.message.set_body(body);
+  if ((shape & 16) != 0) session.message.damage();
+  if ((shape & 32) != 0) session.message.info.smtputf8 = session.message.info.eight_bit = true;
+
+  net::Scope scope(runtime, [](std::string_view) { fuzz::check(false, "nothing throws"); });
+  scope.spawn(serve(runtime, input));
+  scope.spawn(converse(runtime, session));
+  bool ended = runtime.run_until([&scope] { return scope.running() == 0; });
+  fuzz::check(ended, "a session comes to an end");
+
+  if (!session.opened.connection) {
+    check_text(session.opened.failure.reason);
+    return 0;
+  }
+  fuzz::check(session.result.has_value(), "an attempt has a result");
+  fuzz::check(session.result->outcomes.size() == session.message.recipients.size(), "of every recipient");
+  if (session.result->in_doubt) fuzz::check(tape.dot_sent(), "in doubt: the dot was sent");
+  if ((shape & 16) != 0) fuzz::check(!session.result->in_doubt, "a damaged body has no dot");
+  for (const delivery::Outcome& outcome : session.result->outcomes) check_outcome(outcome, *session.result, tape);
+  return 0;
+}
