@@ -1,6 +1,7 @@
 // queue/sqlite_queue.cpp
 #include "queue/sqlite_queue.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -136,6 +137,13 @@ Result<Database> open_database(const StoreOptions& options, const std::string& f
   if (!version) return fail(version.error());
   Result<> configured = configure(*db, kQueueSettings);
   if (!configured) return fail(configured.error());
+  if (options.max_octets > 0) {
+    // A number of our own: pragmas take no bound values.
+    std::string bound =
+        "PRAGMA max_page_count = " + std::to_string(std::max<std::uint64_t>(options.max_octets / 4096, 1));
+    Result<> bounded = db->run(bound.c_str());
+    if (!bounded) return fail(bounded.error());
+  }
   auto copy = [&path, real](int from) {
     std::string name = path + ".v" + std::to_string(from);
     if (real) (void)make_private_file(name).has_value();

@@ -14,9 +14,11 @@ namespace waypost::queue {
 struct StoreOptions {
   std::string data_dir;
   std::uint64_t inline_limit = 64 * 1024;
-  std::string vfs;                  ///< SQLite VFS; "": the default one
-  std::size_t arrival_octets = 32 << 20;  ///< bodies that Due::content keeps in memory until their first attempt, in all
-  bool own_thread = true;           ///< false: operations run in run_pending(), for tests and the simulation
+  std::string vfs;  ///< SQLite VFS; "": the default one
+  std::size_t arrival_octets =
+      32 << 20;                  ///< bodies that Due::content keeps in memory until their first attempt, in all
+  std::uint64_t max_octets = 0;  ///< queue.db does not grow beyond it (then `full`); 0: as far as the disk goes
+  bool own_thread = true;        ///< false: operations run in run_pending(), for tests and the simulation
 };
 
 /// The database, its storage thread and its files. Made before the loops, destroyed after them.
@@ -40,7 +42,8 @@ class SqliteQueue {
   virtual Stats stats() const = 0;
 };
 
-/// queue.db while no daemon runs, for `waypost queue list|count|show`. Never writes. Errors: busy (a daemon has it), not_found.
+/// queue.db while no daemon runs, for `waypost queue list|count|show`. Never writes. Errors: busy (a daemon has it),
+/// not_found.
 class QueueReader {
  public:
   static Result<std::unique_ptr<QueueReader>> open(const std::string& data_dir);

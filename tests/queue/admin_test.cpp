@@ -1,0 +1,258 @@
+#include <set>
+
+#include <doctest/doctest.h>
+
+#include "tests/queue/queue_fixture.h"
+
+using namespace waypost;
+using namespace waypost::queue;
+using namespace waypost::tests;
+using Kind = HistoryEvent::Kind;
+using std::chrono::hours;
+
+TEST_SUITE("queue/admin") {
+  TEST_CASE("filters: which messages they mean") {
+    QueueFixture f;
+    NewMessage ann = f.message("ann@shop.example", {"x@gmail.com"});
+    ann.origin.user = "ann";
+    Id a = f.accept(ann);
+    f.runtime.advance(hours(3));
+    NewMessage bob = f.message("bob@other.example", {"y@gmail.com", "z@b.example"});
+    bob.origin.client = "198.51.100.7";
+    Id b = f.accept(bob, std::string(9000, 'x'));
+    f.runtime.advance(hours(1));
+    REQUIRE(f.settle(b, {0}, Event::attempt_deferred));
+    REQUIRE(f.settle(b, {1}, Event::attempt_relayed));
+    struct {
+      std::string text;
+      std::set<Id> want;
+    } const table[] = {
+        {"", {a, b}},
+        {a.text(), {a}},
+        {"-" + a.text(), {b}},
+        {a.text() + " " + b.text(), {a, b}},
+        {"from:*@shop.example", {a}},
+        {"from:ANN@SHOP.example", {a}},
+        {"from:@shop.example from:@other.example", {a, b}},
+        {"-from:@shop.example", {b}},
+        {"from:nn@shop.example", {}},
+        {"to:@gmail.com", {a, b}},
+        {"to:@gmail.com from:bob@*", {b}},
+        {"to:z@b.example", {}},  // it has ended
+        {"to:z@b.example state:relayed", {b}},
+        {"to:@gmail.com state:relayed", {}},  // of one recipient all must hold
+        {"destination:GMAIL.com", {a, b}},
+        {"age:>2h", {a}},
+        {"age:<2h", {b}},
+        {"age:>30m age:<2h", {b}},
+        {"age:>=4h", {a}},
+        {"size:>5KB", {b}},
+        {"size:<5KB", {a}},
+        {"tries:>=1", {b}},
+        {"tries:0", {a}},
+        {"error:452", {b}},
+        {"error:\"mailbox FULL\"", {b}},
+        {"-error:452", {a}},
+        {"error:4%", {}},
+        {"state:deferred", {a, b}},
+        {"state:active", {a}},
+        {"-state:active", {b}},
+        {"state:held", {}},
+        {"user:ann", {a}},
+        {"-user:ann", {b}},
+        {"user:\"\"", {b}},
+        {"client:198.51.100.*", {b}},
+    };
+    for (const auto& row : table) {
+      CAPTURE(row.text);
+      std::set<Id> got;
+      for (const MessageRow& message : f.list(row.text).messages) got.insert(message.info.id);
+      CHECK(got == row.want);
+      CHECK(f.count(row.text).messages == row.want.size());
+    }
+  }
+
+  TEST_CASE("an error of the destination is found where it is later than any reply") {
+    QueueFixture f;
+    f.accept(f.message("s@a.example", {"r@b.example"}));
+    DestinationState state;
+    state.name = "b.example";
+    state.failures = 3;
+    state.next_attempt = f.now() + hours(1);
+    state.status = "4.4.1";
+    state.reason = "connection refused";
+    REQUIRE(f.run(f.store->settle_destination(state)));
+    CHECK(f.list("error:refused").messages.size() == 1);
+    CHECK(f.list("error:4.4.1").messages.size() == 1);
+    CHECK(f.list("state:active").messages.empty());
+    CHECK(f.count().active == 0);
+    CHECK(f.count().deferred == 1);
+  }
+
+  TEST_CASE("list: oldest first, in pages, through slices without a match") {
+    QueueFixture f;
+    std::vector<Id> ids;
+    for (int i = 0; i < 1000; ++i)
+      ids.push_back(f.accept(f.message("s@a.example", {i % 500 == 499 ? "rare@b.example" : "r@b.example"})));
+    Listing listing = f.list("", {}, 300);
+    CHECK(listing.messages.size() == 300);
+    std::vector<Id> got;
+    std::optional<Id> after;
+    do {
+      Listing page = f.list("", after, 77);
+      for (const MessageRow& message : page.messages) got.push_back(message.info.id);
+      after = page.resume;
+    } while (after);
+    CHECK(got == ids);
+    Listing rare = f.list("to:rare@b.example", {}, 10);
+    REQUIRE(rare.messages.size() == 2);
+    CHECK(rare.messages[1].info.id == ids[999]);
+    CHECK_FALSE(rare.resume);
+    CHECK(f.count("to:rare@b.example").messages == 2);
+  }
+
+  TEST_CASE("list shows the message as it came") {
+    QueueFixture f;
+    NewMessage message = f.message("s@a.example", {"r@b.example"});
+    message.origin.user = "ann";
+    f.accept(message);
+    MessageRow row = f.list().messages.at(0);
+    CHECK(row.origin.client == "192.0.2.1");
+    CHECK(row.origin.helo == "c.example");
+    CHECK(row.origin.protocol == "ESMTP");
+    CHECK(row.origin.listener == "mx");
+    CHECK(row.origin.user == "ann");
+    CHECK(row.message_id == "<m@c.example>");
+    CHECK(row.recipients.at(0).destination == "b.example");
+  }
+
+  TEST_CASE("count: messages, recipients by state, octets, the oldest") {
+    QueueFixture f;
+    Counts none = f.count();
+    CHECK(none.messages == 0);
+    CHECK_FALSE(none.oldest);
+    net::WallTime oldest = f.now();
+    Id id = f.accept(f.message("s@a.example", {"0@b.example", "1@b.example", "2@c.example"}));
+    f.runtime.advance(hours(1));
+    f.accept(f.message("s@a.example", {"3@d.example"}));
+    REQUIRE(f.settle(id, {0}, Event::attempt_deferred));
+    f.change(Change::hold, "to:2@c.example");
+    Counts counts = f.count();
+    CHECK(counts.messages == 2);
+    CHECK(counts.recipients == 4);
+    CHECK(counts.active == 2);
+    CHECK(counts.deferred == 1);
+    CHECK(counts.held == 1);
+    CHECK(counts.octets == 2 * 64);
+    CHECK(counts.oldest == oldest);
+  }
+
+  TEST_CASE("hold and release: out of what is due, and in again") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"r@b.example"}));
+    REQUIRE(f.settle(id, {0}, Event::attempt_deferred, {}, hours(9)));
+    int changed = f.changed;
+    CHECK(f.change(Change::hold, "").recipients == 1);
+    CHECK(f.changed == changed + 1);
+    CHECK(f.change(Change::hold, "").recipients == 0);
+    CHECK(f.changed == changed + 1);
+    f.runtime.advance(hours(10));
+    CHECK(f.due().empty());
+    CHECK_FALSE(f.next_due);
+    CHECK(f.change(Change::retry, "").recipients == 0);
+    Changed released = f.change(Change::release, "state:held");
+    CHECK(released.messages == 1);
+    CHECK(released.recipients == 1);
+    CHECK(f.due().size() == 1);
+    CHECK(f.history.kinds(id) == std::vector<Kind>{Kind::accepted, Kind::deferred, Kind::held, Kind::released});
+    CHECK(f.history.events.at(2).text == "a test");
+  }
+
+  TEST_CASE("an attempt that was under way when its recipient was held still ends it") {
+    QueueFixture f;
+    Id first = f.accept(f.message("s@a.example", {"r@b.example"}));
+    Id second = f.accept(f.message("s@a.example", {"r@b.example"}));
+    f.change(Change::hold, "");
+    REQUIRE(f.settle(first, {0}, Event::attempt_relayed));
+    REQUIRE(f.settle(second, {0}, Event::attempt_deferred));
+    Listing listing = f.list();
+    REQUIRE(listing.messages.size() == 1);
+    CHECK(listing.messages[0].recipients.at(0).state == State::held);
+    CHECK(listing.messages[0].recipients.at(0).attempts == 1);
+  }
+
+  TEST_CASE("retry: at once, also where the destination is in back-off") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"r@b.example"}));
+    REQUIRE(f.settle(id, {0}, Event::attempt_deferred, {}, hours(9)));
+    DestinationState state;
+    state.name = "b.example";
+    state.failures = 3;
+    state.next_attempt = f.now() + hours(5);
+    REQUIRE(f.run(f.store->settle_destination(state)));
+    CHECK(f.due().empty());
+    CHECK(f.change(Change::retry, "to:@b.example").recipients == 1);
+    CHECK(f.due().size() == 1);
+    CHECK(f.destinations.at("b.example").failures == 3);
+  }
+
+  TEST_CASE("remove: recipients, and messages of which none is left, with their files") {
+    QueueFixture f;
+    Id part = f.accept(f.message("s@a.example", {"0@b.example", "1@c.example"}));
+    Id whole = f.accept(f.message("s@a.example", {"2@b.example"}), std::string(200'000, 'x'));
+    std::string path = f.folder.path() + "/" + body_path(whole.text());
+    CHECK(std::filesystem::exists(path));
+    Changed removed = f.change(Change::remove, "to:@b.example");
+    CHECK(removed.messages == 2);
+    CHECK(removed.recipients == 2);
+    Listing listing = f.list();
+    REQUIRE(listing.messages.size() == 1);
+    CHECK(listing.messages[0].info.id == part);
+    CHECK(listing.messages[0].recipients.at(0).state == State::removed);
+    CHECK_FALSE(std::filesystem::exists(path));
+    CHECK(f.history.kinds(whole) == std::vector<Kind>{Kind::accepted, Kind::removed});
+    // An attempt that comes back for it finds nothing, and nothing is sent about it.
+    REQUIRE(f.settle(whole, {0}, Event::attempt_failed, {f.notification("s@a.example")}));
+    CHECK(f.count().messages == 1);
+  }
+
+  TEST_CASE("a dry run counts and changes nothing") {
+    QueueFixture f;
+    for (int i = 0; i < 700; ++i) f.accept(f.message("s@a.example", {"r@b.example"}));
+    int changed = f.changed;
+    std::uint64_t commits = f.queue->stats().commits;
+    Changed would = f.change(Change::remove, "", true);
+    CHECK(would.messages == 700);
+    CHECK(f.count().messages == 700);
+    CHECK(f.changed == changed);
+    CHECK(f.queue->stats().commits == commits);
+    CHECK(f.change(Change::remove, "").messages == 700);
+    CHECK(f.count().messages == 0);
+    CHECK(f.changed == changed + 1);
+  }
+
+  TEST_CASE("a change goes through in slices: mail is accepted in between") {
+    QueueFixture f;
+    for (int i = 0; i < 1000; ++i) f.accept(f.message("s@a.example", {"r@b.example"}));
+    std::optional<Result<Changed>> changed;
+    bool accepted_before = false;
+    auto change = [](QueueFixture& fixture, std::optional<Result<Changed>>& into) -> net::Task<> {
+      Filter all;
+      into = co_await fixture.store->change(Change::hold, all, "", false, fixture.now());
+    };
+    auto commit = [](QueueFixture& fixture, Draft draft, std::optional<Result<Changed>>& other,
+                     bool& before) -> net::Task<> {
+      NewMessage message = fixture.message("s@a.example", {"r@b.example"});
+      BodyNotes notes;
+      Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes);
+      before = done && !other.has_value();
+    };
+    f.scope.spawn(change(f, changed));
+    f.scope.spawn(commit(f, f.store->draft(), changed, accepted_before));
+    f.pump();
+    CHECK(accepted_before);
+    REQUIRE(changed);
+    REQUIRE(*changed);
+    CHECK((*changed)->messages >= 1000);
+  }
+}

@@ -1,0 +1,247 @@
+#include <map>
+#include <set>
+
+#include <doctest/doctest.h>
+
+#include "queue/due_operations.h"
+#include "tests/queue/queue_fixture.h"
+
+using namespace waypost;
+using namespace waypost::queue;
+using namespace waypost::tests;
+using std::chrono::hours;
+using std::chrono::minutes;
+
+namespace {
+
+DestinationState failing(const QueueFixture& f, const std::string& name, net::Duration wait) {
+  DestinationState state;
+  state.name = name;
+  state.failures = 1;
+  state.next_attempt = f.now() + wait;
+  state.failing_since = f.now();
+  state.status = "4.4.1";
+  state.reason = "refused";
+  return state;
+}
+
+/// Many messages at once, all in few commits.
+void accept_many(QueueFixture& f, int count, const std::string& domain) {
+  auto commit = [](QueueFixture& fixture, std::string to, Draft draft) -> net::Task<> {
+    NewMessage message = fixture.message("s@a.example", {to});
+    BodyNotes notes;
+    Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes);
+    CHECK(done);
+  };
+  for (int i = 0; i < count; ++i) f.scope.spawn(commit(f, std::to_string(i) + "@" + domain, f.store->draft()));
+  f.pump();
+}
+
+}  // namespace
+
+TEST_SUITE("queue/due") {
+  TEST_CASE("a dead destination costs one update, and reading what is due does not walk its backlog") {
+    QueueFixture f;
+    accept_many(f, 10'000, "dead.example");
+    accept_many(f, 1, "alive.example");
+    std::uint64_t operations = f.queue->stats().operations;
+    REQUIRE(f.run(f.store->settle_destination(failing(f, "dead.example", hours(1)))));
+    CHECK(f.queue->stats().operations == operations + 1);
+
+    std::vector<Due> due = f.due();
+    REQUIRE(due.size() == 1);
+    CHECK(due[0].destination == "alive.example");
+    CHECK(f.next_due == f.now() + hours(1));
+
+    // The same by the steps of SQLite's machine: some dozens, not tens of thousands.
+    f.close();
+    Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_write);
+    REQUIRE(db);
+    auto steps_of = [&db](const char* sql, std::int64_t first, std::int64_t second) {
+      Run run(*db, std::string(sql));
+      run << first;
+      if (second >= 0) run << second;
+      REQUIRE(run.step());
+      CHECK(run.full_scan_steps() == 0);
+      return run.machine_steps();
+    };
+    CHECK(steps_of("SELECT destination, next_attempt FROM recipient INDEXED BY recipient_due WHERE state = 0 AND "
+                   "destination > ?1 ORDER BY destination, next_attempt LIMIT 1",
+                   1, -1) < 50);
+  }
+
+  TEST_CASE("destinations take turns: a backlog of one does not keep another out of a page") {
+    QueueFixture f;
+    accept_many(f, 3'000, "big.example");
+    for (int i = 0; i < 20; ++i) f.accept(f.message("s@a.example", {"r@small" + std::to_string(i) + ".example"}));
+    DueQuery query;
+    query.limit = 150;
+    query.per_destination = 100;
+    query.now = f.now();
+    Result<DuePage> page = f.run(f.store->due(query));
+    REQUIRE(page);
+    std::map<std::string, int> count;
+    for (const Due& due : page->due) count[due.destination] += 1;
+    CHECK(count["big.example"] == 100);
+    CHECK(count.size() == 21);
+    CHECK_FALSE(page->resume);
+  }
+
+  TEST_CASE("pages follow each other, and what the caller holds is read over") {
+    QueueFixture f;
+    for (int i = 0; i < 30; ++i) accept_many(f, 10, "d" + std::to_string(i) + ".example");
+    DueQuery query;
+    query.limit = 40;
+    query.per_destination = 5;
+    std::vector<Due> first = f.due(query);
+    std::map<std::string, std::size_t> count;
+    std::set<std::uint64_t> ids;
+    for (const Due& due : first) {
+      count[due.destination] += 1;
+      ids.insert(due.message->id.value);
+    }
+    CHECK(count.size() == 30);
+    CHECK(first.size() == 150);
+    for (const auto& [name, n] : count) query.held_by_caller[name] = n;
+    for (const Due& due : f.due(query)) ids.insert(due.message->id.value);
+    CHECK(ids.size() == 300);
+  }
+
+  TEST_CASE("oldest first within a destination") {
+    QueueFixture f;
+    std::vector<Id> ids;
+    for (int i = 0; i < 5; ++i) {
+      ids.push_back(f.accept(f.message("s@a.example", {"r@b.example"})));
+      f.runtime.advance(std::chrono::seconds(1));
+    }
+    REQUIRE(f.settle(ids[0], {0}, Event::attempt_deferred, {}, std::chrono::seconds(0)));
+    std::vector<Due> due = f.due();
+    REQUIRE(due.size() == 5);
+    CHECK(due[0].message->id == ids[1]);
+    CHECK(due[4].message->id == ids[0]);
+  }
+
+  TEST_CASE("next_due is the earliest later moment, of a recipient or of its destination") {
+    QueueFixture f;
+    Id one = f.accept(f.message("s@a.example", {"r@b.example"}));
+    CHECK(f.due().size() == 1);
+    CHECK_FALSE(f.next_due);
+    REQUIRE(f.settle(one, {0}, Event::attempt_deferred, {}, minutes(30)));
+    f.due();
+    CHECK(f.next_due == f.now() + minutes(30));
+    // The recipient is due before its destination is.
+    REQUIRE(f.run(f.store->settle_destination(failing(f, "b.example", hours(2)))));
+    f.due();
+    CHECK(f.next_due == f.now() + hours(2));
+    // The destination before the recipient.
+    REQUIRE(f.run(f.store->settle_destination(failing(f, "b.example", minutes(1)))));
+    f.due();
+    CHECK(f.next_due == f.now() + minutes(30));
+  }
+
+  TEST_CASE("a destination that recovers is due at once") {
+    QueueFixture f;
+    f.accept(f.message("s@a.example", {"r@b.example"}));
+    REQUIRE(f.run(f.store->settle_destination(failing(f, "b.example", hours(2)))));
+    CHECK(f.due().empty());
+    DestinationState well;
+    well.name = "b.example";
+    REQUIRE(f.run(f.store->settle_destination(well)));
+    CHECK(f.due().size() == 1);
+    CHECK(f.destinations.at("b.example").failures == 0);
+  }
+
+  TEST_CASE("overdue: first for its warning, then for its expiry") {
+    QueueFixture f;
+    NewMessage message = f.message("s@a.example", {"0@b.example", "1@c.example"});
+    message.warn_at = f.now() + hours(4);
+    Id id = f.accept(message);
+    REQUIRE(f.run(f.store->settle_destination(failing(f, "c.example", hours(200)))));
+    CHECK(f.run(f.store->overdue(f.now(), 10))->empty());
+
+    f.runtime.advance(hours(4));
+    Result<std::vector<Overdue>> overdue = f.run(f.store->overdue(f.now(), 10));
+    REQUIRE(overdue);
+    REQUIRE(overdue->size() == 1);
+    const Overdue& first = overdue->front();
+    CHECK(first.message->id == id);
+    CHECK_FALSE(first.expired);
+    REQUIRE(first.recipients.size() == 2);
+    REQUIRE(first.destinations.size() == 2);
+    CHECK(first.destinations[0].failures == 0);
+    CHECK(first.destinations[1].name == "c.example");
+    CHECK(first.destinations[1].reason == "refused");
+
+    Settlement warned;
+    warned.message = id;
+    warned.warned = true;
+    warned.notifications.push_back(f.notification("s@a.example"));
+    REQUIRE(f.run(f.store->settle(warned)));
+    CHECK(f.count().messages == 2);
+    CHECK(f.run(f.store->overdue(f.now(), 10))->empty());
+    // A second warning is without effect: its notification is not sent.
+    warned.notifications[0] = f.notification("s@a.example");
+    REQUIRE(f.run(f.store->settle(warned)));
+    CHECK(f.count().messages == 2);
+
+    f.runtime.advance(hours(116));
+    overdue = f.run(f.store->overdue(f.now(), 10));
+    REQUIRE(overdue);
+    REQUIRE(overdue->size() == 1);
+    CHECK(overdue->front().expired);
+    REQUIRE(f.settle(id, {0, 1}, Event::lifetime_over, {f.notification("s@a.example")}));
+    CHECK(f.list(id.text()).messages.empty());
+  }
+
+  TEST_CASE("overdue: ended and held recipients are not named, a message of held ones is looked at later") {
+    QueueFixture f;
+    Id mixed = f.accept(f.message("s@a.example", {"0@b.example", "1@b.example", "2@b.example"}));
+    Id held = f.accept(f.message("s@a.example", {"3@b.example"}));
+    REQUIRE(f.settle(mixed, {0}, Event::attempt_relayed));
+    CHECK(f.change(Change::hold, "to:1@b.example").recipients == 1);
+    CHECK(f.change(Change::hold, "to:3@b.example").recipients == 1);
+    f.runtime.advance(hours(121));
+    Result<std::vector<Overdue>> overdue = f.run(f.store->overdue(f.now(), 10));
+    REQUIRE(overdue);
+    REQUIRE(overdue->size() == 1);
+    CHECK(overdue->front().message->id == mixed);
+    REQUIRE(overdue->front().recipients.size() == 1);
+    CHECK(overdue->front().recipients[0].index == 2);
+    // Released, it is found after the hour.
+    CHECK(f.change(Change::release, held.text()).recipients == 1);
+    CHECK(f.run(f.store->overdue(f.now(), 10))->size() == 1);
+    f.runtime.advance(hours(1));
+    CHECK(f.run(f.store->overdue(f.now(), 10))->size() == 2);
+  }
+
+  TEST_CASE("overdue: a page of held messages hides nothing behind it") {
+    QueueFixture f;
+    accept_many(f, 50, "b.example");
+    f.change(Change::hold, "");
+    f.runtime.advance(std::chrono::seconds(1));
+    Id behind = f.accept(f.message("s@a.example", {"r@c.example"}));
+    f.runtime.advance(hours(121));
+    Result<std::vector<Overdue>> overdue = f.run(f.store->overdue(f.now(), 10));
+    REQUIRE(overdue);
+    REQUIRE(overdue->size() == 1);
+    CHECK(overdue->front().message->id == behind);
+  }
+
+  TEST_CASE("destinations that nobody needs go away at a start, those of held and failing mail stay") {
+    QueueFixture f;
+    Id gone = f.accept(f.message("s@a.example", {"r@gone.example"}));
+    f.accept(f.message("s@a.example", {"r@held.example"}));
+    f.accept(f.message("s@a.example", {"r@waiting.example"}));
+    f.change(Change::hold, "destination:held.example");
+    REQUIRE(f.settle(gone, {0}, Event::attempt_relayed));
+    DestinationState state = failing(f, "failing.example", hours(1));
+    state.next_attempt = net::WallTime(net::Duration(4'000'000'000'000));
+    REQUIRE(f.run(f.store->settle_destination(state)));
+    f.reopen();
+    f.close();
+    Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_write);
+    REQUIRE(db);
+    CHECK(db->value("SELECT count(*) FROM destination").value_or(0) == 3);
+    CHECK(db->value("SELECT count(*) FROM destination WHERE name = 'gone.example'").value_or(9) == 0);
+  }
+}
