@@ -18,7 +18,7 @@ class Quickstart(harness.TestCase):
             self.assertTrue(run.running(), run.text())
             # Commands stand with four spaces before them, continued after a `|`.
             block = run.text().split("In another terminal:")[1].split("The configuration is")[0]
-            commands = re.findall(r"^    (\S.*(?:\|\n {6}.*)?)", block, re.M)
+            commands = re.findall(r"^ {4}(\S.*\|\n {6}.*|\S.*)", block, re.M)
             self.assertEqual(len(commands), 5, commands)
 
             def say(command):
