@@ -263,7 +263,8 @@ class RelayWorld {
  private:
   static net::Task<> commit(queue::Store& store, queue::NewMessage message, queue::Draft draft,
                             std::optional<Result<>>& out) {
-    Result<> done = co_await store.commit(std::move(message), std::move(draft), queue::BodyNotes{});
+    const queue::BodyNotes notes;
+    Result<> done = co_await store.commit(std::move(message), std::move(draft), notes);
     out.emplace(std::move(done));
   }
   static net::Task<> count(queue::Store& store, queue::WallTime now, std::optional<Result<queue::Counts>>& out) {
