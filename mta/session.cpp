@@ -106,6 +106,9 @@ net::Task<Result<>> Session::converse() {
     }
     reply = weigh(std::move(reply));
     if (tarpit_ > net::Duration(0)) {
+      // The 250 to a message may be among the replies that wait: its client would send it again if it came too late.
+      Result<> sent = co_await flush();
+      if (!sent) co_return fail(std::move(sent.error()));
       bool slept = co_await context_.runtime.sleep_for(tarpit_, stop_);
       (void)slept;  // a stop is seen at the next command
     }

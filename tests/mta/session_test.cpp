@@ -439,6 +439,16 @@ TEST_SUITE("mta/session") {
     CHECK(h.ended());
   }
 
+  TEST_CASE("the 250 to a message does not wait for the tarpit of what was pipelined behind it") {
+    Harness h;
+    h.greet();
+    h.say({kMail, kRcpt, "DATA"});
+    h.heard();
+    std::string heard = h.send(".\r\n" + repeated("BOGUS\r\n", 15));
+    CHECK(heard.starts_with("250 2.0.0"));
+    CHECK(Harness::codes(heard) == "250 500 500 500 500 500 500 500 500 500");
+  }
+
   TEST_CASE("limits.errors below the tarpit: 421 without a delay") {
     HarnessOptions options;
     options.config.limits.errors = 3;
