@@ -95,11 +95,19 @@ class KillNine(harness.TestCase):
         rng = random.Random(seed)
         ledger = Ledger()
 
-        def refuse(verb, argument, state):
+        moods = random.Random(seed + 1)
+
+        def script(verb, argument, state):
+            """Some for ever refused, one in ten to come again, and the last reply late, so that kills find work under way."""
             if verb == "RCPT" and b"-bad@away" in argument:
                 return b"550 5.1.1 no such user\r\n"
+            if verb == "RCPT" and moods.random() < 0.1:
+                return b"450 4.2.1 come again\r\n"
+            if verb == "DOT":
+                time.sleep(moods.uniform(0, 0.03))
+            return None
 
-        sink = smtp.Sink(harness.free_port(), "127.0.0.42", refuse, ledger.taken, keep=False)
+        sink = smtp.Sink(harness.free_port(), "127.0.0.42", script, ledger.taken, keep=False)
         relay = self.waypost(
             queue='retry = ["1s", "1s", "2s", "2s"]\ninline_limit = "64KiB"',
             extra=f"""
@@ -146,8 +154,8 @@ class KillNine(harness.TestCase):
         self.assertEqual([id_ for id_ in ledger.arrived if id_.endswith("-bad")], [], "refused, yet arrived")
         self.assertEqual([id_ for id_ in ledger.bounced if not id_.endswith("-bad")], [], "bounced for no reason")
         self.assertGreater(len(ledger.accepted), 10 * KILLS, "there was load")
-        # A duplicate needs a message in flight at a kill: at most the concurrency of a site each time.
-        self.assertLess(twice + bounced_twice, 21 * KILLS)
+        # A duplicate needs a message in flight at a kill, or one whose outcome was not committed: some per connection out.
+        self.assertLess(twice + bounced_twice, 40 * KILLS)
         self.assertEqual(relay.stop(), 0)
         left = [path for path in relay.data.rglob("*") if path.is_file() and "body" in path.parts]
         self.assertEqual(left, [], "spool files of no message")
