@@ -280,8 +280,8 @@ Result<std::unique_ptr<History>> open_history(const std::string& path, std::chro
   if (!made) return fail(made.error());
   Result<Database> db = Database::open(*real, "", Database::Mode::read_write);
   if (!db) return fail(db.error());
-  Result<int> version = version_of(*db, kHistorySchema);
-  if (!version) return fail(version.error());
+  Result<> ours = take_over(*db, kHistorySchema);
+  if (!ours) return fail(ours.error());
   Result<> configured = configure(*db, kHistorySettings);
   if (!configured) return fail(configured.error());
   auto copy = [&real](int from) { return *real + ".v" + std::to_string(from); };

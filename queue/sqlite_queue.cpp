@@ -24,7 +24,7 @@ namespace waypost::queue {
 // before the first access, so that no -shm file is made. 8 MiB of pages: more costs memory and measured slower while it
 // grows.
 const char* const kQueueSettings =
-    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; "
+    "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; "
     "PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA "
     "journal_size_limit=67108864; "
     "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF; "
@@ -33,9 +33,20 @@ const char* const kQueueSettings =
 // Losing the tail of the history at a power cut is allowed.
 const char* const kHistorySettings =
     "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=2000; "
+    "PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=2000; "
     "PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4096; PRAGMA mmap_size=0; "
     "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON";
+
+Result<> take_over(Database& db, const Schema& schema) {
+  // Before the first access: then the index of the WAL is kept in memory, and no -shm file is made.
+  Result<> exclusive = db.run("PRAGMA locking_mode=EXCLUSIVE");
+  if (!exclusive) return exclusive;
+  Result<int> version = version_of(db, schema);
+  if (version) return {};
+  // A file of somebody else, or of a newer version, is left as it is.
+  db.abandon();
+  return fail(version.error());
+}
 
 Result<> configure(Database& db, const char* settings) {
   Result<> set = db.run(settings);
@@ -132,9 +143,8 @@ Result<Database> open_database(const StoreOptions& options, const std::string& f
   }
   Result<Database> db = Database::open(path, options.vfs, Database::Mode::read_write);
   if (!db) return db;
-  // A file of somebody else, or of a newer version, is left as it is.
-  Result<int> version = version_of(*db, kQueueSchema);
-  if (!version) return fail(version.error());
+  Result<> ours = take_over(*db, kQueueSchema);
+  if (!ours) return fail(ours.error());
   Result<> configured = configure(*db, kQueueSettings);
   if (!configured) return fail(configured.error());
   if (options.max_octets > 0) {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "queue/schema.h"
 #include "queue/sqlite_store.h"
 #include "queue/storage_thread.h"
 #include "queue/store_core.h"
@@ -11,6 +12,10 @@ namespace waypost::queue {
 
 /// queue/sqlite_store.cpp
 std::unique_ptr<Store> make_store(StoreCore& core, StorageThread& storage, net::Runtime& runtime);
+
+/// Locks the file for this connection alone, and makes sure that it is ours and of a version that can be used.
+/// Errors: busy, unsupported, damaged.
+Result<> take_over(Database& db, const Schema& schema);
 
 /// What every connection that writes is set to (RELIABILITY, "Settings"); before any table is made.
 Result<> configure(Database& db, const char* settings);
