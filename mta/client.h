@@ -1,0 +1,33 @@
+// mta/client.h: the tool's way to a relay: its control socket, or its files while it is down.
+#pragma once
+#include <memory>
+#include <ostream>
+#include <string>
+
+#include "mta/control_api.h"
+
+namespace waypost::mta {
+
+/// Asks the daemon at a control socket. Errors: refused (nobody is there), denied, closed, timed_out.
+Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest& request);
+
+/// True for what the files on disk answer too.
+bool is_readable_on_disk(const ControlRequest& request);
+
+/// One relay, as its configuration names it.
+class Relay {
+ public:
+  /// `notes` hears once that the files are read, where they are.
+  Relay(std::string socket, std::string data_dir, std::ostream& notes)
+      : socket_(std::move(socket)), data_dir_(std::move(data_dir)), notes_(notes) {}
+
+  /// Errors: those of ask_daemon().
+  Result<ControlAnswer> ask(const ControlRequest& request);
+
+ private:
+  std::string socket_, data_dir_;
+  std::ostream& notes_;
+  std::unique_ptr<ControlBackend> disk_;
+};
+
+}  // namespace waypost::mta

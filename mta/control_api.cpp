@@ -1,0 +1,371 @@
+#include "mta/control_api.h"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <set>
+#include <span>
+#include <utility>
+
+#include <sys/statvfs.h>
+
+#include "base/escape.h"
+#include "base/event_log.h"
+#include "base/text.h"
+#include "mta/control_json.h"
+
+namespace waypost::mta {
+namespace {
+
+constexpr std::size_t kAsk = 25;  // messages that the store is asked for at a time: each may have many recipients
+
+ControlAnswer answer(const Json& json, int status = 200) {
+  return ControlAnswer{status, to_line(json), "application/json"};
+}
+
+ControlAnswer refuse(int status, const std::string& why) {
+  Json json;
+  json["error"] = why;
+  return answer(json, status);
+}
+
+/// A parameter that is a number; `otherwise` if it is not there. Errors: invalid.
+Result<std::uint64_t> number(const ControlRequest& request, const char* name, std::uint64_t otherwise) {
+  const std::string text = request.parameter(name);
+  if (text.empty()) return otherwise;
+  const std::optional<std::uint64_t> value = parse_decimal(text);
+  if (!value) return fail(Errc::invalid, std::string(name) + " is no number: " + escape(text, 40));
+  return *value;
+}
+
+queue::Filter filter_of(const std::vector<queue::Id>& ids) {
+  queue::Filter filter;
+  for (const queue::Id id : ids) {
+    queue::Term term;
+    term.text = id.text();
+    filter.terms.push_back(term);
+  }
+  return filter;
+}
+
+struct ChangeName {
+  std::string_view name;
+  queue::Change change;
+  queue::Event event;
+};
+constexpr std::array<ChangeName, 4> kChanges{{{"hold", queue::Change::hold, queue::Event::hold},
+                                              {"release", queue::Change::release, queue::Event::release},
+                                              {"retry", queue::Change::retry, queue::Event::retry},
+                                              {"delete", queue::Change::remove, queue::Event::remove}}};
+
+/// The filter, without recipients to whom the change would do nothing: so that a preview counts what will happen.
+queue::Filter narrowed(queue::Filter filter, queue::Event event) {
+  for (int number = 0; number <= static_cast<int>(queue::State::removed); ++number) {
+    const auto state = static_cast<queue::State>(number);
+    if (queue::next_state(state, event)) continue;
+    queue::Term term;
+    term.field = queue::Term::Field::state;
+    term.negated = true;
+    term.text = std::string(queue::to_text(state));
+    filter.terms.push_back(term);
+  }
+  return filter;
+}
+
+/// The body of POST /v1/queue/change.
+struct ChangeOrder {
+  ChangeName change{};
+  std::vector<queue::Id> ids;
+  queue::Filter filter;
+  std::string words;  ///< what was meant, for the log
+  std::string reason;
+  bool dry_run = false;
+};
+
+Result<ChangeOrder> parse_order(const std::string& body) {
+  const Json json = Json::parse(body, nullptr, false);
+  if (!json.is_object()) return fail(Errc::invalid, "the body is no JSON object");
+  const auto text = [&json](const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const auto flag = [&json](const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_boolean() && found->get<bool>();
+  };
+  ChangeOrder order;
+  const std::string wanted = text("change");
+  const auto* known = std::find_if(kChanges.begin(), kChanges.end(),
+                                   [&wanted](const ChangeName& change) { return change.name == wanted; });
+  if (known == kChanges.end()) return fail(Errc::invalid, "change is one of hold, release, retry, delete");
+  order.change = *known;
+  order.reason = text("reason");
+  order.dry_run = flag("dry_run");
+
+  const auto ids = json.find("ids");
+  const std::string filter = text("filter");
+  const int ways = (ids != json.end() ? 1 : 0) + (filter.empty() ? 0 : 1) + (flag("all") ? 1 : 0);
+  if (ways != 1) return fail(Errc::invalid, "one of ids, filter and all says which messages are meant");
+  if (ids != json.end()) {
+    if (!ids->is_array() || ids->empty()) return fail(Errc::invalid, "ids is a list of queue ids");
+    for (const Json& each : *ids) {
+      const std::optional<queue::Id> id = each.is_string() ? queue::Id::parse(each.get<std::string>()) : std::nullopt;
+      if (!id) return fail(Errc::invalid, "not a queue id: " + escape(to_line(each), 60));
+      const bool again = std::find(order.ids.begin(), order.ids.end(), *id) != order.ids.end();
+      if (again) continue;
+      order.ids.push_back(*id);
+      order.words += (order.words.empty() ? "" : " ") + id->text();
+    }
+    order.filter = filter_of(order.ids);
+    return order;
+  }
+  Result<queue::Filter> parsed = queue::parse_filter(filter);
+  if (!parsed) return fail(parsed.error());
+  order.filter = *std::move(parsed);
+  order.words = flag("all") ? "all" : filter;
+  return order;
+}
+
+/// Of trace headers and body, as they would be relayed. "" at the end.
+Result<std::string> read_content(const queue::Content& content, queue::Files& files, std::uint64_t offset,
+                                 std::size_t limit) {
+  std::string out;
+  if (offset < content.trace.size()) {
+    out = content.trace.substr(offset, limit);
+    offset = 0;
+  } else {
+    offset -= content.trace.size();
+  }
+  if (out.size() >= limit || offset >= content.body_size) return out;
+  if (!content.in_file) {
+    if (offset < content.octets.size()) out += content.octets.substr(offset, limit - out.size());
+    return out;
+  }
+  Result<std::unique_ptr<queue::File>> file = files.open(queue::body_path(content.id.text()));
+  if (!file) return fail(file.error());
+  std::size_t filled = out.size();
+  out.resize(limit);
+  while (filled < limit) {
+    const Result<std::size_t> got = (*file)->read_at(offset, std::span(out).subspan(filled));
+    if (!got) return fail(got.error());
+    if (*got == 0) break;
+    filled += *got;
+    offset += *got;
+  }
+  out.resize(filled);
+  return out;
+}
+
+/// When and why each held recipient was held the last time.
+void add_held(Json& message, const std::vector<queue::HistoryEvent>& events) {
+  for (Json& recipient : message["recipients"]) {
+    if (recipient["state"] != "held") continue;
+    for (const queue::HistoryEvent& event : events) {
+      if (event.kind != queue::HistoryEvent::Kind::held || recipient["address"] != event.recipient) continue;
+      recipient["held_since"] = time_json(event.time);
+      recipient["held_because"] = event.text;
+    }
+  }
+}
+
+}  // namespace
+
+std::string ControlRequest::parameter(const std::string& name) const {
+  const auto found = query.find(name);
+  return found == query.end() ? std::string() : found->second;
+}
+
+ControlAnswer answer_of(const Error& error) {
+  switch (error.code) {
+    case Errc::invalid:
+    case Errc::unsupported:
+      return refuse(400, error.what);
+    case Errc::not_found:
+      return refuse(404, error.what);
+    case Errc::too_big:
+      return refuse(413, error.what);
+    case Errc::timed_out:
+    case Errc::busy:
+    case Errc::cancelled:
+      return refuse(503, error.what);
+    case Errc::full:
+      return refuse(507, error.what);
+    default:
+      return refuse(500, error.what);
+  }
+}
+
+ControlAnswer ControlApi::handle(const ControlRequest& request) noexcept {
+  try {
+    return route(request);
+  } catch (const std::exception& thrown) {
+    log::failure("control: " + request.method + " " + request.path + ": " + thrown.what());
+    return refuse(500, "an error in the daemon, which is in its log");
+  }
+}
+
+ControlAnswer ControlApi::route(const ControlRequest& request) {
+  const bool get = request.method == "GET" || request.method == "HEAD";
+  const bool post = request.method == "POST";
+  const std::string_view path = request.path;
+  if (path == "/v1/status") return get ? status() : refuse(405, "GET is meant");
+  if (path == "/v1/queue") return get ? list(request) : refuse(405, "GET is meant");
+  if (path == "/v1/queue/count") return get ? count(request) : refuse(405, "GET is meant");
+  if (path == "/v1/trace") return get ? trace(request) : refuse(405, "GET is meant");
+  if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");
+  if (path == "/v1/reload") return post ? reload(request) : refuse(405, "POST is meant");
+
+  constexpr std::string_view kMessage = "/v1/queue/";
+  if (!path.starts_with(kMessage)) return refuse(404, "nothing at " + escape(path, 100));
+  const auto [id_text, part] = split_once(path.substr(kMessage.size()), '/');
+  const std::optional<queue::Id> id = queue::Id::parse(id_text);
+  if (!id) return refuse(400, "not a queue id: " + escape(id_text, 40));
+  if (!get) return refuse(405, "GET is meant");
+  if (part.empty()) return show(*id);
+  if (part == "content") return content(*id, request);
+  return refuse(404, "nothing at " + escape(path, 100));
+}
+
+ControlAnswer ControlApi::status() {
+  const Result<DaemonFacts> facts = backend_.facts();
+  if (!facts) return answer_of(facts.error());
+  const Result<queue::Counts> counts = backend_.count(queue::Filter());
+  if (!counts) return answer_of(counts.error());
+  Json json = facts_json(*facts);
+  json["queue"] = counts_json(*counts);
+  struct statvfs disk {};
+  if (statvfs(facts->data_dir.c_str(), &disk) == 0) {
+    json["disk"]["free"] = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
+    json["disk"]["size"] = static_cast<std::uint64_t>(disk.f_blocks) * disk.f_frsize;
+  }
+  return answer(json);
+}
+
+ControlAnswer ControlApi::list(const ControlRequest& request) {
+  const Result<queue::Filter> filter = queue::parse_filter(request.parameter("filter"));
+  if (!filter) return answer_of(filter.error());
+  const Result<std::uint64_t> asked = number(request, "limit", kMaxPage);
+  if (!asked) return answer_of(asked.error());
+  std::optional<queue::Id> after;
+  if (const std::string text = request.parameter("after"); !text.empty()) {
+    after = queue::Id::parse(text);
+    if (!after) return refuse(400, "after: not a queue id: " + escape(text, 40));
+  }
+  const std::size_t limit = std::min<std::uint64_t>(*asked, kMaxPage);
+  const net::WallTime now = backend_.now();
+  Json json;
+  json["messages"] = Json::array();
+  std::size_t recipients = 0;
+  std::optional<queue::Id> resume = after;
+  bool more = true;
+  while (more && json["messages"].size() < limit && recipients < kMaxRecipients) {
+    Result<queue::Listing> page = backend_.list(*filter, resume, std::min(kAsk, limit - json["messages"].size()));
+    if (!page) return answer_of(page.error());
+    for (const queue::MessageRow& message : page->messages) {
+      recipients += message.recipients.size();
+      json["messages"].push_back(message_json(message, now));
+    }
+    resume = page->resume;
+    more = resume.has_value();
+  }
+  json["resume"] = more && resume ? Json(resume->text()) : Json(nullptr);
+  return answer(json);
+}
+
+ControlAnswer ControlApi::count(const ControlRequest& request) {
+  const Result<queue::Filter> filter = queue::parse_filter(request.parameter("filter"));
+  if (!filter) return answer_of(filter.error());
+  const Result<queue::Counts> counts = backend_.count(*filter);
+  if (!counts) return answer_of(counts.error());
+  return answer(counts_json(*counts));
+}
+
+ControlAnswer ControlApi::show(queue::Id id) {
+  const Result<queue::Listing> found = backend_.list(filter_of({id}), std::nullopt, 1);
+  if (!found) return answer_of(found.error());
+  if (found->messages.empty()) return refuse(404, id.text() + " is not in the queue");
+  const queue::MessageRow& message = found->messages.front();
+  Json json = message_json(message, backend_.now());
+  const bool held = std::any_of(message.recipients.begin(), message.recipients.end(),
+                                [](const queue::RecipientRow& each) { return each.state == queue::State::held; });
+  if (held) {
+    // Who asks why a message waits is told why it was held. Without a history the rest of the answer still serves.
+    queue::HistoryQuery query;
+    query.id = id;
+    const Result<std::vector<queue::HistoryEvent>> events = backend_.find(query);
+    if (events) add_held(json, *events);
+  }
+  return answer(json);
+}
+
+ControlAnswer ControlApi::content(queue::Id id, const ControlRequest& request) {
+  const Result<std::uint64_t> offset = number(request, "offset", 0);
+  if (!offset) return answer_of(offset.error());
+  const Result<std::shared_ptr<const queue::Content>> found = backend_.content(id);
+  if (!found) return answer_of(found.error());
+  Result<std::string> octets = read_content(**found, backend_.files(), *offset, kMaxContent);
+  if (!octets) return answer_of(octets.error());
+  return ControlAnswer{200, *std::move(octets), "application/octet-stream"};
+}
+
+Result<std::vector<queue::MessageRow>> ControlApi::rows(const queue::Filter& filter, std::size_t limit) {
+  std::vector<queue::MessageRow> all;
+  std::optional<queue::Id> resume;
+  do {
+    Result<queue::Listing> page = backend_.list(filter, resume, std::min(kAsk, limit - all.size()));
+    if (!page) return fail(page.error());
+    for (queue::MessageRow& message : page->messages) all.push_back(std::move(message));
+    resume = page->resume;
+  } while (resume && all.size() < limit);
+  return all;
+}
+
+ControlAnswer ControlApi::change(const ControlRequest& request) {
+  const Result<ChangeOrder> order = parse_order(request.body);
+  if (!order) return answer_of(order.error());
+  Json json;
+  json["words"] = queue::in_words(order->filter);
+  json["dry_run"] = order->dry_run;
+
+  // Whoever names ids is told which of them are not there.
+  if (!order->ids.empty()) {
+    const Result<std::vector<queue::MessageRow>> there = rows(order->filter, order->ids.size());
+    if (!there) return answer_of(there.error());
+    std::set<queue::Id> found;
+    for (const queue::MessageRow& message : *there) found.insert(message.info.id);
+    json["missing"] = Json::array();
+    for (const queue::Id id : order->ids) {
+      if (!found.contains(id)) json["missing"].push_back(id.text());
+    }
+  }
+
+  const queue::Filter meant = narrowed(order->filter, order->change.event);
+  if (order->dry_run) {
+    const Result<queue::Counts> counts = backend_.count(meant);
+    if (!counts) return answer_of(counts.error());
+    const Result<queue::Listing> sample = backend_.list(meant, std::nullopt, kSample);
+    if (!sample) return answer_of(sample.error());
+    json["messages"] = counts->messages;
+    json["recipients"] = counts->recipients;
+    json["octets"] = counts->octets;
+    json["oldest"] = counts->oldest ? time_json(*counts->oldest) : Json(nullptr);
+    json["sample"] = Json::array();
+    for (const queue::MessageRow& message : sample->messages) json["sample"].push_back(message.info.id.text());
+    return answer(json);
+  }
+  const Result<queue::Changed> changed = backend_.change(order->change.change, meant, order->reason, false);
+  if (!changed) return answer_of(changed.error());
+  log::changed(order->change.name, order->words, changed->messages, order->reason, request.uid);
+  json["messages"] = changed->messages;
+  json["recipients"] = changed->recipients;
+  return answer(json);
+}
+
+ControlAnswer ControlApi::reload(const ControlRequest& request) {
+  const Result<ReloadReport> report = backend_.reload();
+  if (!report) return answer_of(report.error());
+  log::changed("reload", report->file, 0, "", request.uid);
+  return answer(reload_json(*report), report->errors.empty() ? 200 : 422);
+}
+
+}  // namespace waypost::mta

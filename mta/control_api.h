@@ -1,0 +1,119 @@
+// mta/control_api.h: what an administrator can ask of a relay, without a transport: a request in, an answer out.
+//
+// The Unix socket serves it (mta/control.h), and the tool itself while no daemon runs (mta/disk_backend.h).
+//   GET  /v1/status
+//   GET  /v1/queue?filter=&after=&limit=    a page: {"messages":[...],"resume":ID or null}
+//   GET  /v1/queue/count?filter=
+//   GET  /v1/queue/ID
+//   GET  /v1/queue/ID/content?offset=       at most 1 MiB of the message as octets; none at its end
+//   POST /v1/queue/change {"change":"hold","ids":[]|"filter":""|"all":true,"reason":"","dry_run":true} GET
+//   /v1/trace?id=&message_id=&from=&to=&since=&limit= POST /v1/reload
+// An answer over 299 is {"error":"..."}: 400 the request makes no sense, 404, 405, 413 too big, 422 errors in the
+// configuration, 503 try again, 507 disk full, 500 trouble that is in the daemon's log.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "conf/load.h"
+#include "delivery/dispatcher.h"
+#include "net/clock.h"
+#include "queue/files.h"
+#include "queue/history.h"
+#include "queue/sqlite_store.h"
+#include "queue/store.h"
+
+namespace waypost::mta {
+
+struct ControlRequest {
+  std::string method = "GET";
+  std::string path;
+  std::map<std::string, std::string> query;
+  std::string body;
+  std::uint32_t uid = std::numeric_limits<std::uint32_t>::max();  ///< who asks, for the log
+  std::string parameter(const std::string& name) const;           ///< "" if it is not there
+};
+
+struct ControlAnswer {
+  int status = 200;
+  std::string body;
+  std::string type = "application/json";
+};
+
+/// What is known of the running daemon.
+struct DaemonFacts {
+  std::string hostname, config_file, data_dir;
+  net::WallTime started, config_loaded;
+  bool reload_failed = false;      ///< the last one: the file has errors, the configuration before it is in force
+  std::size_t in_connections = 0;  ///< of clients
+  delivery::Dispatcher::Stats out;
+  queue::SqliteQueue::Stats store;
+  std::uint64_t history_dropped = 0;
+};
+
+/// What a reload made of the file. With errors the configuration before it stays in force.
+struct ReloadReport {
+  std::string file;
+  std::vector<conf::Finding> errors, warnings;
+  std::vector<std::string> restart;  ///< keys that were changed, and take effect after a restart only
+};
+
+/// What the handlers stand on. Calls block, on any thread that is no loop's.
+/// Errors of all: those of queue::Store; timed_out, cancelled (the daemon stops), unsupported (not without a daemon).
+class ControlBackend {
+ public:
+  virtual ~ControlBackend() = default;
+  virtual Result<queue::Listing> list(const queue::Filter& filter, std::optional<queue::Id> after,
+                                      std::size_t limit) = 0;
+  virtual Result<queue::Counts> count(const queue::Filter& filter) = 0;
+  virtual Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
+                                        bool dry_run) = 0;
+  virtual Result<std::shared_ptr<const queue::Content>> content(queue::Id id) = 0;
+  virtual queue::Files& files() = 0;
+  virtual Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) = 0;
+  virtual Result<DaemonFacts> facts() = 0;
+  /// Errors: busy (one is under way).
+  virtual Result<ReloadReport> reload() = 0;
+  virtual net::WallTime now() = 0;
+};
+
+/// Any thread, several at once.
+class ControlApi {
+ public:
+  static constexpr std::size_t kMaxPage = 200;         ///< messages in a page of the queue
+  static constexpr std::size_t kMaxRecipients = 5000;  ///< a page ends with the message that goes over it
+  static constexpr std::size_t kMaxContent = 1 << 20;  ///< octets of content in one answer
+  static constexpr std::size_t kMaxTrace = 1000;       ///< messages in the answer to a trace
+  static constexpr std::size_t kSample = 3;            ///< ids that show what a change would meet
+
+  explicit ControlApi(ControlBackend& backend) : backend_(backend) {}
+
+  /// Blocks as the backend does. Never throws: trouble is an answer.
+  ControlAnswer handle(const ControlRequest& request) noexcept;
+
+ private:
+  ControlAnswer route(const ControlRequest& request);
+  ControlAnswer status();
+  ControlAnswer list(const ControlRequest& request);
+  ControlAnswer count(const ControlRequest& request);
+  ControlAnswer show(queue::Id id);
+  ControlAnswer content(queue::Id id, const ControlRequest& request);
+  ControlAnswer change(const ControlRequest& request);
+  ControlAnswer trace(const ControlRequest& request);
+  ControlAnswer reload(const ControlRequest& request);
+  /// All that match, up to `limit` messages.
+  Result<std::vector<queue::MessageRow>> rows(const queue::Filter& filter, std::size_t limit);
+
+  ControlBackend& backend_;
+};
+
+/// The answer that an error makes, with its text.
+ControlAnswer answer_of(const Error& error);
+
+}  // namespace waypost::mta

@@ -1,0 +1,193 @@
+#include "mta/control_json.h"
+
+#include "smtp/date.h"
+
+namespace waypost::mta {
+namespace {
+
+const char* body_text(smtp::BodyType body) {
+  switch (body) {
+    case smtp::BodyType::seven_bit:
+      return "7bit";
+    case smtp::BodyType::eight_bit_mime:
+      return "8bitmime";
+    case smtp::BodyType::binary_mime:
+      return "binarymime";
+  }
+  return "7bit";
+}
+
+const char* kind_text(queue::HistoryEvent::Kind kind) {
+  using Kind = queue::HistoryEvent::Kind;
+  switch (kind) {
+    case Kind::accepted:
+      return "accepted";
+    case Kind::deferred:
+      return "deferred";
+    case Kind::delivered:
+      return "delivered";
+    case Kind::relayed:
+      return "relayed";
+    case Kind::bounced:
+      return "bounced";
+    case Kind::expired:
+      return "expired";
+    case Kind::removed:
+      return "removed";
+    case Kind::held:
+      return "held";
+    case Kind::released:
+      return "released";
+    case Kind::notified:
+      return "notified";
+  }
+  return "unknown";
+}
+
+Json recipient_json(const queue::RecipientRow& recipient, net::WallTime now) {
+  Json json;
+  json["address"] = recipient.forward_path.text();
+  json["state"] = shown_state(recipient, now);
+  json["tries"] = recipient.attempts;
+  json["next_attempt"] = recipient.state == queue::State::deferred ? time_json(recipient.next_attempt) : Json(nullptr);
+  json["status"] = recipient.status;
+  json["reply"] = recipient.reply;
+  json["host"] = recipient.host;
+  json["destination"] = recipient.destination;
+  return json;
+}
+
+}  // namespace
+
+std::string to_line(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json time_json(net::WallTime time) {
+  return smtp::iso8601(std::chrono::time_point_cast<std::chrono::milliseconds>(time));
+}
+
+std::string shown_state(const queue::RecipientRow& recipient, net::WallTime now) {
+  if (recipient.state == queue::State::deferred && recipient.next_attempt <= now) return "active";
+  return std::string(queue::to_text(recipient.state));
+}
+
+Json message_json(const queue::MessageRow& message, net::WallTime now) {
+  Json json;
+  json["id"] = message.info.id.text();
+  json["from"] = message.info.reverse_path.text();
+  json["size"] = message.info.size;
+  json["arrival"] = time_json(message.info.arrival);
+  json["expires"] = time_json(message.info.expires);
+  json["message_id"] = message.message_id;
+  json["client"] = message.origin.client;
+  json["helo"] = message.origin.helo;
+  json["protocol"] = message.origin.protocol;
+  json["listener"] = message.origin.listener;
+  json["user"] = message.origin.user;
+  json["body"] = body_text(message.info.body);
+  json["smtputf8"] = message.info.smtputf8;
+  json["require_tls"] = message.info.require_tls;
+  json["envid"] = message.info.envid;
+  json["recipients"] = Json::array();
+  for (const queue::RecipientRow& recipient : message.recipients) {
+    json["recipients"].push_back(recipient_json(recipient, now));
+  }
+  return json;
+}
+
+Json counts_json(const queue::Counts& counts) {
+  Json json;
+  json["messages"] = counts.messages;
+  json["recipients"] = counts.recipients;
+  json["active"] = counts.active;
+  json["deferred"] = counts.deferred;
+  json["held"] = counts.held;
+  json["octets"] = counts.octets;
+  json["oldest"] = counts.oldest ? time_json(*counts.oldest) : Json(nullptr);
+  return json;
+}
+
+Json event_json(const queue::HistoryEvent& event) {
+  Json json;
+  json["id"] = event.message.text();
+  json["time"] = time_json(event.time);
+  json["event"] = kind_text(event.kind);
+  if (event.kind == queue::HistoryEvent::Kind::accepted) {
+    json["from"] = event.from;
+    json["size"] = event.size;
+    json["message_id"] = event.message_id;
+  }
+  if (!event.recipient.empty()) json["recipient"] = event.recipient;
+  json["host"] = event.host;
+  json["status"] = event.status;
+  json["text"] = event.text;
+  if (event.next_attempt) json["next_attempt"] = time_json(*event.next_attempt);
+  if (event.other) json["other"] = event.other->text();
+  return json;
+}
+
+Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now) {
+  Json json;
+  json["id"] = message.info.id.text();
+  json["time"] = time_json(now);
+  json["event"] = "waiting";
+  json["recipient"] = recipient.forward_path.text();
+  json["state"] = shown_state(recipient, now);
+  json["host"] = recipient.host;
+  json["status"] = recipient.status;
+  json["text"] = recipient.reply;
+  if (recipient.state == queue::State::deferred) json["next_attempt"] = time_json(recipient.next_attempt);
+  json["expires"] = time_json(message.info.expires);
+  return json;
+}
+
+Json facts_json(const DaemonFacts& facts) {
+  Json json;
+  json["hostname"] = facts.hostname;
+  json["version"] = WAYPOST_VERSION;
+  json["started"] = time_json(facts.started);
+  json["config"]["file"] = facts.config_file;
+  json["config"]["loaded"] = time_json(facts.config_loaded);
+  json["config"]["reload_failed"] = facts.reload_failed;
+  json["in"]["connections"] = facts.in_connections;
+  Json& out = json["out"];
+  out["connections"] = facts.out.connections;
+  out["sites"] = facts.out.sites;
+  out["delivered"] = facts.out.delivered;
+  out["relayed"] = facts.out.relayed;
+  out["deferred"] = facts.out.deferred;
+  out["bounced"] = facts.out.bounced;
+  out["expired"] = facts.out.expired;
+  Json& store = json["store"];
+  store["commits"] = facts.store.commits;
+  store["operations"] = facts.store.operations;
+  store["wal_pages"] = facts.store.wal_pages;
+  json["history"]["dropped"] = facts.history_dropped;
+  return json;
+}
+
+Json finding_json(const conf::Finding& finding, const char* severity) {
+  Json json;
+  json["severity"] = severity;
+  json["file"] = finding.file;
+  json["line"] = finding.line;
+  json["column"] = finding.column;
+  json["key"] = finding.key;
+  json["message"] = finding.message;
+  json["hint"] = finding.hint;
+  json["text"] = finding.text();
+  return json;
+}
+
+Json reload_json(const ReloadReport& report) {
+  Json json;
+  json["file"] = report.file;
+  json["findings"] = Json::array();
+  for (const conf::Finding& finding : report.errors) json["findings"].push_back(finding_json(finding, "error"));
+  for (const conf::Finding& finding : report.warnings) json["findings"].push_back(finding_json(finding, "warning"));
+  json["restart"] = report.restart;
+  return json;
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,33 @@
+// mta/control_json.h: the JSON of the control socket and of `--json`. Keys are stable: add, never rename. Pure.
+#pragma once
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "mta/control_api.h"
+
+namespace waypost::mta {
+
+/// Insertion order is kept, so that lines read from what matters most.
+using Json = nlohmann::ordered_json;
+
+/// One line. Octets that are no UTF-8 become U+FFFD.
+std::string to_line(const Json& json);
+
+/// "2026-11-22T09:14:02.250Z".
+Json time_json(net::WallTime time);
+
+/// The state as an administrator knows it: `active` for one that is deferred and due.
+std::string shown_state(const queue::RecipientRow& recipient, net::WallTime now);
+
+Json message_json(const queue::MessageRow& message, net::WallTime now);
+Json counts_json(const queue::Counts& counts);
+Json event_json(const queue::HistoryEvent& event);
+/// A recipient that still waits, as the last line of its trace: "event":"waiting".
+Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now);
+Json facts_json(const DaemonFacts& facts);
+Json finding_json(const conf::Finding& finding, const char* severity);
+Json reload_json(const ReloadReport& report);
+
+}  // namespace waypost::mta

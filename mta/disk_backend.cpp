@@ -1,0 +1,58 @@
+#include "mta/disk_backend.h"
+
+#include <utility>
+
+namespace waypost::mta {
+namespace {
+
+Error needs_daemon() {
+  return Error(Errc::unsupported, "only a running daemon can do this");
+}
+
+class DiskBackend : public ControlBackend {
+ public:
+  DiskBackend(std::unique_ptr<queue::QueueReader> reader, std::unique_ptr<queue::Files> files,
+              std::unique_ptr<queue::History> history)
+      : reader_(std::move(reader)), files_(std::move(files)), history_(std::move(history)) {}
+
+  Result<queue::Listing> list(const queue::Filter& filter, std::optional<queue::Id> after, std::size_t limit) override {
+    return reader_->list(filter, after, limit, now());
+  }
+  Result<queue::Counts> count(const queue::Filter& filter) override { return reader_->count(filter, now()); }
+  Result<queue::Changed> change(queue::Change, const queue::Filter&, const std::string&, bool) override {
+    return fail(needs_daemon());
+  }
+  Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override { return reader_->content(id); }
+  queue::Files& files() override { return *files_; }
+  Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override {
+    // A queue that never had mail has no history yet.
+    if (!history_) return std::vector<queue::HistoryEvent>();
+    return history_->find(query);
+  }
+  Result<DaemonFacts> facts() override { return fail(needs_daemon()); }
+  Result<ReloadReport> reload() override { return fail(needs_daemon()); }
+  net::WallTime now() override {
+    return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now());
+  }
+
+ private:
+  std::unique_ptr<queue::QueueReader> reader_;
+  std::unique_ptr<queue::Files> files_;
+  std::unique_ptr<queue::History> history_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ControlBackend>> open_disk_backend(const std::string& data_dir) {
+  // The queue first: its lock keeps daemons out, and it says whether there is anything at all.
+  Result<std::unique_ptr<queue::QueueReader>> reader = queue::QueueReader::open(data_dir);
+  if (!reader) return fail(reader.error());
+  Result<std::unique_ptr<queue::Files>> files = queue::open_files(data_dir);
+  if (!files) return fail(files.error());
+  Result<std::unique_ptr<queue::History>> history = queue::open_history_read_only(data_dir + "/history.db");
+  if (!history && history.error().code != Errc::not_found) return fail(history.error());
+  std::unique_ptr<queue::History> opened = history ? *std::move(history) : nullptr;
+  return std::make_unique<DiskBackend>(*std::move(reader), *std::move(files), std::move(opened));
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,115 @@
+#include "mta/live_backend.h"
+
+#include <optional>
+#include <utility>
+
+namespace waypost::mta {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::chrono::seconds kRead = 60s;     // a page, a count
+constexpr std::chrono::seconds kChange = 600s;  // goes through the whole queue, a slice at a time
+
+}  // namespace
+
+/// The result of one call, or that there will be none.
+template <class T>
+struct LiveBackend::Slot {
+  explicit Slot(std::shared_ptr<Gate> of) : gate(std::move(of)) {}
+  std::shared_ptr<Gate> gate;
+  std::optional<Result<T>> result;
+  void set(Result<T> value) {
+    {
+      std::lock_guard lock(gate->mutex);
+      if (result) return;
+      result.emplace(std::move(value));
+    }
+    gate->changed.notify_all();
+  }
+};
+
+LiveBackend::LiveBackend(LiveParts parts) : parts_(std::move(parts)) {}
+
+void LiveBackend::stop() {
+  {
+    std::lock_guard lock(gate_->mutex);
+    gate_->stopped = true;
+  }
+  gate_->changed.notify_all();
+}
+
+template <class T>
+net::Task<> LiveBackend::fulfil(std::shared_ptr<Slot<T>> slot, std::function<net::Task<Result<T>>()> ask) {
+  // If an exception comes out of it, the caller must not wait for the time-out.
+  struct Ending {
+    std::shared_ptr<Slot<T>> of;
+    ~Ending() { of->set(fail(Errc::internal, "an exception in the daemon, which is in its log")); }
+  };
+  const Ending ending{slot};
+  Result<T> result = co_await ask();
+  slot->set(std::move(result));
+}
+
+template <class T>
+Result<T> LiveBackend::wait(std::function<net::Task<Result<T>>()> ask, std::chrono::seconds timeout) {
+  auto slot = std::make_shared<Slot<T>>(gate_);
+  {
+    std::lock_guard lock(gate_->mutex);
+    if (gate_->stopped) return fail(Errc::cancelled, "the daemon is stopping");
+  }
+  parts_.runtime.post([&scope = parts_.scope, slot, ask = std::move(ask)] { scope.spawn(fulfil<T>(slot, ask)); });
+  std::unique_lock lock(gate_->mutex);
+  const auto over = [this, &slot] { return slot->result || gate_->stopped; };
+  if (!gate_->changed.wait_for(lock, timeout, over)) {
+    return fail(Errc::timed_out, "no answer within " + std::to_string(timeout.count()) + " s; it may still be done");
+  }
+  if (!slot->result) return fail(Errc::cancelled, "the daemon is stopping");
+  return std::move(*slot->result);
+}
+
+Result<queue::Listing> LiveBackend::list(const queue::Filter& filter, std::optional<queue::Id> after,
+                                         std::size_t limit) {
+  return wait<queue::Listing>([&parts = parts_, filter, after,
+                               limit] { return parts.store.list(filter, after, limit, parts.runtime.wall_now()); },
+                              kRead);
+}
+
+Result<queue::Counts> LiveBackend::count(const queue::Filter& filter) {
+  return wait<queue::Counts>([&parts = parts_, filter] { return parts.store.count(filter, parts.runtime.wall_now()); },
+                             kRead);
+}
+
+Result<queue::Changed> LiveBackend::change(queue::Change change, const queue::Filter& filter, const std::string& reason,
+                                           bool dry_run) {
+  return wait<queue::Changed>(
+      [&parts = parts_, change, filter, reason, dry_run] {
+        return parts.store.change(change, filter, reason, dry_run, parts.runtime.wall_now());
+      },
+      kChange);
+}
+
+Result<std::shared_ptr<const queue::Content>> LiveBackend::content(queue::Id id) {
+  return wait<std::shared_ptr<const queue::Content>>([&parts = parts_, id] { return parts.store.content(id); }, kRead);
+}
+
+Result<std::vector<queue::HistoryEvent>> LiveBackend::find(const queue::HistoryQuery& query) {
+  return parts_.history.find(query);
+}
+
+Result<DaemonFacts> LiveBackend::facts() {
+  struct Ask {
+    static net::Task<Result<DaemonFacts>> run(LiveParts& parts) { co_return parts.facts(); }
+  };
+  return wait<DaemonFacts>([&parts = parts_] { return Ask::run(parts); }, kRead);
+}
+
+Result<ReloadReport> LiveBackend::reload() {
+  return wait<ReloadReport>([&parts = parts_] { return parts.reload(); }, kRead);
+}
+
+net::WallTime LiveBackend::now() {
+  return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now());
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,65 @@
+// mta/live_backend.h: what the control socket asks of the running daemon: calls that block, answered on its first loop.
+#pragma once
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "mta/control_api.h"
+#include "net/runtime.h"
+#include "net/scope.h"
+#include "net/task.h"
+#include "queue/store.h"
+
+namespace waypost::mta {
+
+/// The parts of the daemon that are asked. References outlive the backend.
+struct LiveParts {
+  net::Runtime& runtime;  ///< the first loop's
+  net::Scope& scope;      ///< on it; runs what is asked
+  queue::Store& store;    ///< of it
+  queue::Files& files;
+  queue::History& history;
+  std::function<DaemonFacts()> facts;                       ///< called on the loop
+  std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
+};
+
+/// Threads call in and wait. After the loop has ended every call returns `cancelled` at once if stop() was called.
+class LiveBackend : public ControlBackend {
+ public:
+  explicit LiveBackend(LiveParts parts);
+
+  /// From any thread: calls that wait return `cancelled`, and so do all that come.
+  void stop();
+
+  Result<queue::Listing> list(const queue::Filter& filter, std::optional<queue::Id> after, std::size_t limit) override;
+  Result<queue::Counts> count(const queue::Filter& filter) override;
+  Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
+                                bool dry_run) override;
+  Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override;
+  queue::Files& files() override { return parts_.files; }
+  Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override;
+  Result<DaemonFacts> facts() override;
+  Result<ReloadReport> reload() override;
+  net::WallTime now() override;
+
+ private:
+  /// Where callers wait, and what they wait for. Shared with the coroutines, which may end after their caller gave up.
+  struct Gate {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool stopped = false;
+  };
+  template <class T>
+  struct Slot;
+  template <class T>
+  static net::Task<> fulfil(std::shared_ptr<Slot<T>> slot, std::function<net::Task<Result<T>>()> ask);
+  template <class T>
+  Result<T> wait(std::function<net::Task<Result<T>>()> ask, std::chrono::seconds timeout);
+
+  LiveParts parts_;
+  std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+};
+
+}  // namespace waypost::mta

@@ -1,0 +1,167 @@
+// tests/mta/fake_backend.h: a mta::ControlBackend in memory: two messages, and a note of what was asked.
+#pragma once
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/text.h"
+#include "mta/control_api.h"
+#include "tests/support/fake_store.h"
+
+namespace waypost::tests {
+
+/// 2026-11-22T10:00:00Z.
+inline const net::WallTime kNow{std::chrono::seconds(1795341600)};
+
+class FakeBackend : public mta::ControlBackend {
+ public:
+  FakeBackend() {
+    add(queue::Id{1000}, "a@example.org", {"b@b.example", "c@c.example"});
+    add(queue::Id{2000}, "", {"d@d.example"});
+  }
+
+  std::vector<queue::MessageRow> messages;
+  std::vector<queue::HistoryEvent> history;
+  MemoryFiles memory;
+  std::string body = "Subject: x\r\n\r\nline \x1b[31m\r\n";
+  std::optional<Error> failure;        ///< of every call
+  mta::ReloadReport report;            ///< what a reload gives
+  std::vector<queue::Filter> changed;  ///< filters of the changes that were made
+  std::string reason;                  ///< of the last one
+  std::size_t largest_page = 0;        ///< that was asked for
+
+  void add(queue::Id id, const std::string& from, const std::vector<std::string>& to) {
+    queue::MessageRow message;
+    message.info.id = id;
+    const auto [local, domain] = split_once(from, '@');
+    message.info.reverse_path.mailbox = {std::string(local), std::string(domain)};
+    message.info.arrival = kNow - std::chrono::hours(3);
+    message.info.expires = kNow + std::chrono::hours(24 * 5);
+    message.info.size = 2143;
+    message.origin = {"192.0.2.1", "client.example", "ESMTP", "mx", ""};
+    message.message_id = "<" + id.text() + "@example.org>";
+    for (const std::string& address : to) {
+      queue::RecipientRow recipient;
+      recipient.index = static_cast<std::uint32_t>(message.recipients.size());
+      const auto [to_local, to_domain] = split_once(address, '@');
+      recipient.forward_path.mailbox = {std::string(to_local), std::string(to_domain)};
+      recipient.next_attempt = kNow + std::chrono::minutes(10);
+      recipient.destination = std::string(to_domain);
+      recipient.attempts = 2;
+      recipient.status = "4.4.1";
+      recipient.reply = "connection timed out";
+      recipient.host = "mx.example[192.0.2.7]:25";
+      message.recipients.push_back(recipient);
+    }
+    messages.push_back(std::move(message));
+  }
+
+  Result<queue::Listing> list(const queue::Filter& filter, std::optional<queue::Id> after, std::size_t limit) override {
+    if (failure) return fail(*failure);
+    largest_page = std::max(largest_page, limit);
+    queue::Listing listing;
+    for (const queue::MessageRow& message : messages) {
+      if ((after && message.info.id <= *after) || !matches(filter, message)) continue;
+      if (listing.messages.size() == limit) {
+        listing.resume = listing.messages.back().info.id;
+        break;
+      }
+      listing.messages.push_back(message);
+    }
+    return listing;
+  }
+  Result<queue::Counts> count(const queue::Filter& filter) override {
+    if (failure) return fail(*failure);
+    queue::Counts counts;
+    for (const queue::MessageRow& message : messages) {
+      if (!matches(filter, message)) continue;
+      ++counts.messages;
+      counts.recipients += message.recipients.size();
+      counts.deferred += message.recipients.size();
+      counts.octets += message.info.size;
+      counts.oldest = message.info.arrival;
+    }
+    return counts;
+  }
+  Result<queue::Changed> change(queue::Change, const queue::Filter& filter, const std::string& why, bool) override {
+    if (failure) return fail(*failure);
+    changed.push_back(filter);
+    reason = why;
+    queue::Changed done;
+    for (const queue::MessageRow& message : messages) {
+      if (!matches(filter, message)) continue;
+      ++done.messages;
+      done.recipients += message.recipients.size();
+    }
+    return done;
+  }
+  Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override {
+    if (failure) return fail(*failure);
+    const bool there = std::any_of(messages.begin(), messages.end(),
+                                   [id](const queue::MessageRow& message) { return message.info.id == id; });
+    if (!there) return fail(Errc::not_found, id.text() + " is not in the queue");
+    auto content = std::make_shared<queue::Content>();
+    content->id = id;
+    content->trace = "Received: from x\r\n";
+    content->body_size = body.size();
+    content->in_file = in_file;
+    if (!in_file) content->octets = body;
+    return std::shared_ptr<const queue::Content>(content);
+  }
+  queue::Files& files() override { return memory; }
+  Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override {
+    if (failure) return fail(*failure);
+    std::vector<queue::HistoryEvent> found;
+    for (const queue::HistoryEvent& event : history) {
+      if (query.id && event.message != *query.id) continue;
+      if (!query.to.empty() && event.recipient != query.to) continue;
+      if (!query.message_id.empty() && event.message_id != query.message_id) continue;
+      found.push_back(event);
+    }
+    return found;
+  }
+  Result<mta::DaemonFacts> facts() override {
+    if (failure) return fail(*failure);
+    mta::DaemonFacts facts;
+    facts.hostname = "relay.example";
+    facts.config_file = "/etc/waypost/waypost.toml";
+    facts.data_dir = "/";
+    facts.started = kNow - std::chrono::hours(25);
+    facts.config_loaded = facts.started;
+    facts.in_connections = 12;
+    facts.out.relayed = 1203772;
+    return facts;
+  }
+  Result<mta::ReloadReport> reload() override {
+    if (failure) return fail(*failure);
+    return report;
+  }
+  net::WallTime now() override { return kNow; }
+
+  bool in_file = false;
+
+ private:
+  /// Ids and `to:` alone; negated terms hold.
+  static bool matches(const queue::Filter& filter, const queue::MessageRow& message) {
+    bool any_id = false, id_holds = false;
+    for (const queue::Term& term : filter.terms) {
+      if (term.negated) continue;
+      if (term.field == queue::Term::Field::id) {
+        any_id = true;
+        id_holds = id_holds || term.text == message.info.id.text();
+      }
+      if (term.field == queue::Term::Field::to) {
+        const bool to =
+            std::any_of(message.recipients.begin(), message.recipients.end(),
+                        [&term](const queue::RecipientRow& r) { return r.forward_path.text() == term.text; });
+        if (!to) return false;
+      }
+    }
+    return !any_id || id_holds;
+  }
+};
+
+}  // namespace waypost::tests
