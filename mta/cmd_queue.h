@@ -1,0 +1,46 @@
+// mta/cmd_queue.h: `waypost queue ...`: what waits, and changes to it.
+#pragma once
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "mta/console.h"
+
+namespace waypost::mta {
+
+struct QueueListOptions {
+  std::vector<std::string> filter;
+  std::uint64_t limit = 0;  ///< 0: all
+  std::string after;
+  bool json = false;
+};
+struct QueueCountOptions {
+  std::vector<std::string> filter;
+  bool json = false;
+};
+struct QueueShowOptions {
+  std::string id;
+  bool headers = false, body = false, envelope = false, raw = false, json = false;
+};
+struct QueueChangeOptions {
+  std::string verb;  ///< hold, release, retry, delete
+  std::vector<std::string> messages;
+  bool all = false, dry_run = false, yes = false;
+  std::string reason;
+};
+
+int queue_list(const QueueListOptions& options, Console& console);
+int queue_count(const QueueCountOptions& options, Console& console);
+int queue_show(const QueueShowOptions& options, Console& console);
+int queue_change(const QueueChangeOptions& options, Console& console);
+
+/// The arguments of a verb as one filter. A shell takes quotes away, hence a value of several words gets them again.
+std::string filter_text(const std::vector<std::string>& arguments);
+
+/// A term that begins with `-` looks like an option on a command line: CLI11 is shown `!from:...` in its place.
+std::vector<std::string> protect_negated_terms(const std::vector<std::string>& arguments);
+
+void add_queue(CLI::App& app, Console& console);
+
+}  // namespace waypost::mta

@@ -1,0 +1,92 @@
+// mta/cmd_queue_change.cpp: `waypost queue hold|release|retry|delete`.
+#include <algorithm>
+
+#include <sysexits.h>
+
+#include "mta/cmd_queue.h"
+#include "mta/output.h"
+#include "queue/id.h"
+
+namespace waypost::mta {
+namespace {
+
+std::string done_word(const std::string& verb) {
+  if (verb == "hold") return "held";
+  if (verb == "release") return "released";
+  if (verb == "delete") return "deleted";
+  return "to be tried now:";
+}
+
+std::string messages_and_recipients(const Json& answer) {
+  return counted(number_of(answer, "messages"), "message", "messages") + ", " +
+         counted(number_of(answer, "recipients"), "recipient", "recipients");
+}
+
+void write_preview(const std::string& verb, const Json& answer, Console& console) {
+  const std::optional<net::WallTime> oldest = time_of_json(text_of(answer, "oldest"));
+  console.out << shown(answer, "words") << "\n";
+  console.out << "would " << verb << " " << messages_and_recipients(answer) << " ("
+              << octets_text(number_of(answer, "octets")) << ")";
+  if (oldest)
+    console.out << ", oldest " << age_text(std::chrono::duration_cast<std::chrono::seconds>(console.now() - *oldest));
+  console.out << ".";
+  if (!answer["sample"].empty()) console.out << " Sample:";
+  for (const Json& id : answer["sample"]) console.out << " " << id.get<std::string>();
+  console.out << "\n";
+}
+
+}  // namespace
+
+int queue_change(const QueueChangeOptions& options, Console& console) {
+  const auto usage = [&console](const std::string& why) {
+    console.give_up(EX_USAGE, why);
+    return console.exit_code;
+  };
+  if (options.all && !options.messages.empty()) return usage("either --all or ids or a filter");
+  if (!options.all && options.messages.empty()) return usage("which messages? Name ids, a filter, or --all");
+  const bool by_id =
+      !options.all && std::all_of(options.messages.begin(), options.messages.end(),
+                                  [](const std::string& id) { return queue::Id::parse(id).has_value(); });
+  const bool asks = options.dry_run || (!by_id && !options.yes);
+  Json order;
+  order["change"] = options.verb;
+  if (by_id) {
+    order["ids"] = options.messages;
+  } else if (options.all) {
+    order["all"] = true;
+  } else {
+    order["filter"] = filter_text(options.messages);
+  }
+  order["reason"] = options.reason;
+  order["dry_run"] = asks;
+  ControlRequest request;
+  request.method = "POST";
+  request.path = "/v1/queue/change";
+  request.body = to_line(order);
+  const std::optional<Json> answer = console.fetch(request);
+  if (!answer) return console.exit_code;
+
+  std::uint64_t missing = 0;
+  if (answer->contains("missing")) {
+    for (const Json& id : (*answer)["missing"]) {
+      console.err << "waypost: " << id.get<std::string>() << " is not in the queue\n";
+      ++missing;
+    }
+  }
+  const std::uint64_t messages = number_of(*answer, "messages");
+  if (messages == 0) {
+    if (missing < options.messages.size() || options.all) console.err << "waypost: nothing to " << options.verb << "\n";
+    return 1;
+  }
+  if (asks) {
+    write_preview(options.verb, *answer, console);
+    if (options.dry_run) return 0;
+    console.out << "repeat with --yes to do it" << (options.verb == "delete" ? " (for good; no bounces are sent)" : "")
+                << "\n";
+    return EX_USAGE;
+  }
+  console.out << done_word(options.verb) << " " << messages_and_recipients(*answer) << "\n";
+  return by_id && messages < options.messages.size() ? 2 : 0;
+}
+
+}  // namespace waypost::mta

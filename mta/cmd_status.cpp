@@ -1,0 +1,123 @@
+#include "mta/cmd_status.h"
+
+#include <cstdio>
+#include <memory>
+
+#include <sysexits.h>
+
+#include "base/escape.h"
+#include "mta/output.h"
+
+namespace waypost::mta {
+namespace {
+
+std::string since(const Json& json, const char* key, net::WallTime now) {
+  const std::optional<net::WallTime> time = time_of_json(text_of(json, key));
+  if (!time) return "-";
+  return age_text(std::chrono::duration_cast<std::chrono::seconds>(now - *time));
+}
+
+std::string batch(const Json& store) {
+  const std::uint64_t commits = number_of(store, "commits");
+  if (commits == 0) return "-";
+  char text[40];
+  std::snprintf(text, sizeof text, "%.1f",
+                static_cast<double>(number_of(store, "operations")) / static_cast<double>(commits));
+  return text;
+}
+
+}  // namespace
+
+int status(bool json, Console& console) {
+  ControlRequest request;
+  request.path = "/v1/status";
+  const std::optional<Json> answer = console.fetch(request);
+  if (!answer) return console.exit_code;
+  if (json) {
+    console.out << to_line(*answer) << "\n";
+    return 0;
+  }
+  const net::WallTime now = console.now();
+  const Json none = Json::object();
+  const auto part = [&](const char* key) -> const Json& { return answer->contains(key) ? (*answer)[key] : none; };
+  const Json& config = part("config");
+  const Json& out = part("out");
+  const Json& queue = part("queue");
+  const Json& store = part("store");
+  const bool failed = config.contains("reload_failed") && config["reload_failed"] == true;
+  std::ostream& to = console.out;
+  to << shown(*answer, "hostname") << "  up " << since(*answer, "started", now) << "   version "
+     << shown(*answer, "version") << "   config " << shown_time(config, "loaded") << (failed ? "" : " (ok)") << "\n";
+  Table table;
+  table.add({"in", counted(number_of(part("in"), "connections"), "connection", "connections")});
+  table.add({"out", counted(number_of(out, "connections"), "connection", "connections") + "   " +
+                        counted(number_of(out, "sites"), "site", "sites") + "   relayed " +
+                        grouped(number_of(out, "relayed")) + "   delivered " + grouped(number_of(out, "delivered")) +
+                        "   deferred " + grouped(number_of(out, "deferred")) + "   bounced " +
+                        grouped(number_of(out, "bounced")) + "   expired " + grouped(number_of(out, "expired"))});
+  table.add({"queue", counted(number_of(queue, "messages"), "message", "messages") + " (" +
+                          octets_text(number_of(queue, "octets")) + ")   active " +
+                          grouped(number_of(queue, "active")) + "   deferred " + grouped(number_of(queue, "deferred")) +
+                          "   held " + grouped(number_of(queue, "held")) + "   oldest " + since(queue, "oldest", now)});
+  std::string disk = "commits " + grouped(number_of(store, "commits")) + "   batch " + batch(store) + "   WAL " +
+                     counted(number_of(store, "wal_pages"), "page", "pages");
+  if (answer->contains("disk")) disk += "   disk free " + octets_text(number_of(part("disk"), "free"));
+  table.add({"store", disk});
+  to << table.text();
+  if (failed)
+    to << "! the last reload failed: the configuration in force is older than " << shown(config, "file")
+       << " (waypost config check)\n";
+  if (const std::uint64_t dropped = number_of(part("history"), "dropped"); dropped > 0)
+    to << "! " << counted(dropped, "event", "events") << " of the history dropped: its disk is too slow\n";
+  return 0;
+}
+
+int reload(Console& console) {
+  ControlRequest request;
+  request.method = "POST";
+  request.path = "/v1/reload";
+  Result<ControlAnswer> raw = console.ask(request);
+  // Errors in the file are an answer with findings, not trouble of asking.
+  const bool rejected = raw && raw->status == 422;
+  Json report;
+  if (rejected) {
+    report = Json::parse(raw->body, nullptr, false);
+  } else {
+    const auto again = [&raw](const ControlRequest&) { return raw; };
+    Console replay{console.out, console.err, console.config_file, again, console.now};
+    const std::optional<Json> answer = replay.fetch(request);
+    if (!answer) return replay.exit_code;
+    report = *answer;
+  }
+  if (report.contains("findings")) {
+    for (const Json& finding : report["findings"])
+      console.err << text_of(finding, "severity") << ": " << shown(finding, "text") << "\n";
+  }
+  if (rejected) {
+    console.err << "waypost: " << shown(report, "file") << " has errors: the configuration before it stays in force\n";
+    return EX_CONFIG;
+  }
+  if (report.contains("restart") && !report["restart"].empty()) {
+    console.err << "changed, but in force only after a restart:";
+    for (const Json& key : report["restart"]) console.err << " " << escape(key.get<std::string>());
+    console.err << "\n";
+  }
+  console.out << "reloaded " << shown(report, "file") << "\n";
+  return 0;
+}
+
+void add_status(CLI::App& app, Console& console) {
+  auto json = std::make_shared<bool>(false);
+  CLI::App* verb = app.add_subcommand("status", "One screen: how the daemon does, and what waits");
+  verb->add_flag("--json", *json, "One JSON object, keys stable");
+  verb->footer("Example: waypost status");
+  verb->callback([json, &console] { console.exit_code = status(*json, console); });
+}
+
+void add_reload(CLI::App& app, Console& console) {
+  CLI::App* verb = app.add_subcommand("reload", "Have the daemon read its configuration again");
+  verb->footer("Example: waypost config check && waypost reload");
+  verb->callback([&console] { console.exit_code = reload(console); });
+}
+
+}  // namespace waypost::mta

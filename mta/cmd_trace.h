@@ -1,0 +1,21 @@
+// mta/cmd_trace.h: `waypost trace`: the life of a message, also after it left.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "mta/console.h"
+
+namespace waypost::mta {
+
+struct TraceOptions {
+  std::string id, message_id, from, to, since;
+  std::uint64_t limit = 0;  ///< 0: as many as one answer has
+  bool json = false;
+};
+
+int trace(const TraceOptions& options, Console& console);
+void add_trace(CLI::App& app, Console& console);
+
+}  // namespace waypost::mta

@@ -1,0 +1,99 @@
+#include "mta/console.h"
+
+#include <sysexits.h>
+
+#include "base/escape.h"
+#include "mta/output.h"
+
+namespace waypost::mta {
+namespace {
+
+int exit_of(Errc code) {
+  switch (code) {
+    case Errc::refused:
+    case Errc::closed:
+      return EX_UNAVAILABLE;
+    case Errc::denied:
+      return EX_NOPERM;
+    case Errc::busy:
+    case Errc::timed_out:
+      return EX_TEMPFAIL;
+    case Errc::unsupported:
+      return EX_CONFIG;
+    default:
+      return EX_SOFTWARE;
+  }
+}
+
+int exit_of(int status) {
+  switch (status) {
+    case 400:
+    case 413:
+    case 414:
+    case 431:
+      return EX_USAGE;
+    case 404:
+      return 1;
+    case 422:
+      return EX_CONFIG;
+    case 503:
+    case 507:
+      return EX_TEMPFAIL;
+    default:
+      return EX_SOFTWARE;
+  }
+}
+
+}  // namespace
+
+void Console::give_up(int code, const std::string& why) {
+  err << "waypost: " << escape(why, 2000) << "\n";
+  exit_code = code;
+}
+
+std::optional<std::string> Console::fetch_octets(const ControlRequest& request) {
+  Result<ControlAnswer> answer = ask(request);
+  if (!answer) {
+    give_up(exit_of(answer.error().code), answer.error().what);
+    return std::nullopt;
+  }
+  if (answer->status < 300) return std::move(answer->body);
+  const Json json = Json::parse(answer->body, nullptr, false);
+  std::string why = text_of(json, "error");
+  if (why.empty()) why = "the daemon answers with " + std::to_string(answer->status);
+  if (answer->status == 414 || answer->status == 431) why = "too long a filter";
+  give_up(exit_of(answer->status), why);
+  return std::nullopt;
+}
+
+std::optional<Json> Console::fetch(const ControlRequest& request) {
+  const std::optional<std::string> body = fetch_octets(request);
+  if (!body) return std::nullopt;
+  Json json = Json::parse(*body, nullptr, false);
+  if (json.is_object()) return json;
+  give_up(EX_SOFTWARE, "the daemon's answer is not understood");
+  return std::nullopt;
+}
+
+std::string text_of(const Json& json, const char* key) {
+  if (!json.is_object()) return "";
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::uint64_t number_of(const Json& json, const char* key) {
+  if (!json.is_object()) return 0;
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
+std::string shown(const Json& json, const char* key) {
+  return escape(text_of(json, key), 2000);
+}
+
+std::string shown_time(const Json& json, const char* key) {
+  const std::optional<net::WallTime> time = time_of_json(text_of(json, key));
+  return time ? local_time(*time) : "";
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,41 @@
+// mta/console.h: what the verbs of the tool stand on: where they print, whom they ask, with which exit code they end.
+#pragma once
+#include <functional>
+#include <optional>
+#include <ostream>
+#include <string>
+
+#include "mta/control_api.h"
+#include "mta/control_json.h"
+
+namespace waypost::mta {
+
+/// Exit codes: 0, 1 nothing matched, 2 some failed, and sysexits: 64 usage, 69 no daemon, 70 trouble in the daemon, 75
+/// try again, 77 no permission, 78 configuration.
+struct Console {
+  std::ostream& out;
+  std::ostream& err;
+  /// The configuration that --config names, or the usual one.
+  std::function<std::string()> config_file;
+  /// The daemon, or the files. Errors: as Relay::ask(), and `unsupported` for a configuration that cannot be used.
+  std::function<Result<ControlAnswer>(const ControlRequest&)> ask;
+  std::function<net::WallTime()> now;
+  int exit_code = 0;
+
+  /// Says why on `err`, and sets the exit code.
+  void give_up(int code, const std::string& why);
+  /// Asks, and reads the answer. nullopt: it was an error, said on `err`, and the exit code is set.
+  std::optional<Json> fetch(const ControlRequest& request);
+  /// The same for an answer that is octets.
+  std::optional<std::string> fetch_octets(const ControlRequest& request);
+};
+
+/// Text of a JSON member; "" if it is not there or no text. Not escaped.
+std::string text_of(const Json& json, const char* key);
+std::uint64_t number_of(const Json& json, const char* key);
+/// A peer's text, fit for a terminal, on one line.
+std::string shown(const Json& json, const char* key);
+/// A time of the JSON in this machine's zone; "" if there is none.
+std::string shown_time(const Json& json, const char* key);
+
+}  // namespace waypost::mta

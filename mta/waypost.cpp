@@ -1,0 +1,82 @@
+// mta/waypost.cpp: the administrator's tool. waypost(8)
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <sysexits.h>
+
+#include "conf/load.h"
+#include "mta/client.h"
+#include "mta/cmd_config.h"
+#include "mta/cmd_queue.h"
+#include "mta/cmd_status.h"
+#include "mta/cmd_trace.h"
+
+namespace waypost::mta {
+namespace {
+
+/// Where the relay of this configuration is found. A file with errors serves, as far as it could be read: the daemon
+/// may run with the one before it. Errors: unsupported (the file that was named cannot be read).
+Result<std::unique_ptr<Relay>> find_relay(const std::string& file, bool named) {
+  const conf::Loaded loaded = conf::load(file);
+  if (!loaded.errors.empty()) {
+    const conf::Finding& first = loaded.errors.front();
+    const bool unreadable = first.line == 0 && first.key.empty();
+    // Whoever may use the socket may not be allowed to read the file in its usual place: then its usual paths serve.
+    if (unreadable && named) return fail(Errc::unsupported, first.text());
+    if (!unreadable) std::cerr << "waypost: note: " << file << " has errors, see waypost config check\n";
+  }
+  return std::make_unique<Relay>(loaded.config.control_socket, loaded.config.data_dir, std::cerr);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("The administrator's tool of the Waypost mail relay: queue, history, configuration.", "waypost");
+  std::string file = "/etc/waypost/waypost.toml";
+  const CLI::Option* config = app.add_option("-c,--config", file, "The daemon's configuration")
+                                  ->type_name("FILE")
+                                  ->capture_default_str()
+                                  ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", "waypost (Waypost) " WAYPOST_VERSION);
+  app.require_subcommand(1);
+  app.footer("Example: waypost queue list state:deferred\nEach verb has a --help of its own; waypost(8) says more.");
+
+  std::unique_ptr<Relay> relay;
+  Console console{
+      std::cout, std::cerr, [&file] { return file; },
+      [&](const ControlRequest& request) -> Result<ControlAnswer> {
+        if (!relay) {
+          Result<std::unique_ptr<Relay>> found = find_relay(file, config->count() > 0);
+          if (!found) return fail(found.error());
+          relay = *std::move(found);
+        }
+        return relay->ask(request);
+      },
+      [] { return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now()); }};
+  add_status(app, console);
+  add_queue(app, console);
+  add_trace(app, console);
+  add_config(app, console);
+  add_reload(app, console);
+
+  std::vector<std::string> arguments = protect_negated_terms(std::vector<std::string>(argv + 1, argv + argc));
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? EX_OK : EX_USAGE;
+  }
+  std::cout.flush();
+  return console.exit_code;
+}
+
+}  // namespace
+}  // namespace waypost::mta
+
+int main(int argc, char** argv) {
+  std::ios::sync_with_stdio(false);
+  return waypost::mta::run(argc, argv);
+}

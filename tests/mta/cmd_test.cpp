@@ -1,0 +1,349 @@
+// tests/mta/cmd_test.cpp: the tool's verbs, with the real handlers behind them and no daemon.
+#include <sstream>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "mta/cmd_config.h"
+#include "mta/cmd_queue.h"
+#include "mta/cmd_status.h"
+#include "mta/cmd_trace.h"
+#include "tests/mta/fake_backend.h"
+
+using namespace waypost;
+using namespace waypost::mta;
+
+namespace {
+
+struct Terminal {
+  tests::FakeBackend backend;
+  ControlApi api{backend};
+  std::ostringstream out, err;
+  std::optional<Error> away;
+  Console console{out, err, [] { return std::string("none.toml"); },
+                  [this](const ControlRequest& request) -> Result<ControlAnswer> {
+                    if (away) return fail(*away);
+                    return api.handle(request);
+                  },
+                  [] { return tests::kNow; }};
+
+  /// Runs a command line as the tool does. Returns its exit code.
+  int run(std::vector<std::string> arguments) {
+    CLI::App app("test", "waypost");
+    app.require_subcommand(1);
+    add_status(app, console);
+    add_queue(app, console);
+    add_trace(app, console);
+    add_config(app, console);
+    add_reload(app, console);
+    out.str("");
+    err.str("");
+    console.exit_code = 0;
+    arguments = protect_negated_terms(arguments);
+    std::reverse(arguments.begin(), arguments.end());
+    try {
+      app.parse(std::move(arguments));
+    } catch (const CLI::ParseError& error) {
+      return error.get_exit_code() == 0 ? 0 : 64;
+    }
+    return console.exit_code;
+  }
+  bool said(const std::string& what) const { return out.str().find(what) != std::string::npos; }
+  bool complained(const std::string& what) const { return err.str().find(what) != std::string::npos; }
+};
+
+const std::string kFirst = queue::Id{1000}.text();
+const std::string kSecond = queue::Id{2000}.text();
+
+std::size_t lines(const std::string& text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+}  // namespace
+
+TEST_SUITE("mta/cmd") {
+  TEST_CASE("arguments become a filter, and a value of several words its quotes again") {
+    struct Case {
+      std::vector<std::string> arguments;
+      std::string want;
+    };
+    for (const Case& c :
+         {Case{{}, ""}, Case{{"from:a", "to:b"}, "from:a to:b"}, Case{{"from:a to:b"}, "from:a to:b"},
+          Case{{"error:timed out"}, "error:\"timed out\""}, Case{{"error:\"timed out\""}, "error:\"timed out\""},
+          Case{{"!from:a"}, "-from:a"}, Case{{kFirst, kSecond}, kFirst + " " + kSecond}}) {
+      CHECK(filter_text(c.arguments) == c.want);
+    }
+    CHECK(protect_negated_terms({"-from:a", "--json", "-h", "-", "-:", "--a:b", "x", "-1:2"}) ==
+          std::vector<std::string>{"!from:a", "--json", "-h", "-", "-:", "--a:b", "x", "-1:2"});
+  }
+
+  TEST_CASE("usage errors are 64") {
+    Terminal t;
+    for (const std::vector<std::string>& bad :
+         std::vector<std::vector<std::string>>{{},
+                                               {"nonsense"},
+                                               {"queue"},
+                                               {"queue", "nonsense"},
+                                               {"queue", "list", "--colour"},
+                                               {"queue", "show"},
+                                               {"queue", "show", "x"},
+                                               {"queue", "show", kFirst, "--raw", "--body"},
+                                               {"queue", "list", "colour:red"},
+                                               {"queue", "hold"},
+                                               {"queue", "hold", "--all", kFirst},
+                                               {"queue", "hold", "age:2h"},
+                                               {"trace"},
+                                               {"trace", "--since", "yesterday"},
+                                               {"config"},
+                                               {"queue", "list", "--limit", "x"},
+                                               {"status", "x"}}) {
+      CAPTURE(bad.size());
+      CAPTURE((bad.empty() ? "" : bad.back()));
+      CHECK(t.run(bad) == 64);
+    }
+    CHECK(t.backend.changed.empty());
+  }
+
+  TEST_CASE("who cannot be asked, and what the daemon cannot do, have their exit codes") {
+    struct Case {
+      Errc code;
+      int away, inside;
+    };
+    for (const Case& c : {Case{Errc::refused, 69, 70}, Case{Errc::closed, 69, 70}, Case{Errc::denied, 77, 70},
+                          Case{Errc::busy, 75, 75}, Case{Errc::timed_out, 75, 75}, Case{Errc::full, 70, 75},
+                          Case{Errc::io, 70, 70}, Case{Errc::unsupported, 78, 64}}) {
+      for (const std::vector<std::string>& verb :
+           std::vector<std::vector<std::string>>{{"status"},
+                                                 {"queue", "list"},
+                                                 {"queue", "count"},
+                                                 {"queue", "show", kFirst},
+                                                 {"queue", "hold", kFirst},
+                                                 {"queue", "show", kFirst, "--raw"},
+                                                 {"trace", kFirst},
+                                                 {"reload"}}) {
+        Terminal t;
+        t.away = Error(c.code, "why");
+        CHECK(t.run(verb) == c.away);
+        CHECK(t.complained("waypost: why"));
+        t.away.reset();
+        t.backend.failure = Error(c.code, "why not");
+        CHECK(t.run(verb) == c.inside);
+        CHECK(t.complained("waypost: why not"));
+      }
+    }
+  }
+
+  TEST_CASE("queue list: a line per message; with --json a JSON line") {
+    Terminal t;
+    CHECK(t.run({"queue", "list"}) == 0);
+    CHECK(lines(t.out.str()) == 3);
+    CHECK(t.said("<a@example.org>"));
+    CHECK(t.said("b@b.example +1"));
+    CHECK(t.said("4.4.1 mx.example[192.0.2.7]:25 connection timed out"));
+    CHECK(t.run({"queue", "list", "--json"}) == 0);
+    CHECK(lines(t.out.str()) == 2);
+    CHECK(Json::parse(t.out.str().substr(0, t.out.str().find('\n')))["id"] == kFirst);
+    CHECK(t.run({"queue", "list", "--limit", "1", "--json"}) == 0);
+    CHECK(lines(t.out.str()) == 1);
+    CHECK(t.run({"queue", "list", "--after", kFirst, "--json"}) == 0);
+    CHECK(t.said(kSecond));
+    CHECK(!t.said(kFirst));
+    CHECK(t.run({"queue", "list", "to:nobody@b.example"}) == 1);
+    CHECK(t.out.str().empty());
+    CHECK(t.run({"queue", "list", "-from:x"}) == 0);
+    t.backend.messages.clear();
+    CHECK(t.run({"queue", "list"}) == 0);
+    CHECK(t.complained("the queue is empty"));
+  }
+
+  TEST_CASE("queue list goes through all pages") {
+    Terminal t;
+    for (std::uint64_t i = 3000; i < 3450; ++i) t.backend.add(queue::Id{i}, "a@example.org", {"b@b.example"});
+    CHECK(t.run({"queue", "list", "--json"}) == 0);
+    CHECK(lines(t.out.str()) == 452);
+    CHECK(t.run({"queue", "list", "--limit", "250", "--json"}) == 0);
+    CHECK(lines(t.out.str()) == 250);
+  }
+
+  TEST_CASE("queue count, for people and for scripts") {
+    Terminal t;
+    CHECK(t.run({"queue", "count", "--json"}) == 0);
+    CHECK(Json::parse(t.out.str())["recipients"] == 3);
+    CHECK(t.run({"queue", "count", "to:d@d.example"}) == 0);
+    CHECK(t.said("messages    1\n"));
+    t.backend.messages.clear();
+    CHECK(t.run({"queue", "count"}) == 0);
+    CHECK(t.said("oldest      -\n"));
+  }
+
+  TEST_CASE("queue show: envelope, recipients, why, and the header section; peer text escaped") {
+    Terminal t;
+    t.backend.messages[0].recipients[0].reply = "450 wait\x1b[2J";
+    CHECK(t.run({"queue", "show", kFirst}) == 0);
+    CHECK(t.said("from        <a@example.org>\n"));
+    CHECK(t.said("size        2 143 octets\n"));
+    CHECK(t.said("(3h ago)"));
+    CHECK(t.said("from 192.0.2.1, helo client.example, by ESMTP, as mx\n"));
+    CHECK(t.said("<c@c.example> deferred, 2 tries, next "));
+    CHECK(t.said("450 wait\\x1b[2J\n"));
+    CHECK(t.said("header\nReceived: from x\nSubject: x\n"));
+    CHECK(!t.said("line"));
+    CHECK(t.run({"queue", "show", kFirst, "--envelope"}) == 0);
+    CHECK(!t.said("Subject"));
+    CHECK(t.run({"queue", "show", kFirst, "--headers"}) == 0);
+    CHECK(t.out.str() == "Received: from x\nSubject: x\n");
+    CHECK(t.run({"queue", "show", kFirst, "--body"}) == 0);
+    CHECK(t.out.str() == "line \\x1b[31m\n");
+    CHECK(t.run({"queue", "show", kFirst, "--raw"}) == 0);
+    CHECK(t.out.str() == "Received: from x\r\nSubject: x\r\n\r\nline \x1b[31m\r\n");
+    CHECK(t.run({"queue", "show", kFirst, "--json"}) == 0);
+    CHECK(Json::parse(t.out.str())["from"] == "a@example.org");
+    CHECK(t.run({"queue", "show", "0000000000ZZ"}) == 1);
+    CHECK(t.complained("0000000000ZZ is not in the queue"));
+  }
+
+  TEST_CASE("queue show: a held recipient, since when and why") {
+    Terminal t;
+    t.backend.messages[0].recipients[1].state = queue::State::held;
+    queue::HistoryEvent event;
+    event.message = queue::Id{1000};
+    event.time = tests::kNow;
+    event.kind = queue::HistoryEvent::Kind::held;
+    event.recipient = "c@c.example";
+    event.text = "looks odd";
+    t.backend.history.push_back(event);
+    CHECK(t.run({"queue", "show", kFirst, "--envelope"}) == 0);
+    CHECK(t.said("<c@c.example> held, 2 tries\n"));
+    CHECK(t.said("      held since "));
+    CHECK(t.said(": looks odd\n"));
+  }
+
+  TEST_CASE("queue show: header section without a body, empty message, body over one piece") {
+    Terminal t;
+    t.backend.body = "Subject: alone";
+    CHECK(t.run({"queue", "show", kFirst, "--headers"}) == 0);
+    CHECK(t.out.str() == "Received: from x\nSubject: alone\n");
+    CHECK(t.run({"queue", "show", kFirst, "--body"}) == 0);
+    CHECK(t.out.str().empty());
+    t.backend.body = "A: b\r\n\r\n";
+    std::string want;
+    for (int i = 0; i < 300000; ++i) {
+      t.backend.body += "line of text\r\n";
+      want += "line of text\n";
+    }
+    CHECK(t.run({"queue", "show", kFirst, "--body"}) == 0);
+    CHECK((t.out.str() == want));
+  }
+
+  TEST_CASE("a change by ids acts at once") {
+    Terminal t;
+    CHECK(t.run({"queue", "hold", kFirst, kSecond, "--reason", "spam"}) == 0);
+    CHECK(t.out.str() == "held 2 messages, 3 recipients\n");
+    CHECK(t.backend.changed.size() == 1);
+    CHECK(t.backend.reason == "spam");
+    CHECK(t.run({"queue", "delete", kFirst, "0000000000ZZ"}) == 2);
+    CHECK(t.complained("0000000000ZZ is not in the queue"));
+    CHECK(t.run({"queue", "delete", "0000000000ZZ"}) == 1);
+    CHECK(t.run({"queue", "delete", kFirst, "--dry-run"}) == 0);
+    CHECK(t.said("would delete 1 message, 2 recipients"));
+    CHECK(t.backend.changed.size() == 3);
+  }
+
+  TEST_CASE("a change by a filter says what it would do, and asks for --yes") {
+    Terminal t;
+    CHECK(t.run({"queue", "delete", "to:d@d.example"}) == 64);
+    CHECK(t.said("messages to d@d.example\n"));
+    CHECK(t.said("would delete 1 message, 1 recipient (2.1 KB), oldest 3h. Sample: " + kSecond + "\n"));
+    CHECK(t.said("repeat with --yes"));
+    CHECK(t.run({"queue", "delete", "--all", "--dry-run", "--yes"}) == 0);
+    CHECK(t.said("all messages\nwould delete 2 messages"));
+    CHECK(t.backend.changed.empty());
+    CHECK(t.run({"queue", "delete", "to:d@d.example", "--yes"}) == 0);
+    CHECK(t.out.str() == "deleted 1 message, 1 recipient\n");
+    CHECK(t.run({"queue", "retry", "--all", "--yes"}) == 0);
+    CHECK(t.backend.changed.size() == 2);
+    CHECK(t.run({"queue", "hold", "to:x@x.example", "--yes"}) == 1);
+    CHECK(t.complained("nothing to hold"));
+    CHECK(t.run({"queue", "hold", "to:x@x.example"}) == 1);
+  }
+
+  TEST_CASE("trace: what became of a message, and what waits") {
+    Terminal t;
+    queue::HistoryEvent event;
+    event.message = queue::Id{1000};
+    event.time = tests::kNow - std::chrono::hours(3);
+    event.from = "a@example.org";
+    event.size = 2143;
+    event.host = "192.0.2.1";
+    t.backend.history.push_back(event);
+    event.kind = queue::HistoryEvent::Kind::relayed;
+    event.recipient = "b@b.example";
+    event.host = "mx.b.example[192.0.2.7]:25";
+    event.status = "2.0.0";
+    event.text = "250 ok\x1b";
+    t.backend.history.push_back(event);
+    CHECK(t.run({"trace", kFirst}) == 0);
+    CHECK(t.said(kFirst + "  from <a@example.org>, 2.1 KB\n"));
+    CHECK(t.said("relayed   b@b.example  mx.b.example[192.0.2.7]:25  2.0.0  250 ok\\x1b\n"));
+    CHECK(t.said("waits     c@c.example"));
+    CHECK(t.run({"trace", kFirst, "--json"}) == 0);
+    CHECK(lines(t.out.str()) == 4);
+    CHECK(t.run({"trace", "--to", "nobody@b.example"}) == 1);
+    CHECK(t.complained("nothing matches"));
+    CHECK(t.run({"trace", "--since", "1d", "--limit", "1"}) == 0);
+  }
+
+  TEST_CASE("status: one screen") {
+    Terminal t;
+    CHECK(t.run({"status"}) == 0);
+    CHECK(t.said("relay.example  up 1d1h   version "));
+    CHECK(t.said("relayed 1 203 772"));
+    CHECK(lines(t.out.str()) == 5);
+    CHECK(t.run({"status", "--json"}) == 0);
+    CHECK(Json::parse(t.out.str())["queue"]["messages"] == 2);
+  }
+
+  TEST_CASE("reload: the findings, and 78 where the old configuration stays") {
+    Terminal t;
+    t.backend.report.file = "waypost.toml";
+    CHECK(t.run({"reload"}) == 0);
+    CHECK(t.out.str() == "reloaded waypost.toml\n");
+    t.backend.report.restart = {"threads", "user"};
+    t.backend.report.warnings.push_back(conf::Finding{"waypost.toml", 1, 1, "tls", "comes later", ""});
+    CHECK(t.run({"reload"}) == 0);
+    CHECK(t.complained("warning: waypost.toml:1:1: tls: comes later\n"));
+    CHECK(t.complained("only after a restart: threads user\n"));
+    t.backend.report.errors.push_back(conf::Finding{"waypost.toml", 3, 1, "x", "unknown key", ""});
+    CHECK(t.run({"reload"}) == 78);
+    CHECK(t.complained("error: waypost.toml:3:1: x: unknown key\n"));
+    CHECK(t.out.str().empty());
+  }
+
+  TEST_CASE("config check asks no daemon") {
+    Terminal t;
+    t.away = Error(Errc::refused, "nobody");
+    CHECK(t.run({"config", "check", "conf/waypost.toml"}) == 0);
+    CHECK(t.said("conf/waypost.toml: no errors"));
+    CHECK(t.run({"config", "check"}) == 78);
+    CHECK(t.said("error: none.toml: cannot be read"));
+    CHECK(t.run({"config", "check", "none.toml", "--json"}) == 78);
+    CHECK(Json::parse(t.out.str())["severity"] == "error");
+  }
+
+  TEST_CASE("every verb has a --help with an example") {
+    Terminal t;
+    CLI::App app("test", "waypost");
+    add_status(app, t.console);
+    add_queue(app, t.console);
+    add_trace(app, t.console);
+    add_config(app, t.console);
+    add_reload(app, t.console);
+    const std::function<void(CLI::App*)> check = [&check](CLI::App* verb) {
+      CAPTURE(verb->get_name());
+      CHECK(verb->get_footer().find("Example: waypost ") == 0);
+      for (CLI::App* below : verb->get_subcommands([](CLI::App* each) { return !each->get_name().empty(); }))
+        check(below);
+    };
+    for (CLI::App* verb : app.get_subcommands([](CLI::App*) { return true; })) check(verb);
+  }
+}
