@@ -106,7 +106,11 @@ int Daemon::run() {
   for (const std::unique_ptr<Loop>& loop : loops_) {
     if (loop->thread.joinable()) loop->thread.join();
   }
-  // Loops first, then what they stand on.
+  // Loops first, then what they stand on. The control socket's threads wait for no loop any more: wind_down() saw to
+  // it.
+  control_.reset();
+  api_.reset();
+  backend_.reset();
   dispatcher_.reset();
   resolver_.reset();
   scope_.reset();
@@ -140,7 +144,7 @@ int Daemon::open() {
   if (const int failed = listen(); failed != 0) return failed;
   const std::string socket_folder = config->control_socket.substr(0, config->control_socket.rfind('/'));
   for (const Result<>& made :
-       {make_folder_for(config->data_dir, 0710, config->user), make_folder_for(socket_folder, 0755, "")}) {
+       {make_folder_for(config->data_dir, 0710, config->user), make_folder_for(socket_folder, 0755, config->user)}) {
     if (made) continue;
     log::failure(made.error().what);
     return exit_code(made.error());
@@ -149,7 +153,8 @@ int Daemon::open() {
     log::failure(became.error().what);
     return became.error().code == Errc::not_found ? EX_CONFIG : EX_NOPERM;
   }
-  return open_queue();
+  if (const int failed = open_queue(); failed != 0) return failed;
+  return open_control();
 }
 
 void Daemon::make_loops() {
@@ -202,9 +207,50 @@ int Daemon::open_queue() {
   return 0;
 }
 
+/// After the queue's lock, which keeps a second daemon away with a better message.
+int Daemon::open_control() {
+  Result<std::unique_ptr<Control>> control = Control::open(config_.get()->control_socket);
+  if (!control) {
+    log::failure(control.error().what);
+    if (control.error().code == Errc::invalid) return EX_CONFIG;
+    return control.error().code == Errc::denied ? EX_NOPERM : EX_CANTCREAT;
+  }
+  control_ = std::move(*control);
+  return 0;
+}
+
+void Daemon::start_control() {
+  Loop& first = *loops_.front();
+  backend_ = std::make_unique<LiveBackend>(LiveParts{*first.runtime, *scope_, *first.store, *files_, *history_,
+                                                     [this] { return facts(); }, [this] { return reload(); }});
+  api_ = std::make_unique<ControlApi>(*backend_);
+  const Result<> started = control_->start(*api_);
+  if (started) return;
+  log::failure(started.error().what);
+  log::flush();
+  std::_Exit(EX_OSERR);
+}
+
+DaemonFacts Daemon::facts() const {
+  const std::shared_ptr<const conf::Config> config = config_.get();
+  DaemonFacts facts;
+  facts.hostname = config->hostname;
+  facts.config_file = config->file;
+  facts.data_dir = config->data_dir;
+  facts.started = started_;
+  facts.config_loaded = config_loaded_;
+  facts.reload_failed = reload_failed_;
+  facts.in_connections = limits_->connections();
+  facts.out = dispatcher_->stats();
+  facts.store = queue_->stats();
+  facts.history_dropped = history_->dropped();
+  return facts;
+}
+
 /// Everything is open: servers on all loops, delivery on the first.
 void Daemon::begin() {
   net::Runtime& main = *loops_.front()->runtime;
+  started_ = config_loaded_ = main.wall_now();
   const auto snapshot = [this] { return config_.get(); };
   const auto on_exception = [](std::string_view what) { log::failure("an exception: " + std::string(what)); };
   for (const std::unique_ptr<Loop>& loop : loops_) {
@@ -249,6 +295,7 @@ void Daemon::begin() {
     if (!started) log::failure("listening: " + started.error().what);
   }
   on_signals();
+  start_control();
   for (std::size_t i = 1; i < loops_.size(); ++i) {
     loops_[i]->thread = std::thread([loop = loops_[i].get()] { loop->runtime->run(); });
   }
@@ -264,24 +311,53 @@ void Daemon::on_signals() {
   };
   on(SIGTERM, [this] { stop("SIGTERM"); });
   on(SIGINT, [this] { stop("SIGINT"); });
-  on(SIGHUP, [this] { reload(); });
+  on(SIGHUP, [this] { hang_up(); });
 }
 
-void Daemon::reload() {
+void Daemon::hang_up() {
+  if (reloading_)
+    reload_again_ = true;  // the file may have changed since it was read
+  else
+    scope_->spawn(reload_for_signal());
+}
+
+net::Task<> Daemon::reload_for_signal() {
+  const Result<ReloadReport> report = co_await reload();
+  if (!report) log::reload_failed(report.error().what);
+}
+
+net::Task<Result<ReloadReport>> Daemon::reload() {
+  if (stopping_) co_return fail(Errc::cancelled, "the daemon is stopping");
+  if (reloading_) co_return fail(Errc::busy, "another reload is under way");
+  reloading_ = true;
+  net::LoopRuntime& main = *loops_.front()->runtime;
   const std::shared_ptr<const conf::Config> before = config_.get();
-  conf::Loaded loaded = conf::load(before->file);
-  for (const conf::Finding& finding : loaded.warnings) log::config_warning(finding.text());
-  if (!loaded.errors.empty()) {
-    for (const conf::Finding& finding : loaded.errors) log::config_error(finding.text());
-    log::reload_failed(before->file + " has " + std::to_string(loaded.errors.size()) + " errors");
-    return;
+  // Off the loop: it reads files, and may ask for the name of the machine.
+  auto loaded = std::make_shared<conf::Loaded>();
+  const auto read = [loaded, before] { *loaded = conf::load(before->file); };
+  co_await main.offload(read);
+  reloading_ = false;
+  if (std::exchange(reload_again_, false) && !stopping_) scope_->spawn(reload_for_signal());
+
+  ReloadReport report;
+  report.file = before->file;
+  report.errors = loaded->errors;
+  report.warnings = loaded->warnings;
+  for (const conf::Finding& finding : report.warnings) log::config_warning(finding.text());
+  reload_failed_ = !report.errors.empty();
+  if (reload_failed_) {
+    for (const conf::Finding& finding : report.errors) log::config_error(finding.text());
+    log::reload_failed(before->file + " has " + std::to_string(report.errors.size()) + " errors");
+    co_return report;
   }
-  const std::vector<std::string> later = needs_restart(*before, loaded.config);
-  if (!later.empty()) log::warning("these take effect after a restart only: " + joined(later));
-  if (const Result<> opened = log::open(log_options(loaded.config)); !opened) log::failure(opened.error().what);
-  config_.set(std::move(loaded.config));
+  report.restart = needs_restart(*before, loaded->config);
+  if (!report.restart.empty()) log::warning("these take effect after a restart only: " + joined(report.restart));
+  if (const Result<> opened = log::open(log_options(loaded->config)); !opened) log::failure(opened.error().what);
+  config_.set(std::move(loaded->config));
+  config_loaded_ = main.wall_now();
   log::reloaded(before->file);
   dispatcher_->reconfigured();
+  co_return report;
 }
 
 void Daemon::stop(const std::string& why) {
@@ -301,6 +377,9 @@ void Daemon::stop(const std::string& why) {
 /// No new work; what is under way may end for a while; then everything is closed.
 net::Task<> Daemon::wind_down() {
   net::Runtime& main = *loops_.front()->runtime;
+  // The tool finds the socket gone; its requests under way are answered, or told that the daemon stops.
+  control_->unlink();
+  backend_->stop();
   draining_ = loops_.size();
   for (const std::unique_ptr<Loop>& loop : loops_) {
     Loop* each = loop.get();
@@ -309,7 +388,8 @@ net::Task<> Daemon::wind_down() {
   dispatcher_->stop();
   const net::TimePoint patient_until = main.now() + kGrace;
   bool aborted = false;
-  while (draining_ > 0 || dispatcher_->running()) {
+  // This task is one of the scope's; the others are a reload, or what an administrator asked.
+  while (draining_ > 0 || dispatcher_->running() || scope_->running() > 1) {
     if (!aborted && main.now() > patient_until) {
       dispatcher_->abort();
       aborted = true;

@@ -12,7 +12,10 @@
 #include "conf/config.h"
 #include "delivery/dispatcher.h"
 #include "mta/config_holder.h"
+#include "mta/control.h"
+#include "mta/control_api.h"
 #include "mta/limits.h"
+#include "mta/live_backend.h"
 #include "mta/server.h"
 #include "net/loop.h"
 #include "net/scope.h"
@@ -38,10 +41,16 @@ class Daemon {
   int open();
   int listen();
   int open_queue();
+  int open_control();
   void make_loops();
   void begin();
+  void start_control();
   void on_signals();
-  void reload();
+  DaemonFacts facts() const;
+  void hang_up();
+  net::Task<> reload_for_signal();
+  /// Errors: busy (one is under way), cancelled (the daemon stops).
+  net::Task<Result<ReloadReport>> reload();
   void stop(const std::string& why);
   net::Task<> wind_down();
   net::Task<> drain(Loop& loop);
@@ -58,7 +67,14 @@ class Daemon {
   std::unique_ptr<resolver::Resolver> resolver_;
   std::unique_ptr<delivery::Dispatcher> dispatcher_;
   std::unique_ptr<net::Scope> scope_;  ///< of the main loop
-  std::size_t draining_ = 0;           ///< loops whose sessions have not ended yet
+  std::unique_ptr<LiveBackend> backend_;
+  std::unique_ptr<ControlApi> api_;
+  std::unique_ptr<Control> control_;
+  net::WallTime started_, config_loaded_;
+  bool reload_failed_ = false;
+  bool reloading_ = false;
+  bool reload_again_ = false;  ///< a SIGHUP came while the file was being read
+  std::size_t draining_ = 0;   ///< loops whose sessions have not ended yet
   bool stopping_ = false;
 };
 
