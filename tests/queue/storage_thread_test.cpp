@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <future>
 #include <thread>
 
@@ -155,12 +156,14 @@ TEST_SUITE("queue/storage_thread") {
         REQUIRE(queue);
         int messages = sessions == 1 ? 3000 : 30'000 / sessions;
         auto begin = std::chrono::steady_clock::now();
+        std::clock_t cpu = std::clock();
         int accepted = run_loop(**queue, sessions, messages, settle, std::string(4096, 'x'));
         double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        double micros = static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC * 1e6;
         SqliteQueue::Stats stats = (*queue)->stats();
-        std::printf("%3d sessions, %s: %.0f messages/s, %.1f operations a commit\n", sessions,
+        std::printf("%3d sessions, %s: %.0f messages/s, %.1f operations a commit, %.1f us of CPU a message\n", sessions,
                     settle ? "accept and settle" : "accept", accepted / seconds,
-                    static_cast<double>(stats.operations) / static_cast<double>(stats.commits));
+                    static_cast<double>(stats.operations) / static_cast<double>(stats.commits), micros / accepted);
       }
     }
   }

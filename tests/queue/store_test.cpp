@@ -9,6 +9,14 @@ using namespace waypost::queue;
 using namespace waypost::tests;
 using Kind = HistoryEvent::Kind;
 
+namespace {
+
+net::Task<> settle_into(QueueFixture& fixture, Settlement settlement, Result<>& into) {
+  into = co_await fixture.store->settle(std::move(settlement));
+}
+
+}  // namespace
+
 TEST_SUITE("queue/store") {
   TEST_CASE("accepted, due, settled, gone") {
     QueueFixture f;
@@ -170,9 +178,6 @@ TEST_SUITE("queue/store") {
     QueueFixture f;
     Id taken = f.accept(f.message("s@a.example", {"r@b.example"}));
     std::vector<Result<>> results(3);
-    auto settle = [](QueueFixture& fixture, Settlement settlement, Result<>& into) -> net::Task<> {
-      into = co_await fixture.store->settle(std::move(settlement));
-    };
     auto commit = [](QueueFixture& fixture, Draft draft, Result<>& into) -> net::Task<> {
       NewMessage message = fixture.message("s@a.example", {"new@c.example"});
       BodyNotes notes;
@@ -185,7 +190,7 @@ TEST_SUITE("queue/store") {
     notification.message.id = taken;
     bad.notifications.push_back(notification);
     f.scope.spawn(commit(f, f.store->draft(), results[0]));
-    f.scope.spawn(settle(f, bad, results[1]));
+    f.scope.spawn(settle_into(f, bad, results[1]));
     f.scope.spawn(commit(f, f.store->draft(), results[2]));
     f.pump();
     CHECK(results[0]);
