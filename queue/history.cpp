@@ -10,6 +10,7 @@
 
 #include "base/event_log.h"
 #include "queue/filter_sql.h"
+#include "queue/lock.h"
 #include "queue/rows.h"
 #include "queue/schema.h"
 #include "queue/sqlite_queue.h"
@@ -250,7 +251,7 @@ class Writer : public History {
 
 class ReadOnly : public History {
  public:
-  explicit ReadOnly(Database db) : db_(std::move(db)) {}
+  ReadOnly(FolderLock lock, Database db) : lock_(std::move(lock)), db_(std::move(db)) {}
   void add(HistoryEvent) override {}
   Result<std::vector<HistoryEvent>> find(const HistoryQuery& query) override {
     std::lock_guard lock(mutex_);
@@ -259,45 +260,52 @@ class ReadOnly : public History {
   std::uint64_t dropped() const override { return 0; }
 
  private:
+  FolderLock lock_;
   std::mutex mutex_;
   Database db_;
 };
 
-/// The folder's own path without links, and the name again.
-Result<std::string> real_path(const std::string& path) {
+struct Place {
+  std::string folder;  ///< without symbolic links
+  std::string path;
+};
+Result<Place> place_of(const std::string& path) {
   std::size_t slash = path.rfind('/');
   Result<std::string> folder = real_folder(slash == std::string::npos ? "." : path.substr(0, slash));
-  if (!folder) return folder;
-  return *folder + "/" + (slash == std::string::npos ? path : path.substr(slash + 1));
+  if (!folder) return fail(folder.error());
+  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  return Place{*folder, *folder + "/" + name};
 }
 
 }  // namespace
 
 Result<std::unique_ptr<History>> open_history(const std::string& path, std::chrono::seconds keep) {
-  Result<std::string> real = real_path(path);
-  if (!real) return fail(real.error());
-  Result<> made = make_private_file(*real);
+  Result<Place> place = place_of(path);
+  if (!place) return fail(place.error());
+  Result<> made = make_private_file(place->path);
   if (!made) return fail(made.error());
-  Result<Database> db = Database::open(*real, "", Database::Mode::read_write);
+  Result<Database> db = Database::open(place->path, "", Database::Mode::read_write);
   if (!db) return fail(db.error());
   Result<> ours = take_over(*db, kHistorySchema);
   if (!ours) return fail(ours.error());
   Result<> configured = configure(*db, kHistorySettings);
   if (!configured) return fail(configured.error());
-  auto copy = [&real](int from) { return *real + ".v" + std::to_string(from); };
+  auto copy = [&place](int from) { return place->path + ".v" + std::to_string(from); };
   Result<> ready = bring_up_to_date(*db, kHistorySchema, copy);
   if (!ready) return fail(ready.error());
   return std::make_unique<Writer>(*std::move(db), keep);
 }
 
 Result<std::unique_ptr<History>> open_history_read_only(const std::string& path) {
-  Result<std::string> real = real_path(path);
-  if (!real) return fail(real.error());
-  Result<Database> db = open_to_read(*real);
+  Result<Place> place = place_of(path);
+  if (!place) return fail(place.error());
+  Result<FolderLock> lock = FolderLock::shared(place->folder);
+  if (!lock) return fail(lock.error());
+  Result<Database> db = open_to_read(place->path);
   if (!db) return fail(db.error());
   Result<> ours = check_version(*db, kHistorySchema);
   if (!ours) return fail(ours.error());
-  return std::make_unique<ReadOnly>(*std::move(db));
+  return std::make_unique<ReadOnly>(*std::move(lock), *std::move(db));
 }
 
 }  // namespace waypost::queue

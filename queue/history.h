@@ -52,7 +52,7 @@ class History {
 
 /// Opens or makes the file; older events than `keep` go away in the background. Errors: io, damaged, unsupported (newer schema).
 Result<std::unique_ptr<History>> open_history(const std::string& path, std::chrono::seconds keep);
-/// Reads it while no daemon runs. Never writes.
+/// Reads it while no daemon runs. Never writes. Errors: busy (a daemon has the folder), not_found, and as above.
 Result<std::unique_ptr<History>> open_history_read_only(const std::string& path);
 
 }  // namespace waypost::queue

@@ -54,6 +54,11 @@ net::Task<Result<>> SqliteStore::run(Operation& operation) {
 
 net::Task<Result<>> SqliteStore::commit(NewMessage message, Draft draft, BodyNotes notes) {
   Result<> finished = co_await draft.finish();
+  if (!finished && finished.error().code == Errc::io) {
+    FailOperation failure(finished.error());
+    Result<> told = co_await run(failure);
+    (void)told;
+  }
   if (!finished) co_return finished;
   message.id = draft.id();
   Draft::Finished body = draft.take();

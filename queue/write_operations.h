@@ -63,6 +63,16 @@ class AcceptOperation : public Operation {
   Prepared prepared_;
 };
 
+/// A spool file could not be synced: as if it had happened in the database (RELIABILITY F12).
+class FailOperation : public Operation {
+ public:
+  explicit FailOperation(Error error) : Operation(Kind::write), error_(std::move(error)) {}
+  Result<> apply(Database&) override { return fail(error_); }
+
+ private:
+  Error error_;
+};
+
 class SettleOperation : public Operation {
  public:
   SettleOperation(StoreCore& core, Settlement settlement, std::vector<Prepared> notifications, WallTime now);

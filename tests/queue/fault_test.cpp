@@ -31,7 +31,8 @@ std::map<std::string, std::string> snapshot(const std::string& folder) {
 
 /// A VFS over the default one whose reads, writes and syncs fail on demand.
 struct FaultyVfs {
-  static inline bool fail_sync = false, fail_write = false;
+  static inline bool fail_sync = false;
+  static inline int fail_write = SQLITE_OK;  // what a write answers
   static inline sqlite3_vfs* real = nullptr;
 
   /// One for the database and one for the WAL: beneath they have methods of their own, of which the WAL's do not lock.
@@ -44,14 +45,15 @@ struct FaultyVfs {
       mine = *beneath;
       mine.xSync = [](sqlite3_file* f, int how) { return fail_sync ? SQLITE_IOERR_FSYNC : beneath->xSync(f, how); };
       mine.xWrite = [](sqlite3_file* f, const void* data, int n, sqlite3_int64 at) {
-        return fail_write ? SQLITE_IOERR_WRITE : beneath->xWrite(f, data, n, at);
+        return fail_write != SQLITE_OK ? fail_write : beneath->xWrite(f, data, n, at);
       };
       file->pMethods = &mine;
     }
   };
 
   static void install() {
-    fail_sync = fail_write = false;
+    fail_sync = false;
+    fail_write = SQLITE_OK;
     if (real) return;
     real = sqlite3_vfs_find(nullptr);
     static sqlite3_vfs vfs = *real;
@@ -197,12 +199,50 @@ TEST_SUITE("queue/fault") {
 
   TEST_CASE("F12: a write that fails") {
     QueueFixture f(on_faulty_vfs());
-    FaultyVfs::fail_write = true;
+    FaultyVfs::fail_write = SQLITE_IOERR_WRITE;
     CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"})).error().code == Errc::io);
     CHECK(f.failed.size() == 1);
-    FaultyVfs::fail_write = false;
+    FaultyVfs::fail_write = SQLITE_OK;
     f.reopen();
     CHECK(f.count().messages == 0);
+  }
+
+  TEST_CASE("F12: a spool file whose sync fails ends acceptance too") {
+    QueueFixture f;
+    FakeFiles fake;
+    f.close();
+    auto opened = SqliteQueue::open(f.options, fake, f.history);
+    REQUIRE(opened);
+    f.queue = *std::move(opened);
+    StoreEvents events;
+    events.failed = [&f](const Error& error) { f.failed.push_back(error.what); };
+    f.queue->set_events(events);
+    f.store = f.queue->store(f.runtime);
+    fake.fault = [](const std::string& call, const std::string&) -> Result<> {
+      if (call == "sync") return fail(Errc::io, "told to");
+      return {};
+    };
+    CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"}), std::string(100'000, 'x')).error().code == Errc::io);
+    CHECK(f.failed == std::vector<std::string>{"told to"});
+    CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"})).error().code == Errc::io);
+    CHECK(fake.files.empty());
+    f.close();
+  }
+
+  TEST_CASE("F9: a WAL that cannot grow is `full`, and nothing worse") {
+    QueueFixture f(on_faulty_vfs());
+    Id id = f.accept(f.message("s@a.example", {"r@b.example"}));
+    FaultyVfs::fail_write = SQLITE_FULL;
+    CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"})).error().code == Errc::full);
+    CHECK(f.settle(id, {0}, Event::attempt_relayed).error().code == Errc::full);
+    CHECK(f.body(id));
+    CHECK(f.failed.empty());
+    FaultyVfs::fail_write = SQLITE_OK;
+    CHECK(f.count().messages == 1);
+    CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"})));
+    REQUIRE(f.settle(id, {0}, Event::attempt_relayed));
+    f.reopen();
+    CHECK(f.count().messages == 1);
   }
 
   TEST_CASE("F14: a flipped bit in a body in the row") {
