@@ -12,7 +12,6 @@
 
 #include <doctest/doctest.h>
 
-#include "base/event_log.h"
 #include "net/scope.h"
 #include "queue/sqlite.h"
 #include "queue/sqlite_store.h"
@@ -26,9 +25,6 @@ class TemporaryFolder {
   TemporaryFolder() {
     std::string pattern = (std::filesystem::temp_directory_path() / "waypost-queue-XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
-    // The lines of the log are not what is tested here.
-    static Result<> quiet = log::open(log::Options{.target = "/dev/null"});
-    (void)quiet;
   }
   ~TemporaryFolder() { std::filesystem::remove_all(path_); }
   TemporaryFolder(const TemporaryFolder&) = delete;
