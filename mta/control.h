@@ -23,7 +23,9 @@ class Control {
   static constexpr unsigned kMaxConnections = 100;
   static constexpr std::size_t kMaxBody = 1 << 20;
   static constexpr std::size_t kMaxHeader = 64 * 1024;  ///< request line and header together; a filter stands there
-  static constexpr unsigned kIdleSeconds = 60;
+  /// Of a client that is not waiting for an answer: so that those who hold all places with half requests hold them
+  /// briefly.
+  static constexpr unsigned kIdleSeconds = 10;
   static constexpr unsigned kWorkers = 4;
 
   /// Listens at `path` with mode 0660. What a daemon that was killed left there is removed.

@@ -21,9 +21,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kReservedDescriptors = 64;  // files, sockets of the resolver, the store: never for clients
-constexpr net::Duration kGrace = 20s;             // after a stop: transactions under way may end
-constexpr net::Duration kAbort = 5s;              // then their connections are closed, and this is for unwinding
+// Files, sockets of the resolver, the store, the control socket's connections: never for clients.
+constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections;
+constexpr net::Duration kGrace = 20s;  // after a stop: transactions under way may end
+constexpr net::Duration kAbort = 5s;   // then their connections are closed, and this is for unwinding
 
 log::Options log_options(const conf::Config& config) {
   log::Options options;

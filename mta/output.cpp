@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <iomanip>
+#include <sstream>
 
 #include "base/escape.h"
 #include "base/text.h"
@@ -17,8 +19,9 @@ net::WallTime from_seconds(std::time_t seconds) {
 }
 
 std::string formatted(const std::tm& parts, const char* format) {
-  char text[40];
-  return std::string(text, std::strftime(text, sizeof text, format, &parts));
+  std::ostringstream out;
+  out << std::put_time(&parts, format);
+  return out.str();
 }
 
 /// Columns on a terminal, near enough: characters, not octets.
