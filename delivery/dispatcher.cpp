@@ -18,7 +18,10 @@ constexpr net::Duration kLongestSleep = 60s;  // the wall clock may jump: look a
 constexpr net::Duration kSweep = 1s;
 constexpr std::size_t kSweepLimit = 200;
 constexpr auto kNoUsableExchanger = 24h;  // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
+constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
+constexpr net::Duration kForget = 60s;  // how often destinations without mail are looked for
+constexpr int kMessagesInTurn = 20;     // that a worker delivers before it gives way to a site without any
 
 HostFailure trouble_with(std::string status, std::string reason) {
   HostFailure failure;
@@ -30,14 +33,14 @@ HostFailure trouble_with(std::string status, std::string reason) {
 }  // namespace
 
 Dispatcher::Dispatcher(net::Runtime& runtime, queue::Store& store, resolver::Resolver& resolver, ConfigSource config,
-                       std::function<std::vector<net::Address>()> own_addresses)
+                       std::function<std::vector<net::Address>()> own_addresses, queue::Schedule::Limits window)
     : runtime_(runtime),
       store_(store),
       resolver_(resolver),
       config_(std::move(config)),
       own_addresses_(std::move(own_addresses)),
       scope_(runtime, [](std::string_view what) { log::failure("delivery: an exception: " + std::string(what)); }),
-      schedule_(queue::Schedule::Limits{}) {}
+      schedule_(window) {}
 
 Dispatcher::~Dispatcher() = default;
 
@@ -50,7 +53,7 @@ void Dispatcher::stop() {
   stopping_ = true;
   scope_.stop();
   wake();
-  for (const auto& [site, idler] : idlers_) idler->request_stop();
+  for (const auto& [site, idler] : idlers_) idler->woken.request_stop();
 }
 
 void Dispatcher::abort() {
@@ -62,6 +65,7 @@ Dispatcher::Stats Dispatcher::stats() const {
   stats.connections = connections_;
   stats.sites = sites_.size();
   stats.held = schedule_.held();
+  stats.destinations = destinations_.size();
   return stats;
 }
 
@@ -82,8 +86,8 @@ void Dispatcher::arrived(std::vector<queue::Due> due) {
   if (stopping_) return;
   for (queue::Due& one : due) {
     const std::string destination = one.destination;
-    if (backing_off(destination)) continue;  // it is in the store, and the destination has its time
-    if (schedule_.add(std::move(one))) begin(destination);
+    if (stays_in_store(destination)) continue;
+    if (schedule_.add_new(std::move(one))) begin(destination);
   }
 }
 
@@ -98,18 +102,24 @@ void Dispatcher::changed() {
 void Dispatcher::reconfigured() {
   for (auto& [name, destination] : destinations_) destination.valid_until = {};
   changed();
+  pump_starved();  // more connections may be allowed now
+}
+
+bool Dispatcher::wants_to_read() const {
+  return schedule_.has_room() && (read_store_ || resume_ || schedule_.wants_more());
 }
 
 /// Reads the store when something is due or there is room again; otherwise arrivals come by themselves.
 net::Task<> Dispatcher::run() {
   while (!stopping_) {
     if (next_due_ && *next_due_ <= runtime_.wall_now()) read_store_ = true;
-    if (read_store_ || (resume_ && schedule_.has_room()) || schedule_.wants_more()) {
+    if (wants_to_read()) {
       co_await refill();
       continue;
     }
     net::Duration wait = kLongestSleep;
-    if (next_due_) wait = std::min(wait, *next_due_ - runtime_.wall_now() + 1ms);
+    // With something to read already, it is room that is waited for.
+    if (next_due_ && !read_store_) wait = std::min(wait, *next_due_ - runtime_.wall_now() + 1ms);
     if (!woken_) {
       wake_ = std::stop_source();
       co_await runtime_.sleep_until(runtime_.now() + wait, wake_.get_token());
@@ -122,8 +132,8 @@ net::Task<> Dispatcher::refill() {
   queue::DueQuery query;
   query.now = runtime_.wall_now();
   query.limit = schedule_.limits().recipients - std::min(schedule_.held(), schedule_.limits().recipients);
+  // With those that are held already, which mostly come first: as many as may be held.
   query.per_destination = schedule_.limits().per_destination;
-  query.held_by_caller = schedule_.held_by_destination();
   query.resume = resume_;
   if (!resume_) {
     // A whole round begins: what it meets later tells anew when something is due.
@@ -145,39 +155,82 @@ net::Task<> Dispatcher::refill() {
 
 void Dispatcher::take_page(queue::DuePage page) {
   for (queue::DestinationState& state : page.destinations) {
-    Destination& destination = destinations_[state.name];
+    const bool waits = state.failures > 0 && state.next_attempt > runtime_.wall_now();
+    if (waits && destinations_.size() >= kMaxIdleDestinations) continue;
+    const auto [entry, is_new] = destinations_.try_emplace(state.name);
     // A worker may have learnt more since the page was read.
-    if (destination.state.next_attempt <= runtime_.wall_now()) destination.state = std::move(state);
+    queue::DestinationState& known = entry->second.state;
+    if (!is_new && (known.next_attempt > runtime_.wall_now() || (waits && known.failures == 0))) continue;
+    known = std::move(state);
   }
   if (page.next_due) due_at(*page.next_due);
   std::unordered_map<std::string, std::size_t> read;
   for (queue::Due& due : page.due) {
     const std::string destination = due.destination;
+    if (stays_in_store(destination)) continue;
     read[destination] += due.recipients.size();
-    if (backing_off(destination)) continue;
     schedule_.add(std::move(due));
   }
   for (const auto& [destination, recipients] : read) {
-    if (backing_off(destination)) continue;
     if (recipients >= schedule_.limits().per_destination) schedule_.set_more(destination);
     begin(destination);
   }
   resume_ = page.resume;
 }
 
-bool Dispatcher::backing_off(const std::string& destination) const {
-  const auto found = destinations_.find(destination);
-  return found != destinations_.end() && found->second.state.failures > 0 &&
-         found->second.state.next_attempt > runtime_.wall_now();
+bool Dispatcher::backing_off(const std::string& name) {
+  const auto found = destinations_.find(name);
+  if (found == destinations_.end()) return false;
+  Destination& destination = found->second;
+  if (destination.state.failures == 0 || destination.state.next_attempt <= runtime_.wall_now()) return false;
+  // What is left in the store is read then, whatever the store knows of the back-off.
+  destination.unread = true;
+  due_at(destination.state.next_attempt);
+  return true;
 }
 
-void Dispatcher::forget_idle(const std::string& destination) {
-  if (schedule_.wants_more()) wake();
-  const auto found = destinations_.find(destination);
-  if (found == destinations_.end() || found->second.planning || schedule_.waiting(destination) > 0) return;
-  if (found->second.state.failures > 0 && destinations_.size() < kMaxIdleDestinations) return;
-  if (found->second.valid_until > runtime_.now() && sites_.contains(found->second.site)) return;
-  destinations_.erase(found);
+/// True if mail of this destination is not to come into the window: it is in back-off, or it fails and one message asks
+/// already whether it is back. So backlogs of many that fail leave the window to the others.
+bool Dispatcher::stays_in_store(const std::string& name) {
+  if (backing_off(name)) return true;
+  const auto found = destinations_.find(name);
+  if (found == destinations_.end() || found->second.state.failures == 0 || !schedule_.holds(name)) return false;
+  found->second.unread = true;
+  return true;
+}
+
+/// An attempt is over, whatever came of it.
+void Dispatcher::release(const queue::Due& due) {
+  schedule_.finished(due);
+  read_unread(due.destination);
+}
+
+/// The destination fails: its mail is in the store.
+void Dispatcher::drop_waiting(const std::string& name) {
+  if (schedule_.waiting(name) > 0) destinations_[name].unread = true;
+  schedule_.drop_waiting(name);
+  if (wants_to_read()) wake();
+}
+
+/// After something went out of the window: what was left in the store is read if the destination is back, or if nothing
+/// is on the way any more that would tell.
+void Dispatcher::read_unread(const std::string& name) {
+  const auto found = destinations_.find(name);
+  if (found != destinations_.end() && found->second.unread && !backing_off(name) &&
+      (found->second.state.failures == 0 || !schedule_.holds(name))) {
+    found->second.unread = false;
+    read_store_ = true;
+  }
+  if (wants_to_read()) wake();
+}
+
+/// Those without mail in the window. What fails is kept, within a bound, so that its next message waits with it.
+void Dispatcher::forget_destinations() {
+  std::erase_if(destinations_, [this](const auto& entry) {
+    const auto& [name, destination] = entry;
+    if (destination.planning || schedule_.holds(name) || destination.valid_until > runtime_.now()) return false;
+    return destination.state.failures == 0 || destinations_.size() > kMaxIdleDestinations;
+  });
 }
 
 // --- from a destination to its site ---
@@ -186,10 +239,11 @@ void Dispatcher::begin(const std::string& name) {
   if (stopping_ || schedule_.waiting(name) == 0) return;
   Destination& destination = destinations_[name];
   if (destination.planning) return;
-  const auto site = sites_.find(destination.site);
+  const std::string key = destination.site;  // the worker that comes may end what it is of
+  const auto site = sites_.find(key);
   if (site != sites_.end() && destination.valid_until > runtime_.now()) {
     site->second->add_turn(name);
-    pump(destination.site);
+    pump(key);
     return;
   }
   destination.planning = true;
@@ -215,8 +269,8 @@ net::Task<> Dispatcher::plan(std::string name) {
   } else {
     site = std::make_unique<Site>(std::move(plan), config->delivery.concurrency);
   }
-  // After failures one connection asks whether the hosts are back.
-  if (entry.state.failures > 0) site->all_failed();
+  // After failures one connection asks whether the hosts are back. Others may have mail for them that goes well.
+  if (entry.state.failures > 0 && site->workers == 0) site->all_failed();
   entry.site = key;
   entry.valid_until = valid_until;
   site->add_turn(name);
@@ -266,7 +320,11 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
     look_up.port = next_hop.host.port != 0 ? next_hop.host.port : config->delivery.port;
     const resolver::Self self{config->hostname, own_addresses_()};
     resolver::Exchangers found;
-    if (next_hop.look_up_mx) {
+    const bool literal = !next_hop.look_up_mx && next_hop.host.host == smtp::literal_address(name);
+    entry.by_dns = literal || (next_hop.look_up_mx && next_hop.host.host == name);
+    if (literal) {
+      found = co_await resolver::find_exchangers(resolver_, runtime_, name, look_up, self);
+    } else if (next_hop.look_up_mx) {
       found = co_await resolver::find_exchangers(resolver_, runtime_, next_hop.host.host, look_up, self);
     } else {
       found = co_await resolver::find_host(resolver_, runtime_, next_hop.host.host, look_up, self);
@@ -277,12 +335,11 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
       key += (key.empty() ? "" : ",") + found.site;
       continue;
     }
-    const bool for_a_day = found.no_usable_exchanger && entry.state.failures > 0 &&
+    const bool for_a_day = found.no_usable_exchanger && entry.state.status == kNoUsableExchangerStatus &&
                            runtime_.wall_now() - entry.state.failing_since > kNoUsableExchanger;
     const bool failed = found.status == resolver::Exchangers::Status::failed || for_a_day;
     // A next hop that does not resolve is the configuration's trouble, not the recipient's: it defers.
-    const bool of_the_domain = next_hop.look_up_mx ? next_hop.host.host == name : !smtp::literal_address(name).empty();
-    if (failed && of_the_domain) {
+    if (failed && entry.by_dns) {
       plan.kind = Plan::Kind::fail;
       plan.status = for_a_day ? "5.4.4" : found.enhanced;
       plan.text = found.reason;
@@ -301,23 +358,25 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
 // --- workers ---
 
 /// Sees to it that somebody is on the way to a site's mail. Whoever takes a message calls this for what is left, so
-/// that workers become as many as there is work for.
+/// that workers become as many as there is work for. A site that finds no connection free gets in line if it has none.
 void Dispatcher::pump(const std::string& key) {
   const auto found = sites_.find(key);
   if (stopping_ || found == sites_.end()) return;
   Site& site = *found->second;
   if (!site.has_turns() || site.coming > 0) return;
-  for (auto [entry, end] = idlers_.equal_range(&site); entry != end; ++entry) {
-    if (entry->second->stop_requested()) continue;
+  const auto idler = idlers_.find(&site);
+  if (idler != idlers_.end()) {
     ++site.coming;
-    entry->second->request_stop();
+    wake_idler(idler);
     return;
   }
   if (site.workers >= site.limit()) return;
-  if (connections_ >= static_cast<std::size_t>(config_()->delivery.connections)) {
-    starved_.insert(key);
+  if (!connection_free()) {
+    if (site.workers > 0 || site.starved) return;
+    site.starved = true;
+    starved_.push_back(key);
     // An idle connection of another site makes room.
-    if (!idlers_.empty()) idlers_.begin()->second->request_stop();
+    if (!idlers_.empty()) wake_idler(idlers_.begin());
     return;
   }
   ++site.workers;
@@ -326,21 +385,49 @@ void Dispatcher::pump(const std::string& key) {
   scope_.spawn(work(key));
 }
 
-void Dispatcher::pump_all() {
-  for (const std::string& key : std::exchange(starved_, {})) pump(key);
+bool Dispatcher::connection_free() const {
+  return connections_ < static_cast<std::size_t>(config_()->delivery.connections);
+}
+
+void Dispatcher::wake_idler(Idlers::iterator entry) {
+  entry->second->listed = false;
+  entry->second->woken.request_stop();
+  idlers_.erase(entry);
+}
+
+void Dispatcher::pump_starved() {
+  if (pumping_) return;  // a worker that found nothing to do has ended inside the loop below, which goes on
+  pumping_ = true;
+  while (!starved_.empty() && !stopping_ && connection_free()) {
+    const std::string key = std::move(starved_.front());
+    starved_.pop_front();
+    const auto found = sites_.find(key);
+    if (found == sites_.end()) continue;
+    found->second->starved = false;
+    pump(key);
+  }
+  pumping_ = false;
+}
+
+/// True if a site without any connection is to have this worker's: there are others for this site, or it had its turn.
+bool Dispatcher::gives_way(const Site& site, int messages) const {
+  return starved_.size() > leaving_ && (site.workers - site.leaving > 1 || messages >= kMessagesInTurn);
 }
 
 std::optional<queue::Due> Dispatcher::next_job(Site& site) {
   for (std::optional<std::string> name = site.next_turn(); name; name = site.next_turn()) {
     if (backing_off(*name)) {
-      schedule_.drop_waiting(*name);
+      drop_waiting(*name);
+      continue;
+    }
+    if (schedule_.waiting(*name) == 0) continue;
+    const auto entry = destinations_.find(*name);
+    if (entry == destinations_.end() || entry->second.site != site.plan().key ||
+        entry->second.valid_until <= runtime_.now()) {
+      begin(*name);  // it may go elsewhere by now
       continue;
     }
     std::optional<queue::Due> due = schedule_.take(*name);
-    if (!due) {
-      forget_idle(*name);
-      continue;
-    }
     if (schedule_.waiting(*name) > 0) site.add_turn(*name);
     return due;
   }
@@ -349,10 +436,11 @@ std::optional<queue::Due> Dispatcher::next_job(Site& site) {
 
 /// Keeps a connection for a while. True if there is mail again.
 net::Task<bool> Dispatcher::idle(Site& site) {
-  std::stop_source woken;
-  const auto entry = idlers_.emplace(&site, &woken);
-  co_await runtime_.sleep_until(runtime_.now() + kIdle, woken.get_token());
-  idlers_.erase(entry);
+  if (starved_.size() > leaving_) co_return false;
+  Idler self;
+  const auto entry = idlers_.emplace(&site, &self);
+  co_await runtime_.sleep_until(runtime_.now() + kIdle, self.woken.get_token());
+  if (self.listed) idlers_.erase(entry);
   // pump() counts those that it wakes as coming; another that wakes it (stop, room for another site) does not.
   co_return site.has_turns() && !stopping_;
 }
@@ -360,6 +448,7 @@ net::Task<bool> Dispatcher::idle(Site& site) {
 net::Task<> Dispatcher::work(std::string key) {
   Site& site = *sites_.at(key);  // stays while it has workers
   std::unique_ptr<Connection> connection;
+  int messages = 0;
   for (;;) {
     std::optional<queue::Due> due;
     if (!stopping_) due = next_job(site);
@@ -372,17 +461,23 @@ net::Task<> Dispatcher::work(std::string key) {
     }
     pump(key);
     co_await deliver(site, std::move(*due), connection);
+    if (gives_way(site, ++messages)) break;
   }
+  ++site.leaving;
+  ++leaving_;
   if (connection) {
     if (connection->usable()) co_await connection->quit();
     open_.erase(connection.get());
   }
-  const auto found = sites_.find(key);
-  --found->second->workers;
+  --leaving_;
+  --site.leaving;
+  --site.workers;
   --connections_;
+  pump_starved();
   pump(key);
-  if (site.workers == 0 && !site.has_turns()) sites_.erase(key);
-  pump_all();
+  // A worker that began just now may have ended already, and the site with it.
+  const auto found = sites_.find(key);
+  if (found != sites_.end() && found->second->workers == 0 && !found->second->has_turns()) sites_.erase(found);
 }
 
 ClientSettings Dispatcher::client_settings(const conf::Config& config) const {
@@ -401,7 +496,7 @@ ClientSettings Dispatcher::client_settings(const conf::Config& config) const {
 // --- destinations ---
 
 net::Task<> Dispatcher::fail_destination(std::string name, HostFailure failure) {
-  schedule_.drop_waiting(name);
+  drop_waiting(name);
   if (backing_off(name)) co_return;  // another worker has said so
   const std::shared_ptr<const conf::Config> config = config_();
   const queue::WallTime now = runtime_.wall_now();
@@ -410,7 +505,9 @@ net::Task<> Dispatcher::fail_destination(std::string name, HostFailure failure) 
     Destination& destination = destinations_[name];
     state = destination.state;
     state.name = name;
-    if (state.failures == 0) state.failing_since = now;
+    // Having no usable exchanger counts for itself: it becomes permanent.
+    const bool another = (state.status == kNoUsableExchangerStatus) != (failure.status == kNoUsableExchangerStatus);
+    if (state.failures == 0 || another) state.failing_since = now;
     ++state.failures;
     state.next_attempt = queue::next_attempt(config->queue.retry, state.failures, now, runtime_.random());
     state.status = failure.status;
@@ -441,7 +538,12 @@ net::Task<> Dispatcher::destination_reached(std::string name) {
 // --- those whose time is over ---
 
 net::Task<> Dispatcher::sweep() {
+  net::TimePoint forget_at = runtime_.now() + kForget;
   while (!stopping_) {
+    if (runtime_.now() >= forget_at) {
+      forget_destinations();
+      forget_at = runtime_.now() + kForget;
+    }
     Result<std::vector<queue::Overdue>> overdue = co_await store_.overdue(runtime_.wall_now(), kSweepLimit);
     if (overdue) {
       bool progress = false;

@@ -1,17 +1,18 @@
 // delivery/dispatcher.h: from what is due to attempts and their outcomes. One for the process, on one loop.
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <stop_token>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "conf/config.h"
+#include "delivery/attempt.h"
 #include "delivery/connection.h"
 #include "delivery/notify.h"
 #include "delivery/site.h"
@@ -31,7 +32,7 @@ using ConfigSource = std::function<std::shared_ptr<const conf::Config>()>;
 class Dispatcher {
  public:
   Dispatcher(net::Runtime& runtime, queue::Store& store, resolver::Resolver& resolver, ConfigSource config,
-             std::function<std::vector<net::Address>()> own_addresses);
+             std::function<std::vector<net::Address>()> own_addresses, queue::Schedule::Limits window = {});
   ~Dispatcher();
 
   /// Begins. What is due already is read from the store.
@@ -51,7 +52,7 @@ class Dispatcher {
 
   struct Stats {
     std::uint64_t delivered = 0, relayed = 0, deferred = 0, bounced = 0, expired = 0;
-    std::size_t connections = 0, sites = 0, held = 0;
+    std::size_t connections = 0, sites = 0, destinations = 0, held = 0;
   };
   Stats stats() const;
 
@@ -62,7 +63,15 @@ class Dispatcher {
     std::string site;  ///< its key, once planned; "" before
     net::TimePoint valid_until{};
     bool planning = false;
+    bool by_dns = false;  ///< its hosts are what the DNS names for it, not the configuration's
+    bool unread = false;  ///< mail of it was left in the store while it failed
   };
+  /// A worker that keeps its connection for further mail.
+  struct Idler {
+    std::stop_source woken;
+    bool listed = true;
+  };
+  using Idlers = std::multimap<const Site*, Idler*>;
   net::Task<> run();
   net::Task<> sweep();
   net::Task<> refill();
@@ -72,7 +81,10 @@ class Dispatcher {
   net::Task<Plan> find_plan(std::string destination, Destination& entry, net::TimePoint& valid_until,
                             HostFailure& trouble);
   void pump(const std::string& key);
-  void pump_all();
+  void pump_starved();
+  bool connection_free() const;
+  void wake_idler(Idlers::iterator entry);
+  bool gives_way(const Site& site, int messages) const;
   net::Task<> work(std::string key);
   std::optional<queue::Due> next_job(Site& site);
   net::Task<bool> idle(Site& site);
@@ -81,6 +93,11 @@ class Dispatcher {
   net::Task<> deliver(Site& site, queue::Due due, std::unique_ptr<Connection>& connection);
   net::Task<HostFailure> relay(Site& site, Tally& tally, std::shared_ptr<const queue::Content> content,
                                std::unique_ptr<Connection>& connection);
+  net::Task<AttemptResult> transactions(Connection& connection, Tally& tally,
+                                        std::shared_ptr<const queue::Content> content,
+                                        std::vector<std::size_t>& positions);
+  void met_ourselves(const Site& site, Tally& tally, const net::Address& address, HostFailure found, HostFailure& last);
+  void log_unlearnt(const Tally& tally, const HostFailure& failure);
   net::Task<> into_maildirs(const std::string& path_template, Tally& tally,
                             std::shared_ptr<const queue::Content> content);
   net::Task<> finish(const Tally& tally, std::shared_ptr<const queue::Content> content);
@@ -93,8 +110,13 @@ class Dispatcher {
   net::Task<> fail_destination(std::string destination, HostFailure failure);
   net::Task<> destination_reached(std::string destination);
 
-  bool backing_off(const std::string& destination) const;
-  void forget_idle(const std::string& destination);
+  bool backing_off(const std::string& destination);
+  bool stays_in_store(const std::string& destination);
+  void release(const queue::Due& due);
+  void drop_waiting(const std::string& destination);
+  void read_unread(const std::string& destination);
+  void forget_destinations();
+  bool wants_to_read() const;
   void due_at(queue::WallTime at);
   void wake();
   ClientSettings client_settings(const conf::Config& config) const;
@@ -108,10 +130,12 @@ class Dispatcher {
   queue::Schedule schedule_;
   std::unordered_map<std::string, Destination> destinations_;
   std::map<std::string, std::unique_ptr<Site>> sites_;
-  std::multimap<const Site*, std::stop_source*> idlers_;
+  Idlers idlers_;
   std::map<Connection*, net::TimePoint> open_;  ///< since when; to be closed by abort()
-  std::set<std::string> starved_;               ///< sites that wait for one of the connections in all
+  std::deque<std::string> starved_;             ///< sites without a worker that wait for one of the connections in all
   std::size_t connections_ = 0;
+  std::size_t leaving_ = 0;  ///< workers that take no mail any more: their connections are about to be free
+  bool pumping_ = false;
   std::optional<queue::WallTime> next_due_;
   std::optional<std::uint64_t> resume_;
   std::stop_source wake_;

@@ -35,6 +35,15 @@ std::string_view status_word(queue::Event event) {
   }
 }
 
+/// A host that may have taken the message the last time is asked first: it may know it again (PROTOCOL, "connection
+/// lost after the final dot").
+std::vector<Peer> doubted_first(std::vector<Peer> peers, const std::vector<queue::DueRecipient>& recipients) {
+  const queue::DueRecipient& one = recipients.front();
+  if (one.last_reply.starts_with("in doubt:"))
+    std::stable_partition(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.text() == one.last_host; });
+  return peers;
+}
+
 Outcome outcome(queue::Event event, std::string status, std::string reply) {
   Outcome out;
   out.event = event;
@@ -62,7 +71,7 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
     if (read) {
       content = *read;
     } else if (read.error().code == Errc::not_found || read.error().code == Errc::cancelled) {
-      schedule_.finished(tally.due());  // an administrator removed it, or we stop
+      release(tally.due());  // an administrator removed it, or we stop
       co_return;
     } else {
       log::failure(tally.due().message->id.text() + ": reading the message: " + read.error().what);
@@ -74,15 +83,24 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
   if (tally.any_open()) {
     switch (site.plan().kind) {
       case Plan::Kind::relay:
-        failure = co_await relay(site, tally, content, connection);
+        if (site.down_until > runtime_.now()) {
+          // All hosts failed for another destination just now: one connection asks for all.
+          failure = site.why_down;
+          tally.stop();
+        } else {
+          failure = co_await relay(site, tally, content, connection);
+        }
         break;
       case Plan::Kind::maildir:
+        tally.reached = true;
         co_await into_maildirs(site.plan().text, tally, content);
         break;
       case Plan::Kind::fail:
+        tally.reached = true;
         tally.close(outcome(queue::Event::attempt_failed, site.plan().status, site.plan().text));
         break;
       case Plan::Kind::discard:
+        tally.reached = true;
         tally.close(outcome(queue::Event::remove, "2.0.0", "discarded by a route"));
         break;
     }
@@ -90,28 +108,32 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
 
   if (tally.any_unlearnt()) {
     if (!failure.ours || !stopping_) {
-      for (const queue::DueRecipient& recipient : tally.due().recipients) {
-        const std::string to = recipient.forward_path.text();
-        const std::string id = tally.due().message->id.text();
-        log::Attempt line{id,
-                          to,
-                          failure.host,
-                          runtime_.wall_now() - tally.due().message->arrival,
-                          failure.status,
-                          "deferred",
-                          failure.reason};
-        if (!tally.entries()[static_cast<std::size_t>(&recipient - tally.due().recipients.data())].learnt)
-          log::attempt(line);
-      }
-      stats_.deferred += tally.due().recipients.size();
       co_await fail_destination(destination, failure);
+      if (tally.begun) {
+        // It may be the message: its recipients wait by themselves, and the next one asks whether the host is back.
+        tally.learn_rest(from_host_failure(failure));
+      } else {
+        log_unlearnt(tally, failure);
+      }
     }
-  } else if (site.plan().kind == Plan::Kind::relay) {
+  } else if (tally.reached) {
     co_await destination_reached(destination);
   }
   co_await finish(tally, content);
-  schedule_.finished(tally.due());
-  if (schedule_.wants_more()) wake();
+  release(tally.due());
+}
+
+/// Deferred with their destination: a line each, though nothing is recorded of them.
+void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
+  const queue::MessageInfo& message = *tally.due().message;
+  const std::string id = message.id.text();
+  for (std::size_t at = 0; at < tally.entries().size(); ++at) {
+    if (tally.entries()[at].learnt) continue;
+    const std::string to = tally.due().recipients[at].forward_path.text();
+    log::attempt(
+        {id, to, failure.host, runtime_.wall_now() - message.arrival, failure.status, "deferred", failure.reason});
+    ++stats_.deferred;
+  }
 }
 
 /// Tries the site's hosts until no recipient is open. Returns the last host's failure, for those of which nothing was
@@ -119,7 +141,8 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
 net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_ptr<const queue::Content> content,
                                          std::unique_ptr<Connection>& connection) {
   const std::shared_ptr<const conf::Config> config = config_();
-  const std::vector<Peer> candidates = site.candidates(runtime_.now(), runtime_.random());
+  const std::vector<Peer> candidates =
+      doubted_first(site.candidates(runtime_.now(), runtime_.random()), tally.due().recipients);
   std::set<net::Address> tried;
   HostFailure last;
   int sessions = 0;
@@ -130,11 +153,16 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
       connection.reset();
       const auto next = std::find_if(candidates.begin(), candidates.end(),
                                      [&](const Peer& peer) { return !tried.contains(peer.address); });
+      last.ours = last.ours || stopping_;
       if (next == candidates.end() || tried.size() >= kMaxAddresses || sessions >= kMaxSessions || stopping_) break;
       tried.insert(next->address);
       Connection::Opened opened =
           co_await Connection::open(runtime_, *next, client_settings(*config), scope_.stop_token());
       if (!opened.connection) {
+        if (opened.failure.loop) {
+          met_ourselves(site, tally, next->address, std::move(opened.failure), last);
+          break;
+        }
         last = std::move(opened.failure);
         if (last.ours) break;
         site.avoid(next->address, runtime_.now() + kAvoidFailed);
@@ -147,13 +175,11 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     const net::Address address = connection->peer().address;
     tried.insert(address);
     ++sessions;
-    const std::vector<std::size_t> positions = tally.open();
-    const std::vector<queue::DueRecipient> recipients = tally.recipients(positions);
-    queue::BodyReader body = store_.read_body(content);
-    AttemptResult result = co_await attempt(*connection, *tally.due().message, recipients, *content, std::move(body));
+    std::vector<std::size_t> positions;
+    AttemptResult result = co_await transactions(*connection, tally, content, positions);
     if (!result.host) {
       site.succeeded();
-      tally.record(positions, result.outcomes);
+      site.down_until = {};
       const bool too_old = runtime_.now() - open_.at(connection.get()) > kLongestSession;
       if (connection->usable() && (tally.any_open() || too_old)) {
         co_await connection->quit();
@@ -180,12 +206,59 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
       tried.erase(address);
       continue;
     }
+    tally.begun = tally.begun || !result.before_mail;
     site.avoid(address, runtime_.now() + kAvoidFailed);
     site.host_failed();
   }
   tally.stop();
   if (tally.any_unlearnt()) site.all_failed();
+  if (tally.any_unlearnt() && !last.ours && !tally.begun && !tally.reached) {
+    site.down_until = runtime_.now() + kAvoidFailed;
+    site.why_down = last;
+  }
   co_return last;
+}
+
+/// One, and at once another for those for whom it had no room, as long as the host takes some (RFC 5321 §4.5.3.1.10).
+/// `positions` are the recipients of the last one; what came of the others is recorded, and of these too unless the
+/// host failed.
+net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally& tally,
+                                                  std::shared_ptr<const queue::Content> content,
+                                                  std::vector<std::size_t>& positions) {
+  positions = tally.open();
+  for (;;) {
+    const std::vector<queue::DueRecipient> recipients = tally.recipients(positions);
+    queue::BodyReader body = store_.read_body(content);
+    AttemptResult result = co_await attempt(connection, *tally.due().message, recipients, *content, std::move(body));
+    if (result.host) co_return result;
+    tally.reached = true;
+    tally.record(positions, result.outcomes);
+    std::vector<std::size_t> further;
+    bool any_taken = false;
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+      if (result.outcomes[i].next_transaction) further.push_back(positions[i]);
+      any_taken = any_taken || result.outcomes[i].event == queue::Event::attempt_relayed;
+    }
+    if (further.empty() || !any_taken || !connection.usable() || stopping_) co_return result;
+    positions = std::move(further);
+  }
+}
+
+/// An exchanger that is ourselves, though its address did not tell. Mail that no other host is to take before us loops,
+/// for good; else the others are down for now. No host after ourselves is to be tried (RFC 5321 §5.1). A next hop of
+/// the configuration is the administrator's to mend.
+void Dispatcher::met_ourselves(const Site& site, Tally& tally, const net::Address& address, HostFailure found,
+                               HostFailure& last) {
+  const auto destination = destinations_.find(tally.due().destination);
+  const bool by_dns = destination != destinations_.end() && destination->second.by_dns;
+  if (by_dns && site.is_most_preferred(address)) {
+    tally.reached = true;
+    tally.close(from_host_failure(found));
+  } else if (last.reason.empty()) {
+    last = std::move(found);
+    last.loop = false;
+    last.status = "4.4.6";
+  }
 }
 
 net::Task<> Dispatcher::into_maildirs(const std::string& path_template, Tally& tally,
@@ -208,6 +281,7 @@ net::Task<> Dispatcher::finish(const Tally& tally, std::shared_ptr<const queue::
   queue::Settlement settlement;
   settlement.message = message.id;
   std::vector<Subject> failed;
+  std::vector<std::size_t> positions;  // in tally.due(), of those in the settlement
   for (std::size_t at = 0; at < tally.entries().size(); ++at) {
     const Tally::Entry& entry = tally.entries()[at];
     const queue::DueRecipient& recipient = tally.due().recipients[at];
@@ -247,6 +321,7 @@ net::Task<> Dispatcher::finish(const Tally& tally, std::shared_ptr<const queue::
         break;
     }
     settlement.recipients.push_back(std::move(out));
+    positions.push_back(at);
   }
   if (settlement.recipients.empty()) co_return;
   std::optional<queue::Notification> report = co_await notification(message, std::move(failed), content);
@@ -259,10 +334,9 @@ net::Task<> Dispatcher::finish(const Tally& tally, std::shared_ptr<const queue::
   const std::vector<queue::RecipientOutcome> outcomes = settlement.recipients;
   const Result<> settled = co_await settle(std::move(settlement));
   if (!settled) co_return;
-  for (const queue::RecipientOutcome& out : outcomes) {
-    const auto recipient = std::find_if(tally.due().recipients.begin(), tally.due().recipients.end(),
-                                        [&](const queue::DueRecipient& one) { return one.index == out.index; });
-    const std::string to = recipient->forward_path.text();
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    const queue::RecipientOutcome& out = outcomes[i];
+    const std::string to = tally.due().recipients[positions[i]].forward_path.text();
     log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), out.reply});
   }
   if (!report_id.empty()) log::notified(id, report_id, "non-delivery");
@@ -364,8 +438,11 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     settlement.notifications.push_back(std::move(*report));
   }
   const Result<> settled = co_await settle(std::move(settlement));
-  for (const std::string& destination : claimed) schedule_.release(message.id, destination);
   if (!overdue.expired) read_store_ = true;  // what was claimed from the window is in the store
+  for (const std::string& destination : claimed) {
+    schedule_.release(message.id, destination);
+    read_unread(destination);
+  }
   if (!settled) co_return false;
   if (overdue.expired) {
     stats_.expired += told.size();

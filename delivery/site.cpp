@@ -50,19 +50,25 @@ void Site::avoid(const net::Address& address, net::TimePoint until) {
   avoided_[address] = until;
 }
 
+bool Site::is_most_preferred(const net::Address& address) const {
+  if (plan_.hosts.empty() || plan_.hosts.front().empty()) return false;
+  const std::vector<resolver::Exchanger>& hosts = plan_.hosts.front();
+  return std::any_of(hosts.begin(), hosts.end(), [&](const resolver::Exchanger& host) {
+    return host.preference == hosts.front().preference &&
+           std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();
+  });
+}
+
 void Site::add_turn(const std::string& destination) {
-  if (std::find(turns_.begin(), turns_.end(), destination) == turns_.end()) turns_.push_back(destination);
+  if (in_line_.insert(destination).second) turns_.push_back(destination);
 }
 
 std::optional<std::string> Site::next_turn() {
   if (turns_.empty()) return std::nullopt;
   std::string destination = std::move(turns_.front());
   turns_.pop_front();
+  in_line_.erase(destination);
   return destination;
-}
-
-void Site::end_turn(const std::string& destination) {
-  std::erase(turns_, destination);
 }
 
 }  // namespace waypost::delivery

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "conf/config.h"
@@ -44,15 +45,20 @@ class Site {
   /// `chance` says, and those that failed lately after the others.
   std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance) const;
   void avoid(const net::Address& address, net::TimePoint until);
+  /// True if no other host is more preferred than the one with this address.
+  bool is_most_preferred(const net::Address& address) const;
 
   /// Destinations with mail that waits, in turn.
   void add_turn(const std::string& destination);
   std::optional<std::string> next_turn();  ///< at the front; it goes out of the line
-  void end_turn(const std::string& destination);
   bool has_turns() const { return !turns_.empty(); }
 
-  int workers = 0;  ///< coroutines that work for this site
-  int coming = 0;   ///< of these, those that were begun or woken and have not looked for mail yet
+  int workers = 0;              ///< coroutines that work for this site
+  int coming = 0;               ///< of these, those that were begun or woken and have not looked for mail yet
+  int leaving = 0;              ///< of these, those that take no mail any more
+  net::TimePoint down_until{};  ///< all hosts failed: until then they are not asked for further destinations
+  HostFailure why_down;
+  bool starved = false;  ///< in the line of those that wait for one of the connections in all
 
  private:
   static constexpr int kFirst = 5;
@@ -61,6 +67,7 @@ class Site {
   int limit_;
   std::map<net::Address, net::TimePoint> avoided_;
   std::deque<std::string> turns_;
+  std::unordered_set<std::string> in_line_;  ///< those in turns_
 };
 
 }  // namespace waypost::delivery

@@ -47,4 +47,10 @@ void Tally::stop() {
   for (Entry& entry : entries_) entry.open = false;
 }
 
+void Tally::learn_rest(const Outcome& outcome) {
+  for (Entry& entry : entries_) {
+    if (!entry.learnt) entry = Entry{outcome, true, false};
+  }
+}
+
 }  // namespace waypost::delivery

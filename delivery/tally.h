@@ -26,6 +26,8 @@ class Tally {
   void close(const Outcome& outcome);
   /// No further host is tried: those of which something was learnt keep it.
   void stop();
+  /// After stop(): the outcome of those of which nothing was learnt.
+  void learn_rest(const Outcome& outcome);
 
   struct Entry {
     Outcome outcome;
@@ -36,6 +38,8 @@ class Tally {
   /// A recipient of which nothing was learnt: its destination failed.
   bool any_unlearnt() const;
   bool in_doubt = false;
+  bool reached = false;  ///< a host answered, or it is certain that none is to be asked: the destination does not fail
+  bool begun = false;    ///< a host failed in the midst of a transaction: that may be this message's doing
 
  private:
   queue::Due due_;

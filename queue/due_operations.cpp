@@ -93,6 +93,7 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
   std::int64_t backed_off = state.failures > 0 ? millis(state.next_attempt) : now;
   if (destination.earliest > now || backed_off > now) {
     later(std::max(destination.earliest, backed_off));
+    if (backed_off > now) page.destinations.push_back(state);
     return 0;
   }
 

@@ -1,5 +1,6 @@
 // queue/schedule.h: the bounded window of what is due: what is held in memory of a queue of any length. Pure, one loop.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <optional>
@@ -21,9 +22,10 @@ class Schedule {
   };
   explicit Schedule(Limits limits) : limits_(limits) {}
 
-  /// True if it is now in the window. False if there is no room (the destination then has `more`), or it is there
-  /// already.
+  /// True if it is now in the window. False if there is no room (more is wanted then), or it is there already.
   bool add(Due due);
+  /// The same for what has just been committed: it does not overtake what is left in the store of its destination.
+  bool add_new(Due due);
   /// The next one to attempt, which is in flight from now on; nullopt if none waits.
   std::optional<Due> take(const std::string& destination);
   /// What take() gave is over: its outcome is committed, or it was given up without one.
@@ -39,19 +41,20 @@ class Schedule {
   void release(Id message, const std::string& destination);
 
   std::size_t waiting(const std::string& destination) const;
-  std::size_t held() const { return held_; }  ///< recipients, waiting or in flight
-  bool has_room() const { return held_ < limits_.recipients; }
+  bool holds(const std::string& destination) const;  ///< anything, waiting or in flight
+  std::size_t held() const { return held_; }         ///< recipients, waiting or in flight
+  /// Room for what one destination may hold: for less, the store is not read.
+  bool has_room() const {
+    return held_ + std::min(limits_.per_destination, limits_.recipients / 2) <= limits_.recipients;
+  }
   const Limits& limits() const { return limits_; }
 
   /// Something that is due found no room, and there is room now: for a backlog, half of what one may hold. Read the
   /// store.
-  bool wants_more() const;
+  bool wants_more() const { return has_room() && (more_ || hungry_ > 0); }
   /// Before the store is read: what finds no room from now on counts as more again.
   void read_again();
-  void set_more() { more_ = true; }
   void set_more(const std::string& destination);
-  /// Recipients held of each destination, for DueQuery::held_by_caller.
-  std::unordered_map<std::string, std::size_t> held_by_destination() const;
 
  private:
   struct Backlog {
@@ -60,12 +63,17 @@ class Schedule {
     std::size_t held = 0;
     bool more = false;
   };
+  using Backlogs = std::unordered_map<std::string, Backlog>;
   void forget_waiting(Backlog& backlog);
+  bool is_hungry(const Backlog& backlog) const { return backlog.more && backlog.held <= limits_.per_destination / 2; }
+  void set(Backlog& backlog, std::size_t held, bool more);
+  void erase_if_empty(Backlogs::iterator entry);
 
   Limits limits_;
-  std::unordered_map<std::string, Backlog> backlogs_;
+  Backlogs backlogs_;
   std::size_t held_ = 0;
-  bool more_ = false;
+  std::size_t hungry_ = 0;  ///< backlogs that have more in the store, and room for it
+  bool more_ = false;       ///< the window as a whole was full, or was dropped
 };
 
 }  // namespace waypost::queue

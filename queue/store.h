@@ -19,7 +19,7 @@ namespace waypost::queue {
 /// One page of what is due (Store::due).
 struct DuePage {
   std::vector<Due> due;                         ///< oldest first within a destination
-  std::vector<DestinationState> destinations;   ///< of those in `due`: their back-off state
+  std::vector<DestinationState> destinations;   ///< of those in `due`, and of those visited that are in back-off
   std::optional<std::uint64_t> resume;          ///< pass to the next call; nullopt: all destinations were visited
   std::optional<WallTime> next_due;             ///< the earliest later moment among the destinations visited
 };

@@ -29,6 +29,33 @@ Host& sender_host(RelayWorld& world) {
   return world.host("192.0.2.100");
 }
 
+/// A domain with one exchanger of its own.
+Host& own_host(RelayWorld& world, const std::string& domain, const std::string& address) {
+  world.resolver.add_mx(domain, {{10, "mx." + domain}});
+  world.resolver.add_host("mx." + domain, {address});
+  return world.host(address);
+}
+
+std::string domain(int number) {
+  return "d" + std::to_string(number) + ".test";
+}
+
+/// So many domains with the same exchanger: one site.
+Host& many_domains(RelayWorld& world, int count) {
+  for (int i = 0; i < count; ++i) world.resolver.add_mx(domain(i), {{10, "mx.many.test"}});
+  world.resolver.add_host("mx.many.test", {"192.0.2.77"});
+  return world.host("192.0.2.77");
+}
+
+/// Opens the world; what `submit` brings is queued before anything is delivered.
+void queue_without_delivery(RelayWorld& world, const std::function<void()>& submit) {
+  world.open();
+  world.dispatcher->stop();
+  submit();
+  world.shut();
+  world.open();
+}
+
 }  // namespace
 
 TEST_SUITE("delivery/dispatcher") {
@@ -265,6 +292,361 @@ TEST_SUITE("delivery/dispatcher") {
       sender += entry.is_regular_file() ? 1 : 0;
     CHECK(sender == 1);  // 5.1.6 of x@no.test
     std::filesystem::remove_all(folder);
+  }
+
+  TEST_CASE("what found no room in the window is read when there is room, not when a timer says so") {
+    RelayWorld world([](conf::Config&) {}, queue::Schedule::Limits{40, 10});
+    Host& host = many_domains(world, 100);
+    for (int i = 0; i < 100; ++i) {
+      for (int n = 0; n < 3; ++n) world.submit("s@a.test", {"r@" + domain(i)});
+    }
+    REQUIRE(world.drained(5s));
+    world.shut();
+    host.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    world.open();
+    for (int i = 0; i < 100; ++i) {
+      for (int n = 0; n < 3; ++n) world.submit("s@a.test", {"r@" + domain(i)});
+    }
+    world.shut();
+    host.on_rcpt = [](const std::string&) { return "250 ok"; };
+    world.runtime.advance(3min);
+    world.open();
+    CHECK(world.drained(5s));
+    CHECK(world.tapped->pages < 100);
+  }
+
+  TEST_CASE("a full window is not read for what falls due meanwhile (no spin)") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {5s}; }, queue::Schedule::Limits{20, 10});
+    Host& host = many_domains(world, 3);
+    host.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    world.submit("s@a.test", {"r@" + domain(0)});
+    for (const char* name : {"hole1.test", "hole2.test", "hole3.test"}) {
+      world.resolver.add_mx(name, {{10, "mx." + std::string(name)}});
+      const std::string address = "192.0.2.20" + std::string(name).substr(4, 1);
+      world.resolver.add_host("mx." + std::string(name), {address});
+      world.runtime.black_hole(*net::Address::parse(address, 25));
+      for (int n = 0; n < 12; ++n) world.submit("s@a.test", {"r@" + std::string(name)});
+    }
+    const int before = world.tapped->pages;
+    world.pass(20s);
+    CHECK(world.tapped->pages - before < 60);
+  }
+
+  TEST_CASE("a destination whose mail is gone, but not its back-off, is served when that ends") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
+    Host& other = many_domains(world, 1);
+    other.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    world.adjust([](conf::Config& config) { config.queue.expire = 2h; });
+    world.submit("", {"r@" + domain(0)});
+    world.pass(200s);
+    world.adjust([](conf::Config& config) { config.queue.expire = 5min; });
+    three_exchangers(world);
+    world.submit("", {"r@b.test"});  // expires at 500 s, in back-off until 740 s and more
+    other.on_rcpt = [](const std::string&) { return "250 ok"; };
+    world.pass(480s);  // the other one is read from the store and delivered
+    REQUIRE(world.empty());
+    world.host("192.0.2.1");
+    world.adjust([](conf::Config& config) { config.queue.expire = 2h; });
+    world.submit("", {"r@b.test"});
+    CHECK(world.drained(5min));
+  }
+
+  TEST_CASE("back-off that could not be recorded ends all the same") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {2min}; });
+    Host& other = many_domains(world, 1);
+    other.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    world.submit("", {"r@" + domain(0)});
+    world.pass(50s);
+    three_exchangers(world);
+    world.tapped->fail_destinations = Errc::full;
+    world.submit("", {"r@b.test"});
+    other.on_rcpt = [](const std::string&) { return "250 ok"; };
+    world.pass(90s);  // the other one is read from the store and delivered
+    CHECK(world.counts().messages == 1);
+    world.host("192.0.2.1");
+    CHECK(world.drained(2min));
+  }
+
+  TEST_CASE("what is known of a destination is forgotten when it has no mail") {
+    RelayWorld world;
+    many_domains(world, 200);
+    for (int i = 0; i < 200; ++i) world.submit("s@a.test", {"r@" + domain(i)});
+    REQUIRE(world.drained(5s));
+    world.pass(3min);
+    CHECK(world.dispatcher->stats().destinations == 0);
+    CHECK(world.dispatcher->stats().sites == 0);
+    CHECK(world.dispatcher->stats().connections == 0);
+  }
+
+  TEST_CASE("sites share the connections: a backlog gives way to a site that has none") {
+    RelayWorld world([](conf::Config& config) { config.delivery.connections = 2; });
+    std::size_t busy_taken = 0;
+    for (const int n : {1, 2, 3}) {
+      Host& host = own_host(world, "busy" + std::to_string(n) + ".test", "192.0.2.1" + std::to_string(n));
+      host.on_dot = [&] {
+        ++busy_taken;
+        return "250 ok";
+      };
+    }
+    std::vector<std::size_t> before_small;  // messages of the busy ones that went before
+    for (const int n : {1, 2, 3, 4}) {
+      Host& host = own_host(world, "small" + std::to_string(n) + ".test", "192.0.2.2" + std::to_string(n));
+      host.on_dot = [&] {
+        before_small.push_back(busy_taken);
+        return "250 ok";
+      };
+    }
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 100; ++i) {
+        for (const int n : {1, 2, 3}) world.submit("", {"r@busy" + std::to_string(n) + ".test"});
+      }
+      for (const int n : {1, 2, 3, 4}) world.submit("", {"r@small" + std::to_string(n) + ".test"});
+    });
+    REQUIRE(world.drained(1min));
+    REQUIRE(before_small.size() == 4);
+    CHECK(before_small.back() <= 100);
+    CHECK(busy_taken == 300);
+    for (const int n : {1, 2, 3}) CHECK(world.host("192.0.2.1" + std::to_string(n)).connections <= 20);
+  }
+
+  TEST_CASE("a worker's end with a turn that has no mail any more leaves nothing behind") {
+    RelayWorld world([](conf::Config& config) { config.delivery.connections = 1; });
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.on_quit = [&] {
+      // While the only worker says QUIT, a turn comes and its mail goes.
+      world.dispatcher->arrived(world.spare);
+      world.dispatcher->changed();
+    };
+    world.spare = {world.due_of(world.submit("", {"r@b.test"}), "b.test")};
+    REQUIRE(world.drained(3s));
+    world.pass(10s);
+    CHECK(host.connections >= 1);
+    CHECK(world.dispatcher->stats().sites == 0);
+  }
+
+  TEST_CASE("a host that greets as ourselves is a loop: returned at once [RFC 5321 6.3]") {
+    RelayWorld world;
+    Host& home = sender_host(world);
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.banner = "220 relay.test ESMTP";
+    world.submit("s@a.test", {"r@b.test"});
+    REQUIRE(world.drained(5s));
+    REQUIRE(home.taken.size() == 1);
+    CHECK(home.taken[0].body.find("Status: 5.4.6\r\n") != std::string::npos);
+  }
+
+  TEST_CASE("ourselves behind a host that is down is no loop, and no host after ourselves is tried [RFC 5321 5.1]") {
+    RelayWorld world;
+    three_exchangers(world);  // mx1 and mx2 are down
+    world.host("192.0.2.3").banner = "220 relay.test ESMTP";
+    world.resolver.add_mx("b.test", {{30, "mx4.b.test"}});
+    world.resolver.add_host("mx4.b.test", {"192.0.2.4"});
+    Host& after = world.host("192.0.2.4");
+    world.submit("", {"r@b.test"});
+    world.pass(20min);
+    CHECK(world.counts().messages == 1);
+    CHECK(after.connections == 0);
+    world.host("192.0.2.1");
+    REQUIRE(world.drained(5min));
+  }
+
+  TEST_CASE("a next hop that greets as ourselves is the configuration's trouble: deferred") {
+    RelayWorld world([](conf::Config& config) {
+      conf::NextHop hop;
+      hop.kind = conf::NextHop::Kind::smtp;
+      hop.host.host = "192.0.2.1";
+      config.routes.push_back({"b.test", {hop}});
+    });
+    Host& host = world.host("192.0.2.1");
+    host.banner = "220 relay.test ESMTP";
+    world.submit("", {"r@b.test"});
+    world.pass(10s);
+    REQUIRE(world.counts().messages == 1);
+    CHECK(world.rows()[0].recipients[0].status == "4.4.6");
+  }
+
+  TEST_CASE("a host that takes few recipients a transaction gets the rest at once [RFC 5321 4.5.3.1.10]") {
+    RelayWorld world;
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    int in_transaction = 0;
+    host.on_rcpt = [&](const std::string&) { return ++in_transaction > 3 ? "452 4.5.3 too many" : "250 ok"; };
+    host.on_dot = [&] {
+      in_transaction = 0;
+      return "250 ok";
+    };
+    std::vector<std::string> to;
+    for (int i = 0; i < 10; ++i) to.push_back("r" + std::to_string(i) + "@b.test");
+    world.submit("", to);
+    REQUIRE(world.drained(3s));
+    CHECK(host.taken.size() == 4);
+    CHECK(host.connections == 1);
+  }
+
+  TEST_CASE("a message that makes the host hang up does not keep the others from it") {
+    RelayWorld world;
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.on_rcpt = [](const std::string& line) { return line.find("poison") != std::string::npos ? "" : "250 ok"; };
+    world.submit("", {"poison@b.test"});
+    world.submit("", {"r1@b.test"});
+    world.submit("", {"r2@b.test"});
+    world.pass(10min);
+    CHECK(host.taken.size() == 2);
+    CHECK(world.counts().messages == 1);
+  }
+
+  TEST_CASE("exchangers without an address fail after a day of that, whatever was before (5.4.4)") {
+    RelayWorld world([](conf::Config& config) {
+      config.queue.retry = {30min};
+      config.queue.expire = std::chrono::hours(100);
+    });
+    world.step = 1s;
+    three_exchangers(world);  // nobody listens
+    world.submit("", {"r@b.test"});
+    world.pass(std::chrono::hours(26));
+    world.resolver.forget("mx1.b.test");
+    world.resolver.forget("mx2.b.test");
+    world.resolver.forget("mx3.b.test");
+    world.pass(std::chrono::hours(3));
+    CHECK(world.counts().messages == 1);
+    world.pass(std::chrono::hours(24));
+    CHECK(world.empty());
+    CHECK(world.dispatcher->stats().bounced == 1);
+  }
+
+  TEST_CASE("a restart does not forget how long a destination has been failing") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {1min, 30min}; });
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.banner = "421 4.3.2 busy";
+    world.submit("", {"r@b.test"});
+    world.pass(3min);
+    REQUIRE(host.connections == 2);
+    world.shut();
+    world.open();
+    world.pass(1s);
+    world.submit("", {"r@b.test"});
+    world.pass(10min);
+    CHECK(host.connections == 2);
+    host.banner = "220 b.test";
+    CHECK(world.drained(35min));
+  }
+
+  TEST_CASE("one message asks whether a failing destination is back, and the rest follows at once") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {1min, 30min}; }, queue::Schedule::Limits{40, 20});
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.banner = "421 4.3.2 busy";
+    for (int i = 0; i < 60; ++i) world.submit("", {"r@b.test"});
+    world.pass(10s);
+    CHECK(world.dispatcher->stats().held == 0);
+    host.banner = "220 b.test";
+    std::size_t held = 0;
+    host.on_dot = [&] {
+      if (host.taken.empty()) held = world.dispatcher->stats().held;
+      return "250 ok";
+    };
+    REQUIRE(world.drained(2min));
+    CHECK(held == 1);
+  }
+
+  TEST_CASE("domains that share dead hosts: one connection asks for all") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {30min}; });
+    many_domains(world, 200);
+    world.runtime.black_hole(*net::Address::parse("192.0.2.77", 25));
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 200; ++i) world.submit("", {"r@" + domain(i)});
+    });
+    world.pass(70s);
+    CHECK(world.dispatcher->stats().held == 0);
+    CHECK(world.rows()[0].recipients[0].status == "4.4.1");
+  }
+
+  TEST_CASE("old mail of a destination that is back is not kept out by new mail") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {1min, 30min}; }, queue::Schedule::Limits{40, 20});
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.banner = "421 4.3.2 busy";
+    for (int i = 0; i < 60; ++i) world.submit("s" + std::to_string(i) + "@a.test", {"r@b.test"});
+    world.pass(10s);
+    host.banner = "220 b.test";
+    world.pass(40s);
+    for (int i = 0; i < 30; ++i) {
+      world.submit("new@a.test", {"r@b.test"});
+      world.pass(1s);
+    }
+    REQUIRE(world.drained(1min));
+    CHECK(host.taken.size() == 90);
+  }
+
+  TEST_CASE("after a reload no worker of the old route takes mail that waited") {
+    RelayWorld world([](conf::Config& config) {
+      conf::NextHop hop;
+      hop.kind = conf::NextHop::Kind::smtp;
+      hop.host.host = "192.0.2.1";
+      config.routes.push_back({"*", {hop}});
+      config.delivery.concurrency = 1;
+    });
+    Host& old_host = world.host("192.0.2.1");
+    Host& new_host = world.host("192.0.2.2");
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 20; ++i) world.submit("", {"r@b.test"});
+    });
+    bool reloaded = false;
+    old_host.on_dot = [&] {
+      if (!std::exchange(reloaded, true))
+        world.reload([](conf::Config& config) { config.routes[0].next_hops[0].host.host = "192.0.2.2"; });
+      return "250 ok";
+    };
+    REQUIRE(world.drained(1min));
+    CHECK(old_host.taken.size() == 1);
+    CHECK(new_host.taken.size() == 19);
+  }
+
+  TEST_CASE("mail for an address literal that is our own is a loop: returned") {
+    RelayWorld world;
+    world.own.push_back(*net::Address::parse("192.0.2.9", 25));
+    Host& home = sender_host(world);
+    world.submit("s@a.test", {"r@[192.0.2.9]"});
+    REQUIRE(world.drained(5s));
+    REQUIRE(home.taken.size() == 1);
+    CHECK(home.taken[0].body.find("Status: 5.4.6\r\n") != std::string::npos);
+  }
+
+  TEST_CASE("a stop while a message is fetched says nothing against its destination") {
+    RelayWorld world;
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    world.shut();
+    queue_without_delivery(world, [&] { world.submit("", {"r@b.test"}); });
+    world.dispatcher->stop();
+    world.shut();
+    world.open();
+    for (int turn = 0; turn < 20 && world.dispatcher->stats().connections == 0; ++turn) {
+      world.runtime.run_until_idle();
+      world.queue->run_pending();
+    }
+    world.shut();  // its body is still being read
+    CHECK(host.taken.empty());
+    world.open();
+    CHECK(world.drained(5s));
+  }
+
+  TEST_CASE("in doubt: the same host is asked first") {
+    RelayWorld world;
+    three_exchangers(world);
+    std::vector<std::string> dots;
+    for (const char* address : {"192.0.2.1", "192.0.2.2"}) {
+      world.host(address).on_dot = [&dots, address] {
+        dots.push_back(address);
+        return dots.size() % 2 == 1 ? std::string() : std::string("250 ok");
+      };
+    }
+    for (int i = 0; i < 8; ++i) {
+      world.submit("", {"r@b.test"});
+      REQUIRE(world.drained(5min));
+      REQUIRE(dots.size() == 2);
+      CHECK(dots[0] == dots[1]);
+      dots.clear();
+    }
   }
 }
 

@@ -34,6 +34,7 @@ class Host {
   /// Of RCPT; told the whole line. "" closes the connection.
   std::function<std::string(const std::string&)> on_rcpt = [](const std::string&) { return "250 2.1.5 ok"; };
   std::function<std::string()> on_dot = [] { return "250 2.0.0 taken"; };
+  std::function<void()> on_quit = [] {};
   struct Taken {
     std::string from;
     std::vector<std::string> to;
@@ -102,6 +103,7 @@ class Host {
         if (reply.front() == '2') host.taken.push_back(message);
         out = reply + "\r\n";
       } else if (said == "QUIT") {
+        host.on_quit();
         break;
       } else {
         out = "250 2.0.0 ok\r\n";
@@ -116,10 +118,66 @@ class Host {
   std::unique_ptr<net::Listener> listener_;
 };
 
+/// A store between the dispatcher and the real one: counts, and fails as told.
+class TappedStore : public queue::Store {
+ public:
+  explicit TappedStore(queue::Store& store) : store_(store) {}
+
+  int pages = 0;                           ///< calls of due()
+  std::optional<Errc> fail_destinations;   ///< settle_destination() ends so, without effect
+  std::optional<Errc> fail_pages;          ///< and due()
+  std::vector<queue::Settlement> settled;  ///< without their notifications
+
+  queue::Draft draft() override { return store_.draft(); }
+  net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes) override {
+    return store_.commit(std::move(message), std::move(draft), notes);
+  }
+  net::Task<Result<>> settle(queue::Settlement settlement) override {
+    queue::Settlement kept = settlement;
+    kept.notifications.clear();
+    settled.push_back(std::move(kept));
+    return store_.settle(std::move(settlement));
+  }
+  net::Task<Result<>> settle_destination(queue::DestinationState state) override {
+    if (fail_destinations) return failed(*fail_destinations);
+    return store_.settle_destination(std::move(state));
+  }
+  net::Task<Result<std::shared_ptr<const queue::Content>>> content(queue::Id id) override { return store_.content(id); }
+  queue::BodyReader read_body(std::shared_ptr<const queue::Content> content) override {
+    return store_.read_body(std::move(content));
+  }
+  net::Task<Result<queue::DuePage>> due(queue::DueQuery query) override {
+    ++pages;
+    if (fail_pages) return no_page(*fail_pages);
+    return store_.due(std::move(query));
+  }
+  net::Task<Result<std::vector<queue::Overdue>>> overdue(queue::WallTime now, std::size_t limit) override {
+    return store_.overdue(now, limit);
+  }
+  net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
+                                         queue::WallTime now) override {
+    return store_.list(std::move(filter), after, limit, now);
+  }
+  net::Task<Result<queue::Counts>> count(queue::Filter filter, queue::WallTime now) override {
+    return store_.count(std::move(filter), now);
+  }
+  net::Task<Result<queue::Changed>> change(queue::Change change, queue::Filter filter, std::string reason, bool dry_run,
+                                           queue::WallTime now) override {
+    return store_.change(change, std::move(filter), std::move(reason), dry_run, now);
+  }
+
+ private:
+  static net::Task<Result<>> failed(Errc code) { co_return fail(code, "as told"); }
+  static net::Task<Result<queue::DuePage>> no_page(Errc code) { co_return fail(code, "as told"); }
+  queue::Store& store_;
+};
+
 /// The outbound half of a relay.
 class RelayWorld {
  public:
-  explicit RelayWorld(std::function<void(conf::Config&)> adjust = [](conf::Config&) {}) : resolver(runtime) {
+  explicit RelayWorld(
+      std::function<void(conf::Config&)> change = [](conf::Config&) {}, queue::Schedule::Limits limits = {})
+      : resolver(runtime), window(limits) {
     folder_ = std::filesystem::temp_directory_path() /
               ("waypost-dispatcher-" + std::to_string(getpid()) + "-" + std::to_string(next_++));
     std::filesystem::create_directories(folder_);
@@ -129,7 +187,7 @@ class RelayWorld {
     made->queue.expire = std::chrono::hours(1);
     made->queue.bounce_expire = std::chrono::hours(1);
     made->queue.delay_warning = std::chrono::seconds(0);
-    adjust(*made);
+    change(*made);
     config = made;
     open();
   }
@@ -145,7 +203,22 @@ class RelayWorld {
   std::shared_ptr<const conf::Config> config;
   std::unique_ptr<queue::SqliteQueue> queue;
   std::unique_ptr<queue::Store> store;
+  std::unique_ptr<TappedStore> tapped;  ///< what the dispatcher has
   std::unique_ptr<delivery::Dispatcher> dispatcher;
+  queue::Schedule::Limits window;  ///< of the next open()
+  std::vector<net::Address> own;   ///< our addresses
+  std::vector<queue::Due> spare;   ///< for a test's own use
+  net::Duration step = std::chrono::milliseconds(100);
+
+  void adjust(const std::function<void(conf::Config&)>& change) {
+    auto made = std::make_shared<conf::Config>(*config);
+    change(*made);
+    config = made;
+  }
+  void reload(const std::function<void(conf::Config&)>& change) {
+    adjust(change);
+    dispatcher->reconfigured();
+  }
 
   Host& host(const std::string& address) {
     std::unique_ptr<Host>& one = hosts_[address];
@@ -161,8 +234,9 @@ class RelayWorld {
     options.own_thread = false;
     queue = std::move(*queue::SqliteQueue::open(options, *files_, *history_));
     store = queue->store(runtime);
+    tapped = std::make_unique<TappedStore>(*store);
     dispatcher = std::make_unique<delivery::Dispatcher>(
-        runtime, *store, resolver, [this] { return config; }, [] { return std::vector<net::Address>(); });
+        runtime, *tapped, resolver, [this] { return config; }, [this] { return own; }, window);
     queue::StoreEvents events;
     events.arrived = [this](std::vector<queue::Due> due) {
       auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));
@@ -185,6 +259,7 @@ class RelayWorld {
     dispatcher->abort();
     until([this] { return !dispatcher->running(); }, std::chrono::minutes(30));
     dispatcher.reset();
+    tapped.reset();
     store.reset();
     queue.reset();
     history_.reset();
@@ -199,8 +274,11 @@ class RelayWorld {
       while (queue->run_pending()) runtime.run_until_idle();
       if (done()) return true;
       if (runtime.now() >= end) return false;
-      runtime.advance(std::chrono::milliseconds(100));
+      runtime.advance(step);
     }
+  }
+  void pass(net::Duration time) {
+    until([] { return false; }, time);
   }
   void settle_down() {
     until([] { return false; }, std::chrono::milliseconds(200));
@@ -229,6 +307,17 @@ class RelayWorld {
     until([&] { return scope.running() == 0; }, std::chrono::seconds(5));
     if (!done || !*done) throw std::runtime_error("commit failed");
     return id;
+  }
+
+  /// As the store would tell of it.
+  queue::Due due_of(queue::Id id, const std::string& destination) {
+    auto info = std::make_shared<queue::MessageInfo>();
+    info->id = id;
+    queue::Due due;
+    due.message = info;
+    due.destination = destination;
+    due.recipients.resize(1);
+    return due;
   }
 
   queue::Counts counts() {

@@ -59,6 +59,14 @@ TEST_SUITE("delivery/site") {
     CHECK(names(site.candidates(now + 61s, 5))[2] == "b");
   }
 
+  TEST_CASE("the most preferred are all of the lowest preference, of the first next hop") {
+    const Site site(plan(), 8);
+    CHECK(site.is_most_preferred(address("192.0.2.1")));
+    CHECK(site.is_most_preferred(address("192.0.2.2")));
+    CHECK_FALSE(site.is_most_preferred(address("192.0.2.3")));
+    CHECK_FALSE(site.is_most_preferred(address("192.0.2.9")));
+  }
+
   TEST_CASE("concurrency grows with success, halves when a host fails, is one after all failed") {
     Site site(plan(), 8);
     CHECK(site.limit() == 5);
@@ -84,7 +92,8 @@ TEST_SUITE("delivery/site") {
     CHECK(site.next_turn() == "y");
     CHECK_FALSE(site.next_turn());
     site.add_turn("x");
-    site.end_turn("x");
+    CHECK(site.has_turns());
+    CHECK(site.next_turn() == "x");
     CHECK_FALSE(site.has_turns());
   }
 }

@@ -66,8 +66,35 @@ TEST_SUITE("queue/schedule") {
     CHECK_FALSE(schedule.has_room());
     CHECK_FALSE(schedule.add(due(1, "d")));
     CHECK_FALSE(schedule.wants_more());
+    for (int n = 0; n < 3; ++n) {
+      schedule.finished(*schedule.take("a"));
+      CHECK_FALSE(schedule.wants_more());
+    }
+    schedule.finished(*schedule.take("a"));  // room for the backlog of one destination
+    CHECK(schedule.has_room());
+    CHECK(schedule.wants_more());
+  }
+
+  TEST_CASE("what is new does not overtake what is left in the store") {
+    Schedule schedule = small();
+    for (std::uint64_t id = 1; id <= 4; ++id) CHECK(schedule.add_new(due(id, "a")));
+    CHECK_FALSE(schedule.add_new(due(5, "a")));
+    schedule.finished(*schedule.take("a"));
+    CHECK_FALSE(schedule.add_new(due(6, "a")));
+    CHECK(schedule.add_new(due(7, "b")));
+    schedule.read_again();
+    CHECK(schedule.add(due(5, "a")));
+  }
+
+  TEST_CASE("destinations that found no room cost no memory") {
+    Schedule schedule = small();
+    CHECK(schedule.add(due(1, "a", 10)));
+    CHECK_FALSE(schedule.add(due(2, "b")));
+    CHECK_FALSE(schedule.holds("b"));
     schedule.finished(*schedule.take("a"));
     CHECK(schedule.wants_more());
+    CHECK(schedule.add_new(due(3, "b")));
+    CHECK(schedule.holds("b"));
   }
 
   TEST_CASE("a message with more recipients than there is room for goes in alone") {
