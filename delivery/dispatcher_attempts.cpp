@@ -368,20 +368,24 @@ net::Task<std::optional<queue::Notification>> Dispatcher::notification(const que
   const std::shared_ptr<const conf::Config> config = config_();
   subjects = to_be_told(message, std::move(subjects));
   if (subjects.empty()) co_return std::nullopt;
-  std::string header = co_await header_of(content);
+  std::string original = co_await original_of(content, returns_whole(message, subjects));
   const queue::Id id = store_.draft().id();
   const Notifier notifier{config->hostname, config->queue.bounce_expire};
-  co_return compose_notification(notifier, message, subjects, std::move(header), id, runtime_.wall_now());
+  co_return compose_notification(notifier, message, subjects, std::move(original), id, runtime_.wall_now());
 }
 
-/// The trace and the header section; what cannot be read is left out of a report.
-net::Task<std::string> Dispatcher::header_of(std::shared_ptr<const queue::Content> content) {
+/// The trace with the whole body, or with at least the header section; what cannot be read is left out of a report.
+net::Task<std::string> Dispatcher::original_of(std::shared_ptr<const queue::Content> content, bool whole) {
   if (!content) co_return std::string();
-  if (!content->in_file) co_return header_section(content->trace + content->octets);
+  if (!content->in_file) co_return content->trace + content->octets;
+  std::string original = content->trace;
   queue::BodyReader body = store_.read_body(content);
-  Result<std::string_view> front = co_await body.next();
-  if (!front) co_return content->trace;
-  co_return header_section(content->trace + std::string(*front));
+  do {
+    Result<std::string_view> piece = co_await body.next();
+    if (!piece || piece->empty()) break;
+    original += *piece;
+  } while (whole);
+  co_return original;
 }
 
 /// The end of a lifetime, or a delay notification. False if nothing could be done now.

@@ -3,6 +3,12 @@
 #include <algorithm>
 #include <string_view>
 
+#include <fmt/format.h>
+
+#include "base/escape.h"
+#include "base/text.h"
+#include "smtp/parameters.h"
+
 namespace waypost::delivery {
 namespace {
 
@@ -27,6 +33,41 @@ std::string safe(std::string_view text, std::size_t max_octets = 512) {
   std::string out(text.substr(0, max_octets));
   for (char& c : out) {
     if (c < ' ' || c > '~') c = '?';  // chars above 126 are negative here, or too large
+  }
+  return out;
+}
+
+// The value of ENVID or of an rfc822 ORCPT comes as xtext; reports have what it stands for (RFC 3461 §6.3, RFC 3464
+// §2.2.1). A utf-8 ORCPT stays in the form that fits US-ASCII (RFC 6533 §3).
+std::string from_xtext(const std::string& text) {
+  const Result<std::string> decoded = smtp::xtext_decode(text);
+  return safe(decoded ? *decoded : text);
+}
+
+std::string original_recipient(const std::string& orcpt) {
+  const std::size_t semicolon = orcpt.find(';');
+  if (semicolon == std::string::npos || equals_no_case(orcpt.substr(0, semicolon), "utf-8")) return safe(orcpt);
+  return safe(orcpt.substr(0, semicolon + 1)) + from_xtext(orcpt.substr(semicolon + 1));
+}
+
+// `rfc822; a@b`, or `utf-8; \x{E4}@b` where the address is not US-ASCII (RFC 6533 §3).
+std::string final_recipient(const std::string& address) {
+  if (is_ascii(address) || !is_utf8(address)) return "rfc822; " + safe(address);
+  std::string out = "utf-8; ";
+  for (std::size_t at = 0; at < address.size();) {
+    const std::size_t size = utf8_character(std::string_view(address).substr(at));
+    const auto first = static_cast<unsigned char>(address[at]);
+    const bool plain = size == 1 && first > ' ' && first < 127 && first != '+' && first != '=' && first != '\\';
+    if (plain) {
+      out += address[at];
+    } else {
+      // The lead octet's own bits, then six of each that follows.
+      std::uint32_t character = size == 1 ? first : first & (0x7FU >> size);
+      for (std::size_t i = 1; i < size; ++i)
+        character = (character << 6U) | (static_cast<unsigned char>(address[at + i]) & 0x3FU);
+      out += fmt::format("\\x{{{:X}}}", character);
+    }
+    at += size;
   }
   return out;
 }
@@ -89,7 +130,7 @@ std::string returned(const Report& report) {
     std::size_t end = report.original.find("\r\n", at);
     if (end == std::string::npos) end = report.original.size();
     const std::string_view line = std::string_view(report.original).substr(at, end - at);
-    if (line.size() <= 998) {
+    if (line.size() <= kMaxTextLine) {
       out += line;
       out += "\r\n";
     }
@@ -134,13 +175,13 @@ void people_part(std::string& out, const Report& report) {
 
 void status_part(std::string& out, const Report& report) {
   field(out, "Reporting-MTA", "dns; " + report.hostname);
-  if (!report.envid.empty()) field(out, "Original-Envelope-Id", safe(report.envid));
+  if (!report.envid.empty()) field(out, "Original-Envelope-Id", from_xtext(report.envid));
   field(out, "X-Waypost-Queue-Id", report.original_id);
   field(out, "Arrival-Date", smtp::rfc5322_date(report.arrival));
   for (const ReportedRecipient& recipient : report.recipients) {
     out += "\r\n";
-    if (!recipient.orcpt.empty()) field(out, "Original-Recipient", safe(recipient.orcpt));
-    field(out, "Final-Recipient", "rfc822; " + safe(recipient.address));
+    if (!recipient.orcpt.empty()) field(out, "Original-Recipient", original_recipient(recipient.orcpt));
+    field(out, "Final-Recipient", final_recipient(recipient.address));
     field(out, "Action", action_name(recipient.action));
     field(out, "Status", safe(recipient.status));
     if (!recipient.host.empty() && recipient.remote_said_it)

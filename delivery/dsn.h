@@ -36,8 +36,10 @@ struct Report {
   bool whole = false;    ///< `original` is the whole message
 };
 
-/// The longest header section that is returned; what is beyond it is cut at a line.
+/// The longest header section that is returned; what is beyond it is cut at a line. The largest message that is.
 inline constexpr std::size_t kMaxReturnedOctets = 64 * 1024;
+/// Longer lines are left out of what is returned (RFC 5321 §4.5.3.1.6, without CRLF).
+inline constexpr std::size_t kMaxTextLine = 998;
 
 /// A multipart/report in wire form: words for people, message/delivery-status, the original's header section. No text
 /// of a peer, whatever is in it, makes a field or a line of its own. 8-bit originals make the report 8-bit

@@ -25,6 +25,15 @@ bool wanted(const Subject& subject) {
   return false;
 }
 
+bool has_short_lines(std::string_view octets) {
+  while (octets.size() > kMaxTextLine) {
+    const std::size_t end = octets.find("\r\n");
+    if (end == std::string_view::npos || end > kMaxTextLine) return false;
+    octets.remove_prefix(end + 2);
+  }
+  return true;
+}
+
 }  // namespace
 
 std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects) {
@@ -42,10 +51,18 @@ std::string header_section(std::string_view octets) {
   return end == std::string_view::npos ? std::string() : std::string(octets.substr(0, end + 2));
 }
 
+bool returns_whole(const queue::MessageInfo& message, const std::vector<Subject>& subjects) {
+  const bool failed = std::any_of(subjects.begin(), subjects.end(), [](const Subject& subject) {
+    return subject.report.action == ReportedRecipient::Action::failed;
+  });
+  return failed && message.ret == smtp::Ret::full && !message.require_tls && message.size <= kMaxReturnedOctets;
+}
+
 std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,
-                                                        const std::vector<Subject>& subjects, std::string header,
+                                                        const std::vector<Subject>& subjects, std::string original,
                                                         queue::Id id, net::WallTime now) {
   if (subjects.empty()) return std::nullopt;
+  std::string header = header_section(original);
   smtp::Path to = message.reverse_path;
   // `MAIL FROM:<postmaster>` is ours (RFC 5321 §4.5.1).
   if (to.mailbox.domain.empty()) to.mailbox.domain = notifier.hostname;
@@ -65,7 +82,9 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   report.now = now;
   report.expires = message.expires;
   for (const Subject& subject : subjects) report.recipients.push_back(subject.report);
-  report.original = std::move(header);
+  // Lines that are too long for mail would be missing: then the header section alone.
+  report.whole = returns_whole(message, subjects) && original.size() == message.size && has_short_lines(original);
+  report.original = report.whole ? std::move(original) : std::move(header);
 
   queue::Notification notification;
   notification.body = compose_report(report);

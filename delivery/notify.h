@@ -26,10 +26,13 @@ struct Subject {
 /// The subjects of which the sender is told: those whose NOTIFY admits it; none of a message with a null reverse-path.
 std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects);
 
-/// The notification about `subjects`, which to_be_told() has chosen; nullopt if there are none. `header` is the
-/// original's header section in wire form, its trace included.
+/// True if the whole message is to come back: RET=FULL, for a failure (RFC 3461 §4.3), if it is small enough.
+bool returns_whole(const queue::MessageInfo& message, const std::vector<Subject>& subjects);
+
+/// The notification about `subjects`, which to_be_told() has chosen; nullopt if there are none. `original` is in wire
+/// form, its trace included: the whole message, which is returned if returns_whole(), or its header section.
 std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,
-                                                        const std::vector<Subject>& subjects, std::string header,
+                                                        const std::vector<Subject>& subjects, std::string original,
                                                         queue::Id id, net::WallTime now);
 
 /// The header section at the front of a message: up to the blank line, at most kMaxReturnedOctets.

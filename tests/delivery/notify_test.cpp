@@ -135,6 +135,68 @@ TEST_SUITE("delivery/notify") {
     CHECK(count(out->body, "Content-Transfer-Encoding: 8bit\r\n") == 2);
     CHECK(count(out->body, "xxxxxxxxxx") == 0);
   }
+
+  TEST_CASE("an address that is not ASCII is told in the form that fits US-ASCII [RFC 6533 3]") {
+    Subject one = subject("r@b.example");
+    one.report.address = "j\xc3\xb6rg+x@\xe4\xbe\x8b.example";
+    const auto out = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{6ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body, "\r\nFinal-Recipient: utf-8; j\\x{F6}rg\\x{2B}x@\\x{4F8B}.example\r\n") == 1);
+    one.report.address = "j\xff@b.example";
+    const auto bad = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{7ULL << 40}, kNow);
+    CHECK(count(bad->body, "\r\nFinal-Recipient: rfc822; j?@b.example\r\n") == 1);
+  }
+
+  TEST_CASE("addresses with odd characters stay on their line, or fold at a space") {
+    const std::string odd = R"("a  \"b\"; c\\"@b.example)";
+    const auto out =
+        compose_notification(kNotifier, message("s@a.example"), {subject(odd)}, "", queue::Id{8ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body, "\r\nFinal-Recipient: rfc822; " + odd + "\r\n") == 1);
+  }
+
+  TEST_CASE("ENVID and ORCPT are decoded [RFC 3461 6.3]") {
+    queue::MessageInfo info = message("s@a.example");
+    info.envid = "QQ+2B314";
+    Subject one = subject("r@b.example");
+    one.report.orcpt = "rfc822;a+2Bb@c.example";
+    Subject two = subject("q@b.example");
+    two.report.orcpt = "utf-8;j\\x{F6}@c.example";
+    const auto out = compose_notification(kNotifier, info, {one, two}, "", queue::Id{9ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body, "\r\nOriginal-Envelope-Id: QQ+314\r\n") == 1);
+    CHECK(count(out->body, "\r\nOriginal-Recipient: rfc822;a+b@c.example\r\n") == 1);
+    CHECK(count(out->body, "\r\nOriginal-Recipient: utf-8;j\\x{F6}@c.example\r\n") == 1);
+  }
+
+  TEST_CASE("RET=FULL brings the message back if it failed and is small; else its header section [RFC 3461 4.3]") {
+    const std::string original = "Subject: hi\r\n\r\nthe text\r\n";
+    struct Row {
+      smtp::Ret ret;
+      ReportedRecipient::Action action;
+      std::string original;
+      bool whole;
+    };
+    const Row rows[] = {
+        {smtp::Ret::full, ReportedRecipient::Action::failed, original, true},
+        {smtp::Ret::headers, ReportedRecipient::Action::failed, original, false},
+        {smtp::Ret::unspecified, ReportedRecipient::Action::failed, original, false},
+        {smtp::Ret::full, ReportedRecipient::Action::delayed, original, false},
+        {smtp::Ret::full, ReportedRecipient::Action::failed, original + std::string(1500, 'x') + "\r\n", false},
+    };
+    for (const Row& row : rows) {
+      queue::MessageInfo info = message("s@a.example");
+      info.ret = row.ret;
+      info.size = row.original.size();
+      const auto out = compose_notification(kNotifier, info, {subject("r@b.example", 0, row.action)}, row.original,
+                                            queue::Id{10ULL << 40}, kNow);
+      REQUIRE(out);
+      CHECK(count(out->body, "Content-Type: message/rfc822\r\n") == (row.whole ? 1 : 0));
+      CHECK(count(out->body, "Content-Type: text/rfc822-headers\r\n") == (row.whole ? 0 : 1));
+      CHECK(count(out->body, "the text\r\n") == (row.whole ? 1 : 0));
+      CHECK(count(out->body, "Subject: hi\r\n") == 1);
+    }
+  }
 }
 
 }  // namespace waypost::delivery
