@@ -105,7 +105,7 @@ class Dispatcher {
                                                              std::vector<Subject> subjects,
                                                              std::shared_ptr<const queue::Content> content);
   net::Task<bool> expire_or_warn(queue::Overdue overdue);
-  net::Task<Result<>> settle(queue::Settlement settlement);
+  net::Task<Result<bool>> settle(queue::Settlement settlement);
   net::Task<std::string> original_of(std::shared_ptr<const queue::Content> content, bool whole);
   net::Task<> fail_destination(std::string destination, HostFailure failure);
   net::Task<> destination_reached(std::string destination);

@@ -332,7 +332,7 @@ net::Task<> Dispatcher::finish(const Tally& tally, std::shared_ptr<const queue::
     settlement.notifications.push_back(std::move(*report));
   }
   const std::vector<queue::RecipientOutcome> outcomes = settlement.recipients;
-  const Result<> settled = co_await settle(std::move(settlement));
+  const Result<bool> settled = co_await settle(std::move(settlement));
   if (!settled) co_return;
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const queue::RecipientOutcome& out = outcomes[i];
@@ -340,12 +340,13 @@ net::Task<> Dispatcher::finish(const Tally& tally, std::shared_ptr<const queue::
     log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), out.reply});
   }
   if (!report_id.empty()) log::notified(id, report_id, "non-delivery");
+  if (*settled) log::left_queue(id);
 }
 
 /// Until it is committed: an outcome that is not would be attempted again.
-net::Task<Result<>> Dispatcher::settle(queue::Settlement settlement) {
+net::Task<Result<bool>> Dispatcher::settle(queue::Settlement settlement) {
   for (;;) {
-    Result<> settled = co_await store_.settle(settlement);
+    Result<bool> settled = co_await store_.settle(settlement);
     if (settled || settled.error().code != Errc::full || stopping_) {
       if (!settled && !stopping_)
         log::failure(settlement.message.text() + ": recording an outcome: " + settled.error().what);
@@ -441,7 +442,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     report_id = report->message.id.text();
     settlement.notifications.push_back(std::move(*report));
   }
-  const Result<> settled = co_await settle(std::move(settlement));
+  const Result<bool> settled = co_await settle(std::move(settlement));
   if (!overdue.expired) read_store_ = true;  // what was claimed from the window is in the store
   for (const std::string& destination : claimed) {
     schedule_.release(message.id, destination);
@@ -456,6 +457,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     }
   }
   if (!report_id.empty()) log::notified(id, report_id, overdue.expired ? "non-delivery" : "delay");
+  if (*settled) log::left_queue(id);
   co_return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/event_log.h"
 #include "queue/write_operations.h"
 
 namespace waypost::queue {
@@ -156,7 +157,10 @@ Result<> ChangeOperation::clear_back_off(Database& db, std::int64_t destination)
 void ChangeOperation::committed() {
   Aftermath& after = core_.aftermath();
   for (HistoryEvent& event : history_) after.history.push_back(std::move(event));
-  for (const Left& left : left_) announce_end(core_, left.message, left.in_file);
+  for (const Left& left : left_) {
+    announce_end(core_, left.message, left.in_file);
+    log::left_queue(left.message.text());
+  }
 }
 
 ChangedOperation::ChangedOperation(StoreCore& core) : Operation(Kind::read), core_(core) {}

@@ -23,7 +23,7 @@ class SqliteStore : public Store {
   }
 
   net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes) override;
-  net::Task<Result<>> settle(Settlement settlement) override;
+  net::Task<Result<bool>> settle(Settlement settlement) override;
   net::Task<Result<>> settle_destination(DestinationState state) override;
   net::Task<Result<std::shared_ptr<const Content>>> content(Id id) override;
   BodyReader read_body(std::shared_ptr<const Content> content) override {
@@ -87,7 +87,7 @@ net::Task<> SqliteStore::drop_file(std::string path) {
   co_await runtime_.offload(std::move(work));
 }
 
-net::Task<Result<>> SqliteStore::settle(Settlement settlement) {
+net::Task<Result<bool>> SqliteStore::settle(Settlement settlement) {
   std::vector<Prepared> notifications;
   for (Notification& notification : settlement.notifications) {
     Result<Prepared> prepared = prepare(core_, std::move(notification), settlement.message);
@@ -96,8 +96,9 @@ net::Task<Result<>> SqliteStore::settle(Settlement settlement) {
   }
   settlement.notifications.clear();
   SettleOperation operation(core_, std::move(settlement), std::move(notifications), runtime_.wall_now());
-  Submit end(storage_, runtime_, operation);
-  co_return co_await end;
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return operation.left();
 }
 
 net::Task<Result<>> SqliteStore::settle_destination(DestinationState state) {

@@ -18,16 +18,16 @@ namespace waypost::queue {
 
 /// One page of what is due (Store::due).
 struct DuePage {
-  std::vector<Due> due;                         ///< oldest first within a destination
-  std::vector<DestinationState> destinations;   ///< of those in `due`, and of those visited that are in back-off
-  std::optional<std::uint64_t> resume;          ///< pass to the next call; nullopt: all destinations were visited
-  std::optional<WallTime> next_due;             ///< the earliest later moment among the destinations visited
+  std::vector<Due> due;                        ///< oldest first within a destination
+  std::vector<DestinationState> destinations;  ///< of those in `due`, and of those visited that are in back-off
+  std::optional<std::uint64_t> resume;         ///< pass to the next call; nullopt: all destinations were visited
+  std::optional<WallTime> next_due;            ///< the earliest later moment among the destinations visited
 };
 
 struct DueQuery {
   WallTime now;
-  std::size_t limit = 1000;                  ///< recipients in the page, about
-  std::size_t per_destination = 100;         ///< recipients of one destination
+  std::size_t limit = 1000;           ///< recipients in the page, about
+  std::size_t per_destination = 100;  ///< recipients of one destination
   /// Recipients of each destination that the caller holds already: so many more of it are read, since these come first.
   std::unordered_map<std::string, std::size_t> held_by_caller;
   std::optional<std::uint64_t> resume;
@@ -39,7 +39,7 @@ struct RecipientRow {
   smtp::Path forward_path;
   State state = State::deferred;
   std::uint32_t attempts = 0;
-  WallTime next_attempt;  ///< the later one of the recipient's and the destination's
+  WallTime next_attempt;            ///< the later one of the recipient's and the destination's
   std::string status, reply, host;  ///< of the last attempt, or of the destination's last failure where that is later
   std::string destination;
 };
@@ -54,7 +54,8 @@ struct Listing {
   std::optional<Id> resume;  ///< pass as `after` for the next page
 };
 struct Counts {
-  std::uint64_t messages = 0, recipients = 0, active = 0, deferred = 0, held = 0;  ///< active: due now; the last three are recipients
+  std::uint64_t messages = 0, recipients = 0, active = 0, deferred = 0,
+                held = 0;  ///< active: due now; the last three are recipients
   std::uint64_t octets = 0;
   std::optional<WallTime> oldest;
 };
@@ -76,9 +77,10 @@ class Store {
   /// Promise 1: when this returns without error, message, envelope and body survive a power cut.
   virtual net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes) = 0;
 
-  /// Promise 2: the outcomes and the notifications they cause, all or nothing. A message whose recipients have all ended
-  /// leaves the queue. Outcomes of recipients that are no longer there, or may not make that move, are without effect.
-  virtual net::Task<Result<>> settle(Settlement settlement) = 0;
+  /// Promise 2: the outcomes and the notifications they cause, all or nothing. A message whose recipients have all
+  /// ended leaves the queue. Outcomes of recipients that are no longer there, or may not make that move, are without
+  /// effect. True: the message has left the queue.
+  virtual net::Task<Result<bool>> settle(Settlement settlement) = 0;
 
   /// Records success or failure of a destination as a whole.
   virtual net::Task<Result<>> settle_destination(DestinationState state) = 0;
@@ -96,7 +98,8 @@ class Store {
   // For the administrator. These take turns with the mail: a change goes through in slices.
   virtual net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
   virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;
-  virtual net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run, WallTime now) = 0;
+  virtual net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run,
+                                            WallTime now) = 0;
 };
 
 /// What the store tells the schedule. Called on the storage thread after the commit; must not block or throw.

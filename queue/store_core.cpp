@@ -110,7 +110,6 @@ void StoreCore::batch_done() {
   if (events_.arrived && !after.arrived.empty()) events_.arrived(std::move(after.arrived));
   if (events_.changed && after.changed) events_.changed();
   for (HistoryEvent& event : after.history) history_.add(std::move(event));
-  for (Id id : after.left) log::left_queue(id.text());
   for (const std::string& path : after.unlink) {
     Result<> removed = files_.remove(path);
     // What stays is removed at the next start.

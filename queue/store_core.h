@@ -19,7 +19,6 @@ namespace waypost::queue {
 struct Aftermath {
   std::vector<Due> arrived;
   std::vector<HistoryEvent> history;
-  std::vector<Id> left;             ///< the queue
   std::vector<std::string> unlink;  ///< their spool files
   bool changed = false;             ///< by an administrator
 };

@@ -259,7 +259,6 @@ Result<bool> remove_if_ended(Database& db, Id message, bool& in_file) {
 }
 
 void announce_end(StoreCore& core, Id message, bool in_file) {
-  core.aftermath().left.push_back(message);
   if (in_file) core.aftermath().unlink.push_back(body_path(message.text()));
 }
 

@@ -78,6 +78,7 @@ class SettleOperation : public Operation {
   SettleOperation(StoreCore& core, Settlement settlement, std::vector<Prepared> notifications, WallTime now);
   Result<> apply(Database& db) override;
   void committed() override;
+  bool left() const { return left_; }  ///< the message has left the queue
 
  private:
   Result<> apply_outcomes(Database& db);

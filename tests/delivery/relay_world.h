@@ -132,7 +132,7 @@ class TappedStore : public queue::Store {
   net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes) override {
     return store_.commit(std::move(message), std::move(draft), notes);
   }
-  net::Task<Result<>> settle(queue::Settlement settlement) override {
+  net::Task<Result<bool>> settle(queue::Settlement settlement) override {
     queue::Settlement kept = settlement;
     kept.notifications.clear();
     settled.push_back(std::move(kept));

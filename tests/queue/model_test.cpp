@@ -277,7 +277,7 @@ class Walk {
         model_.messages.emplace(notification.message.id, std::move(mine));
       }
     }
-    Result<> done = f_.run(f_.store->settle(std::move(settlement)));
+    Result<bool> done = f_.run(f_.store->settle(std::move(settlement)));
     CHECK(done);
   }
 

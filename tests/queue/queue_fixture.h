@@ -185,7 +185,9 @@ class QueueFixture {
       settlement.recipients.push_back(std::move(outcome));
     }
     settlement.notifications = std::move(notifications);
-    return run(store->settle(std::move(settlement)));
+    Result<bool> done = run(store->settle(std::move(settlement)));
+    if (!done) return fail(done.error());
+    return {};
   }
 
   queue::Notification notification(const std::string& to) {

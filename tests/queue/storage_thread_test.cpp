@@ -54,7 +54,7 @@ net::Task<> session(Session given, int& accepted) {
     settlement.message = id;
     settlement.recipients.emplace_back();
     settlement.recipients[0].event = Event::attempt_relayed;
-    Result<> settled = co_await given.store.settle(std::move(settlement));
+    Result<bool> settled = co_await given.store.settle(std::move(settlement));
     if (!settled) co_return;
   }
 }

@@ -12,7 +12,8 @@ using Kind = HistoryEvent::Kind;
 namespace {
 
 net::Task<> settle_into(QueueFixture& fixture, Settlement settlement, Result<>& into) {
-  into = co_await fixture.store->settle(std::move(settlement));
+  Result<bool> done = co_await fixture.store->settle(std::move(settlement));
+  into = done ? Result<>() : fail(done.error());
 }
 
 }  // namespace

@@ -110,9 +110,9 @@ net::Task<Result<>> FakeStore::commit(queue::NewMessage message, queue::Draft dr
   co_return Result<>();
 }
 
-net::Task<Result<>> FakeStore::settle(queue::Settlement settlement) {
+net::Task<Result<bool>> FakeStore::settle(queue::Settlement settlement) {
   settlements.push_back(std::move(settlement));
-  co_return Result<>();
+  co_return true;
 }
 
 net::Task<Result<>> FakeStore::settle_destination(queue::DestinationState state) {

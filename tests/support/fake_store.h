@@ -65,7 +65,7 @@ class FakeStore : public queue::Store {
 
   queue::Draft draft() override;
   net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes) override;
-  net::Task<Result<>> settle(queue::Settlement settlement) override;
+  net::Task<Result<bool>> settle(queue::Settlement settlement) override;
   net::Task<Result<>> settle_destination(queue::DestinationState state) override;
   net::Task<Result<std::shared_ptr<const queue::Content>>> content(queue::Id id) override;
   queue::BodyReader read_body(std::shared_ptr<const queue::Content> content) override;
