@@ -1,5 +1,6 @@
 #include "base/event_log.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <ctime>
 #include <memory>
@@ -61,7 +62,7 @@ struct Log {
   Stamp stamp = Stamp::time;
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::logger> logger;
-  std::size_t reported_drops = 0;
+  std::atomic<std::size_t> reported_drops = 0;  // events of all threads look at it
 };
 
 std::mutex guard;  // open() and reopen() alone change what it guards; events copy the pointer
@@ -192,8 +193,7 @@ class Event {
   void write() {
     if (!on_) return;
     const std::size_t drops = log_->pool->overrun_counter();
-    if (drops > log_->reported_drops) {
-      log_->reported_drops = drops;
+    if (drops > log_->reported_drops.exchange(drops)) {
       log_->logger->log(
           spdlog::level::warn, "{}",
           line(Level::warning,
