@@ -45,6 +45,10 @@ TEST_SUITE("delivery/tally") {
     CHECK(tally.any_unlearnt());
     CHECK(tally.entries()[2].learnt);
     CHECK_FALSE(tally.entries()[0].learnt);
+    tally.learn_rest(of(queue::Event::attempt_deferred));
+    CHECK_FALSE(tally.any_unlearnt());
+    CHECK_FALSE(tally.any_open());
+    CHECK(tally.entries()[2].outcome.event == queue::Event::attempt_failed);
   }
 
   TEST_CASE("closing gives all that are open one outcome and leaves the others") {
