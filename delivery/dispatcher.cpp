@@ -20,8 +20,9 @@ constexpr std::size_t kSweepLimit = 200;
 constexpr auto kNoUsableExchanger = 24h;  // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
-constexpr net::Duration kForget = 60s;  // how often destinations without mail are looked for
-constexpr int kMessagesInTurn = 20;     // that a worker delivers before it gives way to a site without any
+constexpr std::chrono::minutes kLeap{60};  // of the wall clock, that is not taken for time
+constexpr net::Duration kForget = 60s;     // how often destinations without mail are looked for
+constexpr int kMessagesInTurn = 20;        // that a worker delivers before it gives way to a site without any
 
 HostFailure trouble_with(std::string status, std::string reason) {
   HostFailure failure;
@@ -45,6 +46,8 @@ Dispatcher::Dispatcher(net::Runtime& runtime, queue::Store& store, resolver::Res
 Dispatcher::~Dispatcher() = default;
 
 void Dispatcher::start() {
+  clock_seen_ = runtime_.now();
+  wall_seen_ = runtime_.wall_now();
   scope_.spawn(run());
   scope_.spawn(sweep());
 }
@@ -544,19 +547,46 @@ net::Task<> Dispatcher::sweep() {
       forget_destinations();
       forget_at = runtime_.now() + kForget;
     }
-    Result<std::vector<queue::Overdue>> overdue = co_await store_.overdue(runtime_.wall_now(), kSweepLimit);
-    if (overdue) {
-      bool progress = false;
-      for (queue::Overdue& one : *overdue) {
-        const bool done = co_await expire_or_warn(std::move(one));
-        progress = progress || done;
-      }
-      if (progress && overdue->size() == kSweepLimit && !stopping_) continue;
-    } else if (!stopping_) {
-      log::failure("reading what is overdue: " + overdue.error().what);
+    co_await watch_clock();
+    if (runtime_.now() >= expiry_from_) {
+      const bool more = co_await overdue_in_turn();
+      if (more && !stopping_) continue;
     }
     co_await runtime_.sleep_for(kSweep, scope_.stop_token());
   }
+}
+
+/// True if there is more to do at once.
+net::Task<bool> Dispatcher::overdue_in_turn() {
+  Result<std::vector<queue::Overdue>> overdue = co_await store_.overdue(runtime_.wall_now(), kSweepLimit);
+  if (!overdue) {
+    if (!stopping_) log::failure("reading what is overdue: " + overdue.error().what);
+    co_return false;
+  }
+  bool progress = false;
+  for (queue::Overdue& one : *overdue) {
+    if (stopping_) co_return false;
+    const bool done = co_await expire_or_warn(std::move(one));
+    progress = progress || done;
+  }
+  co_return progress && overdue->size() == kSweepLimit;
+}
+
+/// A clock that was set wrong does not return the whole queue to its senders (RELIABILITY F22), and one that is set
+/// back does not postpone what waits (F23).
+net::Task<> Dispatcher::watch_clock() {
+  const net::Duration passed = runtime_.now() - std::exchange(clock_seen_, runtime_.now());
+  const auto by_wall = runtime_.wall_now() - std::exchange(wall_seen_, runtime_.wall_now());
+  const auto leapt = std::chrono::duration_cast<std::chrono::minutes>(by_wall - passed);
+  if (leapt > kLeap) {
+    log::warning("the clock went ahead by " + std::to_string(leapt.count()) + " minutes: nothing expires for an hour");
+    expiry_from_ = runtime_.now() + kLeap;
+  }
+  if (leapt >= -kLeap) co_return;
+  log::warning("the clock went back by " + std::to_string(-leapt.count()) + " minutes: what waits is tried now");
+  const Result<queue::Changed> changed =
+      co_await store_.change(queue::Change::retry, queue::Filter(), "the clock went back", false, runtime_.wall_now());
+  if (!changed) log::failure("after the clock went back: " + changed.error().what);
 }
 
 }  // namespace waypost::delivery

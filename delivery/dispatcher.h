@@ -74,6 +74,8 @@ class Dispatcher {
   using Idlers = std::multimap<const Site*, Idler*>;
   net::Task<> run();
   net::Task<> sweep();
+  net::Task<bool> overdue_in_turn();
+  net::Task<> watch_clock();
   net::Task<> refill();
   void take_page(queue::DuePage page);
   void begin(const std::string& destination);
@@ -138,6 +140,9 @@ class Dispatcher {
   bool pumping_ = false;
   std::optional<queue::WallTime> next_due_;
   std::optional<std::uint64_t> resume_;
+  net::TimePoint clock_seen_{};  ///< when the wall clock was `wall_seen_`
+  queue::WallTime wall_seen_{};
+  net::TimePoint expiry_from_{};  ///< the wall clock leapt: nothing expires until then
   std::stop_source wake_;
   bool woken_ = false;
   bool read_store_ = true;

@@ -630,6 +630,30 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(world.drained(5s));
   }
 
+  TEST_CASE("a clock that leaps ahead by years expires nothing before somebody could mend it (F22)") {
+    RelayWorld world;
+    three_exchangers(world);  // nobody listens
+    world.submit("", {"r@b.test"});
+    world.pass(5s);
+    world.runtime.jump_wall(std::chrono::hours(24 * 3650));
+    world.pass(30min);
+    CHECK(world.counts().messages == 1);
+    world.runtime.jump_wall(-std::chrono::hours(24 * 3650));
+    world.host("192.0.2.1");
+    CHECK(world.drained(5s));
+  }
+
+  TEST_CASE("a clock that is set back postpones nothing (F23)") {
+    RelayWorld world;
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    world.submit("", {"r@b.test"});
+    world.pass(5s);
+    host.on_rcpt = [](const std::string&) { return "250 ok"; };
+    world.runtime.jump_wall(-std::chrono::hours(24));
+    CHECK(world.drained(2min));
+  }
+
   TEST_CASE("in doubt: the same host is asked first") {
     RelayWorld world;
     three_exchangers(world);
