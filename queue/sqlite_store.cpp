@@ -115,12 +115,17 @@ net::Task<Result<std::shared_ptr<const Content>>> SqliteStore::content(Id id) {
 }
 
 net::Task<Result<DuePage>> SqliteStore::due(DueQuery query) {
-  WallTime now = query.now;
-  DueOperation operation(std::move(query));
+  DueOperation operation(query);
   Result<> done = co_await run(operation);
   if (!done) co_return fail(done.error());
-  if (!operation.damaged.empty()) co_await hold_damaged(std::move(operation.damaged), now);
-  co_return std::move(operation.page);
+  if (operation.damaged.empty()) co_return std::move(operation.page);
+
+  // What was read before that await may have ended during it: a page that names it would have it attempted again.
+  co_await hold_damaged(std::move(operation.damaged), query.now);
+  DueOperation again(std::move(query));
+  done = co_await run(again);
+  if (!done) co_return fail(done.error());
+  co_return std::move(again.page);
 }
 
 net::Task<> SqliteStore::hold_damaged(std::vector<Id> messages, WallTime now) {
