@@ -13,6 +13,7 @@
 #include "conf/load.h"
 #include "mta/interfaces.h"
 #include "mta/privileges.h"
+#include "queue/disk_space.h"
 #include "resolver/ares_resolver.h"
 #include "resolver/cache.h"
 
@@ -187,25 +188,36 @@ int Daemon::listen() {
 }
 
 int Daemon::open_queue() {
+  Result<std::unique_ptr<queue::Files>> files = queue::open_files(config_.get()->data_dir);
+  Result<> opened;
+  if (files) {
+    files_ = std::move(*files);
+    opened = open_databases();
+    // What was accepted must be able to leave, whoever filled the disk while we were down (RELIABILITY F9).
+    const bool is_full = !opened && opened.error().code == Errc::full;
+    if (is_full && queue::DiskSpace(*files_).give_up_ballast()) opened = open_databases();
+  } else {
+    opened = fail(files.error());
+  }
+  if (opened) return 0;
+  log::failure(opened.error().what);
+  return exit_code(opened.error());
+}
+
+Result<> Daemon::open_databases() {
   const std::shared_ptr<const conf::Config> config = config_.get();
-  const auto failed = [](const Error& error) {
-    log::failure(error.what);
-    return exit_code(error);
-  };
-  Result<std::unique_ptr<queue::Files>> files = queue::open_files(config->data_dir);
-  if (!files) return failed(files.error());
-  files_ = std::move(*files);
+  history_.reset();  // of the first try: it holds its file
   Result<std::unique_ptr<queue::History>> history =
       queue::open_history(config->data_dir + "/history.db", config->history.keep);
-  if (!history) return failed(history.error());
+  if (!history) return fail(history.error());
   history_ = std::move(*history);
   queue::StoreOptions options;
   options.data_dir = config->data_dir;
   options.inline_limit = config->queue.inline_limit;
   Result<std::unique_ptr<queue::SqliteQueue>> queue = queue::SqliteQueue::open(options, *files_, *history_);
-  if (!queue) return failed(queue.error());
+  if (!queue) return fail(queue.error());
   queue_ = std::move(*queue);
-  return 0;
+  return {};
 }
 
 /// After the queue's lock, which keeps a second daemon away with a better message.

@@ -41,6 +41,7 @@ class Daemon {
   int open();
   int listen();
   int open_queue();
+  Result<> open_databases();
   int open_control();
   void make_loops();
   void begin();

@@ -8,6 +8,8 @@
 
 #include <xxhash.h>
 
+#include "queue/disk_space.h"
+
 namespace waypost::queue {
 namespace {
 
@@ -48,6 +50,8 @@ struct Draft::State {
 
   /// Off the loop.
   Result<> append_buffer() {
+    Result<> room = check_room(files, buffer.size());
+    if (!room) return room;
     if (!file) {
       Result<> opened = open_file();
       if (!opened) return opened;

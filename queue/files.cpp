@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -36,6 +37,9 @@ tl::unexpected<Error> error(int code, const std::string& doing) {
     case ENFILE:
     case ENOMEM:
       errc = Errc::busy;
+      break;
+    case EOPNOTSUPP:
+      errc = Errc::unsupported;
       break;
     case EACCES:
     case EPERM:
@@ -152,6 +156,26 @@ class RealFiles : public Files {
     ::closedir(folder);
     if (code != 0) return error(code, "reading the folder " + path);
     return names;
+  }
+
+  Result<Space> space() override {
+    struct statvfs facts {};
+    if (::fstatvfs(folder_.get(), &facts) != 0) return error(errno, "asking for the room on the disk");
+    if (facts.f_blocks == 0) return Space();  // some file systems tell nothing
+    Space space;
+    space.free = static_cast<std::uint64_t>(facts.f_bavail) * facts.f_frsize;
+    space.total = static_cast<std::uint64_t>(facts.f_blocks) * facts.f_frsize;
+    return space;
+  }
+
+  // Not posix_fallocate(), which writes all of it where the file system cannot.
+  Result<> set_aside(const std::string& path, std::uint64_t octets) override {
+    Descriptor fd(open_below(path, O_WRONLY | O_CREAT, 0600));
+    if (fd.get() < 0) return error(errno, "creating " + path);
+    if (::fallocate(fd.get(), 0, 0, static_cast<off_t>(octets)) == 0) return {};
+    int code = errno;
+    (void)::unlinkat(folder_.get(), path.c_str(), 0);
+    return error(code, "setting aside " + path);
   }
 
  private:

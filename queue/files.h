@@ -1,6 +1,7 @@
 // queue/files.h: the files below the store as an interface, so that a simulated disk can stand in. Calls block.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,13 +15,20 @@ namespace waypost::queue {
 /// One open file. One thread at a time.
 class File {
  public:
-  virtual ~File() = default;  ///< closes
-  virtual Result<> append(std::string_view octets) = 0;                                       ///< all of it
-  virtual Result<std::size_t> read_at(std::uint64_t offset, std::span<char> into) = 0;        ///< 0 at the end
-  virtual Result<> sync() = 0;                                                                ///< fdatasync
+  virtual ~File() = default;                                                            ///< closes
+  virtual Result<> append(std::string_view octets) = 0;                                 ///< all of it
+  virtual Result<std::size_t> read_at(std::uint64_t offset, std::span<char> into) = 0;  ///< 0 at the end
+  virtual Result<> sync() = 0;                                                          ///< fdatasync
 };
 
-/// Paths are relative to the data folder, with `/`. Errors: full (ENOSPC, EDQUOT), io, not_found, exists, busy (EMFILE), denied.
+/// Of the file system, in octets; `free` is what those who are not root may use.
+struct Space {
+  std::uint64_t free = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t total = std::numeric_limits<std::uint64_t>::max();
+};
+
+/// Paths are relative to the data folder, with `/`. Errors: full (ENOSPC, EDQUOT), io, not_found, exists, busy
+/// (EMFILE), denied.
 class Files {
  public:
   virtual ~Files() = default;
@@ -31,6 +39,13 @@ class Files {
   virtual Result<> make_folder(const std::string& path) = 0;  ///< 0700; that it exists is no error; syncs the one above
   virtual Result<> sync_folder(const std::string& path) = 0;
   virtual Result<std::vector<std::string>> list(const std::string& folder) = 0;  ///< names, unordered
+  virtual Result<Space> space() { return Space(); }                              ///< a disk in memory has no end
+  /// A file that takes up `octets`, made where it is not there. Errors: full, unsupported.
+  virtual Result<> set_aside(const std::string& path, std::uint64_t octets) {
+    (void)path;
+    (void)octets;
+    return {};
+  }
 };
 
 /// The real one. Creates the data folder (0700) where it is missing.

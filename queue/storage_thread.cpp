@@ -16,6 +16,8 @@ constexpr std::chrono::microseconds kGather{60};
 // A WAL that is used again and again is faster than one that grows, and 2,000 pages are moved in about 12 ms.
 constexpr std::uint64_t kCheckpointPages = 2000;
 constexpr std::chrono::milliseconds kIdle{100};
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kWorthMoving = 256;  // pages of the WAL, when it is the disk's room that is looked for
 
 }  // namespace
 
@@ -122,15 +124,54 @@ std::size_t StorageThread::run_batch() {
 }
 
 void StorageThread::run_writes() {
-  Result<> all = run_together(writes_);
-  if (!all && writes_.size() > 1 && !failed_) {
-    // One of them failed, or the disk is full. Each for itself, so that it fails alone; where it is full, what makes
-    // room goes through. Pages that were moved out of the WAL make room in it.
-    if (all.error().code == Errc::full) checkpoint();
-    for (Operation* operation : writes_) operation->result_ = run_together({operation});
+  const Batch batch = admitted();
+  if (batch.empty()) return;
+  Result<> all = run_together(batch);
+  const bool full = !all && all.error().code == Errc::full;
+  if (all || failed_ || (batch.size() == 1 && !full)) {
+    for (Operation* operation : batch) operation->result_ = all;
     return;
   }
-  for (Operation* operation : writes_) operation->result_ = all;
+  // One of them failed, or the disk is full. Each for itself, so that it fails alone; where it is full, what makes room
+  // goes through. Pages that were moved out of the WAL make room in it. New mail first, so that it takes nothing of the
+  // room that is made for the others.
+  if (full) checkpoint();
+  for (const bool mail : {true, false})
+    for (Operation* operation : batch)
+      if (operation->brings_mail() == mail) operation->result_ = mail ? run_together({operation}) : run_out(*operation);
+}
+
+/// What may make room, and must go through. Where the database cannot even grow by what stands in the WAL, which then
+/// cannot begin anew, the ballast makes the room for that.
+Result<> StorageThread::run_out(Operation& operation) {
+  Result<> done = run_together({&operation});
+  if (done || done.error().code != Errc::full || !hooks_.make_room()) return done;
+  checkpoint();
+  return run_together({&operation});
+}
+
+/// What waits, without new mail for which there is no room: that is refused before it costs the others a transaction.
+StorageThread::Batch StorageThread::admitted() {
+  std::uint64_t octets = 0;
+  for (const Operation* operation : writes_)
+    if (operation->brings_mail()) octets += operation->octets_;
+  if (octets == 0 || failed_ || !db_ || has_room(octets)) return writes_;
+  Batch rest;
+  for (Operation* operation : writes_) {
+    if (operation->brings_mail())
+      operation->result_ = fail(Errc::full, "the disk is nearly full");
+    else
+      rest.push_back(operation);
+  }
+  return rest;
+}
+
+/// New mail is written to the WAL first and to the database later, as what stands in the WAL will be.
+bool StorageThread::has_room(std::uint64_t octets) {
+  if (hooks_.has_room(*db_, 2 * octets + wal_pages_ * kPage)) return true;
+  if (wal_pages_ < kWorthMoving) return false;
+  checkpoint();
+  return !failed_ && hooks_.has_room(*db_, 2 * octets + wal_pages_ * kPage);
 }
 
 /// One transaction. Nothing of it stands after an error.

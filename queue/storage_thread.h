@@ -35,6 +35,8 @@ class Operation {
   virtual Result<> apply(Database& db) = 0;
   /// On the storage thread, after the commit and before anybody hears of it.
   virtual void committed() {}
+  /// New mail, which waits outside while the disk has no room for it.
+  virtual bool brings_mail() const { return false; }
 
  private:
   friend class StorageThread;
@@ -54,6 +56,10 @@ class StorageHooks {
   virtual void batch_done() = 0;   ///< its completions were posted
   /// A write or sync failed: nothing is committed any more.
   virtual void failed(const Error& error) = 0;
+  /// For new mail that needs `octets` of the disk.
+  virtual bool has_room(Database& db, std::uint64_t octets) = 0;
+  /// The disk is full. True if there is more room now, which is not for new mail.
+  virtual bool make_room() = 0;
   /// Small work now and then, with no transaction open; true: there is more of it. Errors of the disk count as in an
   /// operation.
   virtual Result<bool> housekeeping(Database& db, bool idle) = 0;
@@ -81,6 +87,9 @@ class StorageThread {
   bool take_batch();
   std::size_t run_batch();
   void run_writes();
+  Result<> run_out(Operation& operation);
+  Batch admitted();
+  bool has_room(std::uint64_t octets);
   Result<> run_together(const Batch& operations);
   void run_reads();
   void complete(const Batch& operations);

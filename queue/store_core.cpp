@@ -41,6 +41,7 @@ StoreCore::StoreCore(StoreOptions options, Files& files, History& history)
     : options_(std::move(options)), files_(files), history_(history) {}
 
 Result<> StoreCore::begin(Database& db) {
+  disk_.keep_ballast();
   for (Sql sql : {kReserved, kLastId}) {
     Run run(db, sql);
     Result<bool> found = run.step();
@@ -120,6 +121,24 @@ void StoreCore::batch_done() {
 void StoreCore::failed(const Error& error) {
   log::failure("the queue cannot be written, nothing more is accepted: " + error.what);
   if (events_.failed) events_.failed(error);
+}
+
+bool StoreCore::has_room(Database& db, std::uint64_t octets) {
+  bool room = disk_.has_room(octets, 0);
+  if (!room) {
+    Result<std::int64_t> pages = db.value("PRAGMA freelist_count");
+    room = pages && disk_.has_room(octets, static_cast<std::uint64_t>(*pages) * 4096);
+  }
+  if (had_room_ && !room) log::warning("the disk of data_dir is nearly full: new mail is put off with 452");
+  if (!had_room_ && room) log::warning("the disk of data_dir has room again: new mail is taken");
+  had_room_ = room;
+  return room;
+}
+
+bool StoreCore::make_room() {
+  if (!disk_.give_up_ballast()) return false;
+  log::warning("the disk of data_dir is full: the ballast was given up, so that queued mail can leave");
+  return true;
 }
 
 Result<bool> StoreCore::housekeeping(Database& db, bool idle) {

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "queue/disk_space.h"
 #include "queue/files.h"
 #include "queue/history.h"
 #include "queue/sqlite_store.h"
@@ -52,6 +53,8 @@ class StoreCore : public StorageHooks {
   void rolled_back() override;
   void batch_done() override;
   void failed(const Error& error) override;
+  bool has_room(Database& db, std::uint64_t octets) override;
+  bool make_room() override;
   Result<bool> housekeeping(Database& db, bool idle) override;
 
  private:
@@ -61,6 +64,8 @@ class StoreCore : public StorageHooks {
   StoreOptions options_;
   Files& files_;
   History& history_;
+  DiskSpace disk_{files_};
+  bool had_room_ = true;
   IdSource ids_;
   StoreEvents events_;
   Aftermath aftermath_;

@@ -57,6 +57,7 @@ class AcceptOperation : public Operation {
   AcceptOperation(StoreCore& core, Prepared prepared);
   Result<> apply(Database& db) override;
   void committed() override;
+  bool brings_mail() const override { return true; }
 
  private:
   StoreCore& core_;
