@@ -15,6 +15,7 @@ import smtp
 
 KILLS = int(os.environ.get("E2E_KILLS", 100))
 CLIENTS = 4
+MOST_WAITING = 4000  # accepted and not seen since: the clients are faster than the sink, and the end must come to pass
 # Larger than inline_limit now and then, so that spool files are written and swept as well.
 SIZES = [500] * 6 + [4000] * 6 + [30_000] * 2 + [200_000]
 
@@ -27,6 +28,10 @@ class Ledger:
         self.tried, self.accepted = set(), set()
         self.arrived, self.bounced = collections.Counter(), collections.Counter()
         self.damaged = []
+
+    def waiting(self):
+        with self.lock:
+            return len(self.accepted) - len(self.arrived) - len(self.bounced)
 
     def taken(self, message):
         """The sink is about to answer 250."""
@@ -56,6 +61,8 @@ class Load(threading.Thread):
                 if client is None:
                     client = smtp.Client(self.port, timeout=20)
                 for _ in range(self.rng.randrange(1, 20)):
+                    while self.ledger.waiting() > MOST_WAITING and not self.ending:
+                        time.sleep(0.01)
                     number += 1
                     self.send(client, f"{self.name}-{number}")
                 client.quit()
