@@ -7,6 +7,12 @@
 
 namespace waypost::net {
 
+namespace {
+
+constexpr std::size_t kMostSkipped = 4 << 20;
+
+}  // namespace
+
 LineBuffer::LineBuffer(Stream& stream, std::size_t capacity)
     : stream_(stream), capacity_(capacity), buffer_(std::make_unique_for_overwrite<char[]>(capacity)) {}
 
@@ -80,6 +86,7 @@ Task<Result<LineBuffer::Line>> LineBuffer::read_line(std::size_t max_octets, Tim
   }
   // Half of the buffer stays free for the rest to pass through.
   skipping_ = std::max<std::size_t>(1, std::min(max_octets, capacity_ / 2));
+  skipped_ = 0;
   co_return co_await skip_line(deadline);
 }
 
@@ -94,6 +101,9 @@ Task<Result<LineBuffer::Line>> LineBuffer::skip_line(TimePoint deadline) {
       begin_ = scanned_ = *line_feed + 1;
       co_return line;
     }
+    skipped_ += end_ - begin_ - skipping_;
+    if (skipped_ > kMostSkipped)
+      co_return fail(Errc::protocol, "read from " + stream_.remote().text() + ": a line without an end");
     end_ = scanned_ = begin_ + skipping_;
     Result<> more = co_await fill(deadline);
     if (!more) co_return fail(std::move(more.error()));

@@ -22,7 +22,8 @@ class LineBuffer {
     End end = End::crlf;    ///< lf: a line feed alone ended it; too_long: it was discarded up to its line feed
   };
   /// The next line. One of more than `max_octets` (line end included) is read to its end and thrown away: too_long.
-  /// Errors: those of Stream::read; closed at the end of the stream (a last line without an end is dropped).
+  /// Errors: those of Stream::read; closed at the end of the stream (a last line without an end is dropped); protocol,
+  /// of a line that has no end after 4 MiB: that the peer is busy gives it no right to keep us so.
   Task<Result<Line>> read_line(std::size_t max_octets, TimePoint deadline);
 
   /// What is buffered, or if nothing is, what the next read brings; at least one octet, and stays buffered until
@@ -49,6 +50,7 @@ class LineBuffer {
   std::size_t end_ = 0;
   mutable std::size_t scanned_ =
       0;                      ///< no line feed in [begin_, scanned_): a line that comes octet by octet is scanned once
+  std::size_t skipped_ = 0;   ///< of that line, so far
   std::size_t skipping_ = 0;  ///< inside a line that is too long: how many octets of its beginning are kept
 };
 

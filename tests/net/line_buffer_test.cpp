@@ -129,6 +129,15 @@ TEST_SUITE("net/line_buffer") {
     CHECK(lines[1].text == "NOOP");
   }
 
+  TEST_CASE("a line without an end is not read for ever (RELIABILITY C9, F47)") {
+    VirtualRuntime runtime;
+    Script script("250 " + std::string(5 << 20, 'x') + "\r\n", 1460);
+    LineBuffer buffer(script);
+    Result<std::string> line = runtime.complete(one_line(buffer, net::TimePoint::max()));
+    REQUIRE_FALSE(line);
+    CHECK(line.error().code == Errc::protocol);
+  }
+
   TEST_CASE("pipelined lines come out of one read") {
     VirtualRuntime runtime;
     Script script("MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n", 1000);
