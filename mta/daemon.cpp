@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -139,9 +140,9 @@ int Daemon::open() {
   }
   log::starting(WAYPOST_VERSION, config->file);
   const std::size_t descriptors = raise_descriptor_limit();
-  // Half of them for clients, so that delivery has as many; each inbound session has one, and one for a spool file.
-  limits_ = std::make_unique<Limits>(descriptors > 4 * kReservedDescriptors ? (descriptors - kReservedDescriptors) / 2
-                                                                            : descriptors / 4);
+  ceiling_ = connection_ceiling(descriptors, kReservedDescriptors);
+  limits_ = std::make_unique<Limits>(ceiling_);
+  config_.set(within_descriptors(*config));
   make_loops();
   if (const int failed = listen(); failed != 0) return failed;
   const std::string socket_folder = config->control_socket.substr(0, config->control_socket.rfind('/'));
@@ -157,6 +158,17 @@ int Daemon::open() {
   }
   if (const int failed = open_queue(); failed != 0) return failed;
   return open_control();
+}
+
+/// Delivery has as many connections as clients may have: each side leaves the other its descriptors (RELIABILITY F44).
+conf::Config Daemon::within_descriptors(conf::Config config) const {
+  const int most = static_cast<int>(std::min<std::size_t>(ceiling_, std::numeric_limits<int>::max()));
+  if (config.delivery.connections > most) {
+    log::warning("the limit of open files allows " + std::to_string(most) + " connections out, not the " +
+                 std::to_string(config.delivery.connections) + " of delivery.connections");
+    config.delivery.connections = most;
+  }
+  return config;
 }
 
 void Daemon::make_loops() {
@@ -366,7 +378,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   report.restart = needs_restart(*before, loaded->config);
   if (!report.restart.empty()) log::warning("these take effect after a restart only: " + joined(report.restart));
   if (const Result<> opened = log::open(log_options(loaded->config)); !opened) log::failure(opened.error().what);
-  config_.set(std::move(loaded->config));
+  config_.set(within_descriptors(std::move(loaded->config)));
   config_loaded_ = main.wall_now();
   log::reloaded(before->file);
   dispatcher_->reconfigured();

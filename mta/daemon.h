@@ -42,6 +42,7 @@ class Daemon {
   int listen();
   int open_queue();
   Result<> open_databases();
+  conf::Config within_descriptors(conf::Config config) const;
   int open_control();
   void make_loops();
   void begin();
@@ -58,6 +59,7 @@ class Daemon {
   std::vector<net::Address> own_addresses() const;
 
   ConfigHolder config_;
+  std::size_t ceiling_ = 0;  ///< of connections in each direction
   std::atomic<bool> accepting_{true};
   std::unique_ptr<Limits> limits_;
   std::unique_ptr<queue::Files> files_;

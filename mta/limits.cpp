@@ -5,6 +5,12 @@
 
 namespace waypost::mta {
 
+std::size_t connection_ceiling(std::size_t descriptors, std::size_t reserved) {
+  // Where that is more than all we have, a half for the rest must do.
+  std::size_t rest = std::min(reserved, descriptors / 2);
+  return std::max<std::size_t>((descriptors - rest) / 4, 1);
+}
+
 Limits::Key Limits::key(const net::Address& client) {
   Key key;
   key.family = client.family;

@@ -13,6 +13,11 @@
 
 namespace waypost::mta {
 
+/// Connections that `descriptors` allow in each direction when `reserved` of them are for the rest of the process: a
+/// quarter each, since each connection may have a spool file open as well. Neither direction takes what the other
+/// needs.
+std::size_t connection_ceiling(std::size_t descriptors, std::size_t reserved);
+
 /// Counts connections for all loops. It outlives its tokens.
 class Limits {
  public:

@@ -15,6 +15,14 @@ net::Address address(const char* host) {
 constexpr std::size_t kMany = 1000;
 
 TEST_SUITE("mta/limits") {
+  TEST_CASE("each direction gets a quarter of the descriptors, for its connections and as many spool files (F44)") {
+    CHECK(connection_ceiling(1'048'576, 124) == 262'113);
+    CHECK(connection_ceiling(1024, 124) == 225);
+    CHECK(connection_ceiling(300, 124) == 44);
+    CHECK(connection_ceiling(80, 124) == 10);
+    CHECK(connection_ceiling(3, 124) == 1);
+  }
+
   TEST_CASE("places in all run out, and come back") {
     Limits limits;
     std::vector<Limits::Token> held;
