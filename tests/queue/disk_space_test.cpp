@@ -54,6 +54,16 @@ struct QueueOnSmallDisk : QueueFixture {
   SmallDisk* disk = nullptr;
 };
 
+net::Task<> accept(Store& store, NewMessage message, Draft body, std::optional<Result<>>& out) {
+  BodyNotes notes;
+  out = co_await store.commit(std::move(message), std::move(body), notes);
+}
+
+net::Task<> settle(Store& store, Settlement settlement, std::vector<Result<bool>>& out) {
+  Result<bool> done = co_await store.settle(std::move(settlement));
+  out.push_back(std::move(done));
+}
+
 }  // namespace
 
 TEST_SUITE("queue/disk_space") {
@@ -158,13 +168,6 @@ TEST_SUITE("queue/disk_space") {
     draft.buffer() = "text\r\n";
     std::optional<Result<>> accepted;
     std::vector<Result<bool>> settled;
-    auto accept = [](Store& store, NewMessage message, Draft body, std::optional<Result<>>& out) -> net::Task<> {
-      out = co_await store.commit(std::move(message), std::move(body), BodyNotes{});
-    };
-    auto settle = [](Store& store, Settlement what, std::vector<Result<bool>>& out) -> net::Task<> {
-      Result<bool> done = co_await store.settle(std::move(what));
-      out.push_back(std::move(done));
-    };
     f.scope.spawn(accept(*f.store, f.message("s@a.example", {"r@b.example"}), std::move(draft), accepted));
     for (std::uint32_t index : {0U, 1U}) {
       Settlement settlement;
