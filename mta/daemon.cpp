@@ -15,6 +15,7 @@
 #include "mta/interfaces.h"
 #include "mta/privileges.h"
 #include "queue/disk_space.h"
+#include "queue/lock.h"
 #include "resolver/ares_resolver.h"
 #include "resolver/cache.h"
 
@@ -219,8 +220,24 @@ int Daemon::open_queue() {
 Result<> Daemon::open_databases() {
   const std::shared_ptr<const conf::Config> config = config_.get();
   history_.reset();  // of the first try: it holds its file
+  {
+    // The queue takes this lock for good. Asked for first, it tells a second daemon whom that has met, where the
+    // history would tell of a locked file.
+    const Result<queue::FolderLock> lock = queue::FolderLock::exclusive(config->data_dir);
+    if (!lock) return fail(lock.error());
+  }
   Result<std::unique_ptr<queue::History>> history =
       queue::open_history(config->data_dir + "/history.db", config->history.keep);
+  if (!history && history.error().code == Errc::damaged) {
+    // It tells of mail; that mail goes on matters more.
+    log::failure(history.error().what + ": history.db is kept as history.db.damaged, and a new one begins");
+    for (const char* of : {"", "-wal"}) {
+      const std::string name = std::string("history.db") + of;
+      const Result<> moved = files_->rename(name, "history.db.damaged" + std::string(of));
+      (void)moved;  // without a WAL there is none to move; if the file stays, opening it fails again
+    }
+    history = queue::open_history(config->data_dir + "/history.db", config->history.keep);
+  }
   if (!history) return fail(history.error());
   history_ = std::move(*history);
   queue::StoreOptions options;

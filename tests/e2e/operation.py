@@ -122,8 +122,24 @@ class Operation(harness.TestCase):
         other.write_text(text.replace("control.sock", "second.sock"))
         done = subprocess.run([harness.WAYPOSTD, "--config", other], capture_output=True, text=True, timeout=30)
         self.assertEqual(done.returncode, 73, done.stderr)
+        self.assertIn(f"in use by pid {relay.program.pid}", done.stderr)
         with smtp.Client(relay.mx) as client:
             self.assertEqual(client.send("s@client.test.example", "r@nowhere.invalid", CONTENT)[0], 250)
+
+    def test_damaged_history(self):
+        """A history that cannot be read is put aside: mail goes on without it."""
+        relay = self.waypost(extra=self.to_sink("127.0.0.53", harness.free_port())).start()
+        with smtp.Client(relay.mx) as client:
+            self.assertEqual(client.send("s@client.test.example", "r@away.example", CONTENT)[0], 250)
+        self.assertEqual(relay.stop(), 0)
+        damaged = bytes(range(256)) * 100
+        (relay.data / "history.db").write_bytes(damaged)
+        relay.start()
+        self.assertEqual(relay.queued(), 1)
+        self.assertEqual((relay.data / "history.db.damaged").read_bytes(), damaged)
+        with smtp.Client(relay.mx) as client:
+            id_ = client.send("s@client.test.example", "r@away.example", CONTENT)[1].split()[-1]
+        harness.wait_for("the new history", lambda: "away.example" in relay.tool("trace", id_, check=False).stdout, 10)
 
     def test_bad_configuration(self):
         """F54: every mistake with its line; exit code 78; nothing starts."""
