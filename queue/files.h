@@ -1,6 +1,7 @@
 // queue/files.h: the files below the store as an interface, so that a simulated disk can stand in. Calls block.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -50,6 +51,9 @@ class Files {
 
 /// The real one. Creates the data folder (0700) where it is missing.
 Result<std::unique_ptr<Files>> open_files(const std::string& data_dir);
+
+/// Opens a folder anywhere, made (0700) where it is missing, as are those above it; each is synced into the one above.
+using OpenFolder = std::function<Result<std::unique_ptr<Files>>(const std::string& path)>;
 
 /// Where a body's spool file stands: `body/7F/01JD8Q2M3X7F`, and while it is written the same with `.tmp`.
 std::string body_path(std::string_view id);
