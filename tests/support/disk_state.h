@@ -85,35 +85,37 @@ class DiskState {
  private:
   struct Unsynced {
     bool is_write = true;  ///< else a truncation
-    bool gone = false;     ///< a sync failed: it is never written
     std::uint64_t number = 0;
     std::shared_ptr<const std::string> octets;
   };
   struct File {
     Octets now, certain;
     std::vector<Unsynced> unsynced;
+    bool named = true;    ///< now
+    bool parted = false;  ///< a sync failed: what is read is not what is on the disk
   };
   /// A name that is given to a file, or taken from it.
   struct Entry {
     std::uint64_t file = 0;          ///< 0: a folder
     std::string old_name, new_name;  ///< paths; "": none
   };
+  using Entries = std::map<std::string, std::uint64_t>;  // name to file; 0: a folder
   struct Folder {
-    std::map<std::string, std::uint64_t> now, certain;  ///< name to file; 0: a folder
+    Entries now, certain;
   };
   File& writable(std::uint64_t file);
+  void grow(File& file, std::uint64_t before);
   void change_entry(Entry entry);
   void settle(const Entry& entry);
   template <class Wanted>
   void settle_entries(Wanted wanted);
-  void write_back();
-  void sync(File& file);
-  void sync_failed(File& file, std::uint64_t seed);
   void lose_octets(std::mt19937_64& chance, Loss policy);
   void lose_entries(std::mt19937_64& chance, Loss policy);
+  void begin_anew();
 
   std::map<std::uint64_t, std::shared_ptr<File>> files_;
   std::map<std::string, Folder> folders_;
+  std::map<std::uint64_t, std::string> certain_names_;
   std::vector<Entry> entries_;  // not synced, in their order
   std::uint64_t next_file_ = 1;
   std::uint64_t used_ = 0;
