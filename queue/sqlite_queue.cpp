@@ -118,6 +118,7 @@ class Queue : public SqliteQueue {
   void set_events(StoreEvents events) override { core_->set_events(std::move(events)); }
   std::unique_ptr<Store> store(net::Runtime& runtime) override { return make_store(*core_, storage_, runtime); }
   bool run_pending() override { return storage_.run_pending(); }
+  bool run_idle() override { return storage_.run_idle(); }
   Stats stats() const override {
     Stats stats;
     stats.commits = storage_.commits();

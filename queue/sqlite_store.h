@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "net/clock.h"
 #include "net/runtime.h"
 #include "queue/files.h"
 #include "queue/history.h"
@@ -18,7 +19,8 @@ struct StoreOptions {
   std::size_t arrival_octets =
       32 << 20;                  ///< bodies that Due::content keeps in memory until their first attempt, in all
   std::uint64_t max_octets = 0;  ///< queue.db does not grow beyond it (then `full`); 0: as far as the disk goes
-  bool own_thread = true;        ///< false: operations run in run_pending(), for tests and the simulation
+  bool own_thread = true;        ///< false: what the storage thread does is done in run_pending() and run_idle()
+  const net::Clock* clock = &net::system_clock();  ///< of the storage thread
 };
 
 /// The database, its storage thread and its files. Made before the loops, destroyed after them.
@@ -35,6 +37,8 @@ class SqliteQueue {
   virtual std::unique_ptr<Store> store(net::Runtime& runtime) = 0;
   /// own_thread = false: runs what has gathered as one transaction; false if there was nothing.
   virtual bool run_pending() = 0;
+  /// own_thread = false: what is done after a while without operations; true if there is more of it.
+  virtual bool run_idle() = 0;
 
   struct Stats {
     std::uint64_t commits = 0, operations = 0, wal_pages = 0;

@@ -75,6 +75,11 @@ bool StorageThread::run_pending() {
   return run_batch() > 0;
 }
 
+bool StorageThread::run_idle() {
+  if (work_for_idle_) idle_work();
+  return work_for_idle_;
+}
+
 void StorageThread::stop() {
   {
     std::lock_guard lock(mutex_);

@@ -67,12 +67,13 @@ class StorageHooks {
 
 class StorageThread {
  public:
-  /// `own_thread` false: nothing happens but in run_pending().
+  /// `own_thread` false: nothing happens but in run_pending() and run_idle().
   StorageThread(Database db, StorageHooks& hooks, bool own_thread);
   ~StorageThread();  ///< finishes what was handed in; then cancelled. Closes the database.
 
   void submit(Operation& operation);
   bool run_pending();
+  bool run_idle();
   /// What waits is done, then the thread ends and the database is closed. Later operations are cancelled.
   void stop();
 

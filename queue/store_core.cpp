@@ -28,12 +28,7 @@ constexpr Sql kSweep{
 constexpr std::size_t kKnownDestinations = 50'000;
 constexpr std::uint64_t kReserveAhead = std::uint64_t{60'000} << 18;  // a minute of ids
 constexpr std::chrono::hours kSweepEvery{1};
-constexpr std::int64_t kForgetFailingAfter = 24 * 3600 * 1000;
-
-std::int64_t now_millis() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
+constexpr std::chrono::hours kForgetFailingAfter{24};
 
 }  // namespace
 
@@ -142,9 +137,7 @@ bool StoreCore::make_room() {
 }
 
 Result<bool> StoreCore::housekeeping(Database& db, bool idle) {
-  // The simulation's runs must not hang on the clock of the machine.
-  if (!options_.own_thread) return false;
-  auto now = std::chrono::steady_clock::now();
+  net::TimePoint now = options_.clock->now();
   if (now >= next_sweep_) {
     Result<bool> more = sweep_destinations(db);
     if (!more) return more;
@@ -170,7 +163,7 @@ Result<bool> StoreCore::sweep_destinations(Database& db) {
     return false;
   }
   Run sweep(db, kSweep);
-  sweep << swept_to_ << to << now_millis() - kForgetFailingAfter;
+  sweep << swept_to_ << to << millis(options_.clock->wall_now() - kForgetFailingAfter);
   Result<> done = sweep.done();
   if (!done) return fail(done.error());
   if (db.changed_rows() > 0) destination_ids_.clear();

@@ -73,7 +73,7 @@ class StoreCore : public StorageHooks {
   bool learnt_ = false;  // ids that only the transaction knows
   Id reserve_, kept_reserve_;
   std::int64_t swept_to_ = 0;  // destination id
-  std::chrono::steady_clock::time_point next_sweep_{};
+  net::TimePoint next_sweep_{};
   std::shared_ptr<std::atomic<std::size_t>> memory_ = std::make_shared<std::atomic<std::size_t>>(0);
 };
 

@@ -232,6 +232,7 @@ class RelayWorld {
     queue::StoreOptions options;
     options.data_dir = folder_.string();
     options.own_thread = false;
+    options.clock = &runtime;
     queue = std::move(*queue::SqliteQueue::open(options, *files_, *history_));
     store = queue->store(runtime);
     tapped = std::make_unique<TappedStore>(*store);

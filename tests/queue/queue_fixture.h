@@ -72,6 +72,7 @@ class QueueFixture {
   explicit QueueFixture(queue::StoreOptions given = {}) : options(std::move(given)) {
     options.data_dir = folder.path();
     options.own_thread = false;
+    options.clock = &runtime;
     Result<std::unique_ptr<queue::Files>> opened = queue::open_files(folder.path());
     REQUIRE(opened);
     files = *std::move(opened);

@@ -19,7 +19,7 @@ namespace waypost::tests {
 
 /// connect() reaches what accept_on() listens to at that address, over memory streams; to others it is refused.
 /// Time stands still while anything can run; when nothing can, run_until_idle() stops, and advance() moves the clock.
-class VirtualRuntime : public net::Runtime {
+class VirtualRuntime : public net::Runtime, public net::Clock {
  public:
   explicit VirtualRuntime(std::uint64_t seed = 1);
   ~VirtualRuntime() override;
@@ -37,6 +37,14 @@ class VirtualRuntime : public net::Runtime {
   void post(std::function<void()> work) override;
   net::Task<> offload(std::function<void()> work) override;  ///< runs it on a later turn, on this thread
 
+  /// Runs one thing that can run without time passing; false if there is none.
+  bool step();
+  /// From now on step() takes what can run in an order of `seed`; posts keep theirs.
+  void scramble(std::uint64_t seed) { order_.emplace(seed); }
+  /// The next moment at which something can run that cannot now; nullopt: none.
+  std::optional<net::TimePoint> next_timer() const;
+  /// Lets time pass to `when`, without running anything.
+  void set_now(net::TimePoint when);
   /// Runs everything that can run without time passing.
   void run_until_idle();
   /// Lets time pass, stopping at each timer on the way to run what it wakes.
@@ -72,11 +80,11 @@ class VirtualRuntime : public net::Runtime {
   class VirtualSocket;
   class VirtualListener;
   std::shared_ptr<Endpoint> find_endpoint(const net::Address& address) const;
-  void set_now(net::TimePoint now);
 
   net::TimePoint now_{};
   net::WallTime wall_;
   std::mt19937_64 chance_;
+  std::optional<std::mt19937_64> order_;
   std::mutex mutex_;  // post() alone comes from other threads
   std::deque<std::function<void()>> posted_;
   std::deque<std::coroutine_handle<>> ready_;
