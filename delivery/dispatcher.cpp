@@ -13,9 +13,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr net::Duration kIdle = 5s;           // a connection is kept so long for the next message
-constexpr net::Duration kLongestSleep = 60s;  // the wall clock may jump: look again
-constexpr net::Duration kSweep = 1s;
+constexpr net::Duration kIdle = 5s;                              // a connection is kept so long for the next message
+constexpr net::Duration kLongestSleep = 60s;                     // the wall clock may jump: look again
+constexpr net::Duration kSweepAtLeast = 1s, kSweepAtMost = 60s;  // between looks at what is overdue
 constexpr std::size_t kSweepLimit = 200;
 constexpr auto kNoUsableExchanger = 24h;  // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
@@ -29,6 +29,13 @@ HostFailure trouble_with(std::string status, std::string reason) {
   failure.status = std::move(status);
   failure.reason = std::move(reason);
   return failure;
+}
+
+/// Until what is overdue is looked for again: late by a tenth of the shortest lifetime, or by a minute.
+net::Duration sweep_pause(const conf::Config::Queue& queue) {
+  std::chrono::seconds shortest = std::min(queue.expire, queue.bounce_expire);
+  if (queue.delay_warning > 0s) shortest = std::min(shortest, queue.delay_warning);
+  return std::clamp<net::Duration>(shortest / 10, kSweepAtLeast, kSweepAtMost);
 }
 
 }  // namespace
@@ -552,7 +559,8 @@ net::Task<> Dispatcher::sweep() {
       const bool more = co_await overdue_in_turn();
       if (more && !stopping_) continue;
     }
-    co_await runtime_.sleep_for(kSweep, scope_.stop_token());
+    const net::Duration pause = sweep_pause(config_()->queue);
+    co_await runtime_.sleep_for(pause, scope_.stop_token());
   }
 }
 
