@@ -26,8 +26,6 @@ using namespace std::chrono_literals;
 
 // Files, sockets of the resolver, the store, the control socket's connections: never for clients.
 constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections;
-constexpr net::Duration kGrace = 20s;  // after a stop: transactions under way may end
-constexpr net::Duration kAbort = 5s;   // then their connections are closed, and this is for unwinding
 
 log::Options log_options(const conf::Config& config) {
   log::Options options;
@@ -90,15 +88,6 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
-struct Daemon::Loop {
-  std::unique_ptr<net::LoopRuntime> runtime;
-  std::unique_ptr<queue::Store> store;
-  std::unique_ptr<ServerContext> context;
-  std::unique_ptr<Server> server;
-  std::unique_ptr<net::Scope> scope;
-  std::thread thread;  ///< not of the first
-};
-
 Daemon::Daemon(conf::Config config) : config_(std::move(config)) {}
 
 Daemon::~Daemon() = default;
@@ -106,24 +95,18 @@ Daemon::~Daemon() = default;
 int Daemon::run() {
   if (const int failed = open(); failed != 0) return failed;
   begin();
-  loops_.front()->runtime->run();
-  for (const std::unique_ptr<Loop>& loop : loops_) {
-    if (loop->thread.joinable()) loop->thread.join();
+  loops_.front().runtime->run();
+  for (Loop& loop : loops_) {
+    if (loop.thread.joinable()) loop.thread.join();
   }
   // Loops first, then what they stand on. The control socket's threads wait for no loop any more: wind_down() saw to
   // it.
   control_.reset();
   api_.reset();
   backend_.reset();
-  dispatcher_.reset();
+  relay_.reset();
   resolver_.reset();
   scope_.reset();
-  for (const std::unique_ptr<Loop>& loop : loops_) {
-    loop->server.reset();
-    loop->scope.reset();
-    loop->context.reset();
-    loop->store.reset();
-  }
   queue_.reset();
   history_.reset();
   ports_.clear();
@@ -176,8 +159,8 @@ void Daemon::make_loops() {
   const unsigned wanted = config_.get()->threads;
   const unsigned threads = wanted != 0 ? wanted : std::max(1U, std::thread::hardware_concurrency());
   for (unsigned i = 0; i < threads; ++i) {
-    auto loop = std::make_unique<Loop>();
-    loop->runtime = net::LoopRuntime::create();
+    Loop loop;
+    loop.runtime = net::LoopRuntime::create();
     loops_.push_back(std::move(loop));
   }
 }
@@ -190,7 +173,7 @@ int Daemon::listen() {
       log::failure("listener " + listener.address.text() + ": not a numeric address");
       return EX_CONFIG;
     }
-    Result<std::shared_ptr<net::ListenSocket>> socket = loops_.front()->runtime->listen(*address);
+    Result<std::shared_ptr<net::ListenSocket>> socket = loops_.front().runtime->listen(*address);
     if (!socket) {
       log::failure(socket.error().what);
       return socket.error().code == Errc::denied ? EX_NOPERM : EX_UNAVAILABLE;
@@ -262,9 +245,9 @@ int Daemon::open_control() {
 }
 
 void Daemon::start_control() {
-  Loop& first = *loops_.front();
-  backend_ = std::make_unique<LiveBackend>(LiveParts{*first.runtime, *scope_, *first.store, *files_, *history_,
-                                                     [this] { return facts(); }, [this] { return reload(); }});
+  backend_ =
+      std::make_unique<LiveBackend>(LiveParts{*loops_.front().runtime, *scope_, relay_->store(), *files_, *history_,
+                                              [this] { return facts(); }, [this] { return reload(); }});
   api_ = std::make_unique<ControlApi>(*backend_);
   const Result<> started = control_->start(*api_);
   if (started) return;
@@ -283,70 +266,52 @@ DaemonFacts Daemon::facts() const {
   facts.config_loaded = config_loaded_;
   facts.reload_failed = reload_failed_;
   facts.in_connections = limits_->connections();
-  facts.out = dispatcher_->stats();
+  facts.out = relay_->stats();
   facts.store = queue_->stats();
   facts.history_dropped = history_->dropped();
   return facts;
 }
 
-/// Everything is open: servers on all loops, delivery on the first.
+/// Everything is open: mail begins to flow.
 void Daemon::begin() {
-  net::Runtime& main = *loops_.front()->runtime;
+  net::LoopRuntime& main = *loops_.front().runtime;
   started_ = config_loaded_ = main.wall_now();
-  const auto snapshot = [this] { return config_.get(); };
   const auto on_exception = [](std::string_view what) { log::failure("an exception: " + std::string(what)); };
-  for (const std::unique_ptr<Loop>& loop : loops_) {
-    loop->store = queue_->store(*loop->runtime);
-    loop->context.reset(new ServerContext{*loop->runtime, *loop->store, *limits_, snapshot, accepting_});
-    loop->server = std::make_unique<Server>(*loop->context);
-    loop->scope = std::make_unique<net::Scope>(*loop->runtime, on_exception);
-  }
   scope_ = std::make_unique<net::Scope>(main, on_exception);
 
-  Result<std::unique_ptr<resolver::Resolver>> ares =
-      resolver::make_ares_resolver(*loops_.front()->runtime, config_.get()->resolver);
+  Result<std::unique_ptr<resolver::Resolver>> ares = resolver::make_ares_resolver(main, config_.get()->resolver);
   if (!ares) {
     log::failure("resolver: " + ares.error().what);
     log::flush();
     std::_Exit(EX_OSERR);
   }
   resolver_ = resolver::make_cache(std::move(*ares), main, resolver::CacheOptions{});
-  dispatcher_ = std::make_unique<delivery::Dispatcher>(main, *loops_.front()->store, *resolver_, snapshot,
-                                                       [this] { return own_addresses(); });
-
-  queue::StoreEvents events;
-  events.arrived = [this, &main](std::vector<queue::Due> due) {
-    auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));
-    main.post([this, shared] { dispatcher_->arrived(std::move(*shared)); });
-  };
-  events.changed = [this, &main] { main.post([this] { dispatcher_->changed(); }); };
-  events.failed = [](const Error& error) {
+  std::vector<net::Runtime*> loops;
+  for (const Loop& loop : loops_) loops.push_back(loop.runtime.get());
+  const auto failed = [](const Error& error) {
     // What was not answered with 250 is not ours; what was is on disk. Recovery begins with the next start (RELIABILITY
     // F12).
     log::failure("the queue cannot be written, ending: " + error.what);
     log::flush();
     std::_Exit(EX_IOERR);
   };
-  queue_->set_events(std::move(events));
-  dispatcher_->start();
+  relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, *limits_, [this] { return config_.get(); },
+                          [this] { return own_addresses(); }, failed}));
+  relay_->start(ports_);
 
   std::vector<std::string> listening;
   for (const Port& port : ports_) listening.push_back(port.socket->local().text());
-  for (const std::unique_ptr<Loop>& loop : loops_) {
-    const Result<> started = loop->server->start(ports_);
-    if (!started) log::failure("listening: " + started.error().what);
-  }
   on_signals();
   start_control();
   for (std::size_t i = 1; i < loops_.size(); ++i) {
-    loops_[i]->thread = std::thread([loop = loops_[i].get()] { loop->runtime->run(); });
+    loops_[i].thread = std::thread([runtime = loops_[i].runtime.get()] { runtime->run(); });
   }
   log::ready(joined(listening));
   notify_service_manager("READY=1");
 }
 
 void Daemon::on_signals() {
-  net::LoopRuntime& main = *loops_.front()->runtime;
+  net::LoopRuntime& main = *loops_.front().runtime;
   const auto on = [&main](int signal, std::function<void()> handler) {
     const Result<> set = main.on_signal(signal, std::move(handler));
     if (!set) log::failure("signals: " + set.error().what);
@@ -372,7 +337,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   if (stopping_) co_return fail(Errc::cancelled, "the daemon is stopping");
   if (reloading_) co_return fail(Errc::busy, "another reload is under way");
   reloading_ = true;
-  net::LoopRuntime& main = *loops_.front()->runtime;
+  net::LoopRuntime& main = *loops_.front().runtime;
   const std::shared_ptr<const conf::Config> before = config_.get();
   // Off the loop: it reads files, and may ask for the name of the machine.
   auto loaded = std::make_shared<conf::Loaded>();
@@ -398,7 +363,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   config_.set(within_descriptors(std::move(loaded->config)));
   config_loaded_ = main.wall_now();
   log::reloaded(before->file);
-  dispatcher_->reconfigured();
+  relay_->reconfigured();
   co_return report;
 }
 
@@ -406,7 +371,7 @@ void Daemon::stop(const std::string& why) {
   if (stopping_) {
     // A second signal: no more patience. What was accepted is on disk.
     log::stopping(why + " again: at once");
-    dispatcher_->abort();
+    relay_->abort();
     log::flush();
     std::_Exit(EX_OK);
   }
@@ -416,41 +381,27 @@ void Daemon::stop(const std::string& why) {
   scope_->spawn(wind_down());
 }
 
-/// No new work; what is under way may end for a while; then everything is closed.
 net::Task<> Daemon::wind_down() {
-  net::Runtime& main = *loops_.front()->runtime;
+  net::Runtime& main = *loops_.front().runtime;
   // The tool finds the socket gone; its requests under way are answered, or told that the daemon stops.
   control_->unlink();
   backend_->stop();
-  draining_ = loops_.size();
-  for (const std::unique_ptr<Loop>& loop : loops_) {
-    Loop* each = loop.get();
-    each->runtime->post([this, each] { each->scope->spawn(drain(*each)); });
-  }
-  dispatcher_->stop();
-  const net::TimePoint patient_until = main.now() + kGrace;
-  bool aborted = false;
+  const net::TimePoint until = main.now() + Relay::kGrace + Relay::kAbort;
+  const bool ended = co_await relay_->wind_down();
+  if (!ended) cut_off();
   // This task is one of the scope's; the others are a reload, or what an administrator asked.
-  while (draining_ > 0 || dispatcher_->running() || scope_->running() > 1) {
-    if (!aborted && main.now() > patient_until) {
-      dispatcher_->abort();
-      aborted = true;
-    }
-    if (main.now() > patient_until + kAbort + kGrace) {
-      log::warning("some sessions did not end in time and are cut off");
-      log::flush();
-      std::_Exit(EX_OK);
-    }
+  while (scope_->running() > 1) {
+    if (main.now() > until) cut_off();
     co_await main.sleep_for(20ms, std::stop_token());
   }
   resolver_->stop();
-  for (const std::unique_ptr<Loop>& loop : loops_) loop->runtime->stop();
+  for (const Loop& loop : loops_) loop.runtime->stop();
 }
 
-net::Task<> Daemon::drain(Loop& loop) {
-  loop.server->stop();
-  co_await loop.server->drained();
-  loops_.front()->runtime->post([this] { --draining_; });
+void Daemon::cut_off() {
+  log::warning("some sessions did not end in time and are cut off");
+  log::flush();
+  std::_Exit(EX_OK);
 }
 
 std::vector<net::Address> Daemon::own_addresses() const {

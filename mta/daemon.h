@@ -1,6 +1,5 @@
 // mta/daemon.h: the process: everything made, wired together, run, reloaded and stopped. Main thread.
 #pragma once
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -10,13 +9,12 @@
 #include <vector>
 
 #include "conf/config.h"
-#include "delivery/dispatcher.h"
 #include "mta/config_holder.h"
 #include "mta/control.h"
 #include "mta/control_api.h"
 #include "mta/limits.h"
 #include "mta/live_backend.h"
-#include "mta/server.h"
+#include "mta/relay.h"
 #include "net/loop.h"
 #include "net/scope.h"
 #include "queue/history.h"
@@ -35,8 +33,11 @@ class Daemon {
   int run();
 
  private:
-  /// One loop and what lives on it. The first loop is the main thread's, and has delivery besides.
-  struct Loop;
+  /// The first one is the main thread's.
+  struct Loop {
+    std::unique_ptr<net::LoopRuntime> runtime;
+    std::thread thread;  ///< not of the first
+  };
 
   int open();
   int listen();
@@ -55,20 +56,19 @@ class Daemon {
   net::Task<Result<ReloadReport>> reload();
   void stop(const std::string& why);
   net::Task<> wind_down();
-  net::Task<> drain(Loop& loop);
+  [[noreturn]] void cut_off();
   std::vector<net::Address> own_addresses() const;
 
   ConfigHolder config_;
   std::size_t ceiling_ = 0;  ///< of connections in each direction
-  std::atomic<bool> accepting_{true};
   std::unique_ptr<Limits> limits_;
   std::unique_ptr<queue::Files> files_;
   std::unique_ptr<queue::History> history_;
   std::unique_ptr<queue::SqliteQueue> queue_;
-  std::vector<std::unique_ptr<Loop>> loops_;
+  std::vector<Loop> loops_;
   std::vector<Port> ports_;
   std::unique_ptr<resolver::Resolver> resolver_;
-  std::unique_ptr<delivery::Dispatcher> dispatcher_;
+  std::unique_ptr<Relay> relay_;
   std::unique_ptr<net::Scope> scope_;  ///< of the main loop
   std::unique_ptr<LiveBackend> backend_;
   std::unique_ptr<ControlApi> api_;
@@ -77,7 +77,6 @@ class Daemon {
   bool reload_failed_ = false;
   bool reloading_ = false;
   bool reload_again_ = false;  ///< a SIGHUP came while the file was being read
-  std::size_t draining_ = 0;   ///< loops whose sessions have not ended yet
   bool stopping_ = false;
 };
 

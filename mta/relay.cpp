@@ -1,0 +1,87 @@
+#include "mta/relay.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/event_log.h"
+
+namespace waypost::mta {
+namespace {
+
+constexpr net::Duration kPoll = std::chrono::milliseconds(20);
+
+void on_exception(std::string_view what) {
+  log::failure("an exception: " + std::string(what));
+}
+
+}  // namespace
+
+Relay::Side::Side(net::Runtime& loop, const RelayParts& parts, const std::atomic<bool>& accepting)
+    : runtime(loop),
+      store(parts.queue.store(loop)),
+      context{loop, *store, parts.limits, parts.config, accepting},
+      server(context),
+      scope(loop, on_exception) {}
+
+Relay::Relay(RelayParts parts)
+    : parts_(std::move(parts)),
+      sides_(make_sides()),
+      dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses) {}
+
+Relay::~Relay() = default;
+
+std::vector<std::unique_ptr<Relay::Side>> Relay::make_sides() {
+  std::vector<std::unique_ptr<Side>> sides;
+  for (net::Runtime* loop : parts_.loops) sides.push_back(std::make_unique<Side>(*loop, parts_, accepting_));
+  return sides;
+}
+
+void Relay::start(const std::vector<Port>& ports) {
+  net::Runtime& main = *parts_.loops.front();
+  queue::StoreEvents events;
+  events.arrived = [this, &main](std::vector<queue::Due> due) {
+    auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));
+    main.post([this, shared] { dispatcher_.arrived(std::move(*shared)); });
+  };
+  events.changed = [this, &main] { main.post([this] { dispatcher_.changed(); }); };
+  events.failed = [this](const Error& error) {
+    accepting_ = false;
+    parts_.failed(error);
+  };
+  parts_.queue.set_events(std::move(events));
+  dispatcher_.start();
+  for (const std::unique_ptr<Side>& side : sides_) {
+    const Result<> started = side->server.start(ports);
+    if (!started) log::failure("listening: " + started.error().what);
+  }
+}
+
+net::Task<bool> Relay::wind_down() {
+  net::Runtime& main = *parts_.loops.front();
+  draining_ = sides_.size();
+  for (const std::unique_ptr<Side>& side : sides_) {
+    Side* each = side.get();
+    each->runtime.post([this, each] { each->scope.spawn(drain(*each)); });
+  }
+  dispatcher_.stop();
+  const net::TimePoint patient_until = main.now() + kGrace;
+  bool aborted = false;
+  while (draining_ > 0 || dispatcher_.running()) {
+    if (!aborted && main.now() > patient_until) {
+      dispatcher_.abort();
+      aborted = true;
+    }
+    if (main.now() > patient_until + kAbort + kGrace) co_return false;
+    co_await main.sleep_for(kPoll, std::stop_token());
+  }
+  co_return true;
+}
+
+net::Task<> Relay::drain(Side& side) {
+  side.server.stop();
+  co_await side.server.drained();
+  parts_.loops.front()->post([this] { --draining_; });
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,75 @@
+// mta/relay.h: the relay between its sockets and its queue: inbound servers on every loop, delivery on the first.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "conf/config.h"
+#include "delivery/dispatcher.h"
+#include "mta/limits.h"
+#include "mta/server.h"
+#include "net/runtime.h"
+#include "net/scope.h"
+#include "queue/sqlite_store.h"
+#include "resolver/resolver.h"
+
+namespace waypost::mta {
+
+/// What it stands on, opened by others; all of it outlives the relay.
+struct RelayParts {
+  std::vector<net::Runtime*> loops;  ///< not running yet, or all of them on this thread
+  queue::SqliteQueue& queue;
+  resolver::Resolver& resolver;  ///< of the first loop
+  Limits& limits;
+  std::function<std::shared_ptr<const conf::Config>()> config;  ///< any thread
+  std::function<std::vector<net::Address>()> own_addresses;
+  /// The queue cannot be written any more (RELIABILITY F12). On the storage thread; nothing is accepted after it.
+  std::function<void(const Error&)> failed;
+};
+
+/// Made and destroyed while no loop runs, used on the first loop.
+class Relay {
+ public:
+  static constexpr net::Duration kGrace = std::chrono::seconds(20);  ///< after a stop: what is under way may end
+  static constexpr net::Duration kAbort = std::chrono::seconds(5);   ///< then connections are closed; for unwinding
+
+  explicit Relay(RelayParts parts);
+  Relay(const Relay&) = delete;
+  Relay& operator=(const Relay&) = delete;
+  ~Relay();  ///< after wind_down(), or when its loops will never run again
+
+  /// Delivery begins, and connections are taken from the ports on every loop. A port that cannot be served is logged.
+  void start(const std::vector<Port>& ports);
+  /// The configuration was replaced.
+  void reconfigured() { dispatcher_.reconfigured(); }
+  /// No new work; what is under way may end for a while; then connections are closed. False: some of it did not end.
+  net::Task<bool> wind_down();
+  /// Outbound connections are closed now.
+  void abort() { dispatcher_.abort(); }
+
+  queue::Store& store() { return *sides_.front()->store; }  ///< of the first loop
+  delivery::Dispatcher::Stats stats() const { return dispatcher_.stats(); }
+
+ private:
+  /// The inbound side of one loop.
+  struct Side {
+    Side(net::Runtime& loop, const RelayParts& parts, const std::atomic<bool>& accepting);
+    net::Runtime& runtime;
+    std::unique_ptr<queue::Store> store;
+    ServerContext context;
+    Server server;
+    net::Scope scope;
+  };
+  std::vector<std::unique_ptr<Side>> make_sides();
+  net::Task<> drain(Side& side);
+
+  RelayParts parts_;
+  std::atomic<bool> accepting_{true};
+  std::vector<std::unique_ptr<Side>> sides_;
+  delivery::Dispatcher dispatcher_;
+  std::size_t draining_ = 0;  ///< sides whose sessions have not ended yet
+};
+
+}  // namespace waypost::mta
