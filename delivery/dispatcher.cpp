@@ -41,12 +41,14 @@ net::Duration sweep_pause(const conf::Config::Queue& queue) {
 }  // namespace
 
 Dispatcher::Dispatcher(net::Runtime& runtime, queue::Store& store, resolver::Resolver& resolver, ConfigSource config,
-                       std::function<std::vector<net::Address>()> own_addresses, queue::Schedule::Limits window)
+                       std::function<std::vector<net::Address>()> own_addresses, queue::OpenFolder open_folder,
+                       queue::Schedule::Limits window)
     : runtime_(runtime),
       store_(store),
       resolver_(resolver),
       config_(std::move(config)),
       own_addresses_(std::move(own_addresses)),
+      open_folder_(std::move(open_folder)),
       scope_(runtime, [](std::string_view what) { log::failure("delivery: an exception: " + std::string(what)); }),
       schedule_(window) {}
 

@@ -19,6 +19,7 @@
 #include "delivery/tally.h"
 #include "net/runtime.h"
 #include "net/scope.h"
+#include "queue/files.h"
 #include "queue/schedule.h"
 #include "queue/store.h"
 #include "resolver/exchangers.h"
@@ -32,7 +33,8 @@ using ConfigSource = std::function<std::shared_ptr<const conf::Config>()>;
 class Dispatcher {
  public:
   Dispatcher(net::Runtime& runtime, queue::Store& store, resolver::Resolver& resolver, ConfigSource config,
-             std::function<std::vector<net::Address>()> own_addresses, queue::Schedule::Limits window = {});
+             std::function<std::vector<net::Address>()> own_addresses, queue::OpenFolder open_folder,
+             queue::Schedule::Limits window = {});
   ~Dispatcher();
 
   /// Begins. What is due already is read from the store.
@@ -128,6 +130,7 @@ class Dispatcher {
   resolver::Resolver& resolver_;
   ConfigSource config_;
   std::function<std::vector<net::Address>()> own_addresses_;
+  queue::OpenFolder open_folder_;  ///< Maildirs
   net::Scope scope_;
   queue::Schedule schedule_;
   std::unordered_map<std::string, Destination> destinations_;

@@ -266,8 +266,8 @@ net::Task<> Dispatcher::into_maildirs(const std::string& path_template, Tally& t
   const std::shared_ptr<const conf::Config> config = config_();
   for (const std::size_t at : tally.open()) {
     queue::BodyReader body = store_.read_body(content);
-    Outcome one = co_await deliver_to_maildir(runtime_, path_template, *tally.due().message, tally.due().recipients[at],
-                                              *content, std::move(body), config->hostname);
+    Outcome one = co_await deliver_to_maildir(runtime_, open_folder_, path_template, *tally.due().message,
+                                              tally.due().recipients[at], *content, std::move(body), config->hostname);
     one.try_next_host = false;
     tally.record({at}, {one});
   }

@@ -28,6 +28,7 @@ bool was_delivered_to(const smtp::HeaderNotes& notes, const smtp::Mailbox& mailb
 
 /// The file, wherever it is touched off the loop. Created when first written to.
 struct Writer {
+  const queue::OpenFolder& open_folder;
   std::string maildir;
   std::string unique;
   std::optional<MaildirFile> file;
@@ -35,7 +36,7 @@ struct Writer {
 
   Result<> write(std::string_view octets) {
     if (!file) {
-      Result<MaildirFile> created = MaildirFile::create(maildir, unique);
+      Result<MaildirFile> created = MaildirFile::create(open_folder, maildir, unique);
       if (!created) return fail(created.error());
       file = std::move(*created);
     }
@@ -100,14 +101,12 @@ net::Task<Outcome> write_message(net::Runtime& runtime, Writer& writer, std::str
 
 }  // namespace
 
-net::Task<Outcome> deliver_to_maildir(net::Runtime& runtime, const std::string& path_template,
-                                      const queue::MessageInfo& message, const queue::DueRecipient& recipient,
-                                      const queue::Content& content, queue::BodyReader body,
-                                      const std::string& hostname) {
+net::Task<Outcome> deliver_to_maildir(net::Runtime& runtime, const queue::OpenFolder& open_folder,
+                                      const std::string& path_template, const queue::MessageInfo& message,
+                                      const queue::DueRecipient& recipient, const queue::Content& content,
+                                      queue::BodyReader body, const std::string& hostname) {
   const smtp::Mailbox& mailbox = recipient.forward_path.mailbox;
-  Writer writer;
-  writer.maildir = maildir_path(path_template, mailbox);
-  writer.unique = maildir_unique_name(runtime.wall_now(), hostname);
+  Writer writer{open_folder, maildir_path(path_template, mailbox), maildir_unique_name(runtime.wall_now(), hostname)};
 
   std::string head = smtp::return_path_field(message.reverse_path);
   head += smtp::delivered_to_field(mailbox);

@@ -5,6 +5,7 @@
 #include "delivery/outcome.h"
 #include "net/runtime.h"
 #include "queue/body.h"
+#include "queue/files.h"
 #include "queue/message.h"
 
 namespace waypost::delivery {
@@ -12,9 +13,9 @@ namespace waypost::delivery {
 /// Return-Path and Delivered-To, the trace, then the body (RFC 5321 §4.4). A message that says of itself that it was
 /// delivered to this mailbox before is a loop: failed, 5.4.6. Own trouble defers. `host` is "maildir".
 /// References outlive the await.
-net::Task<Outcome> deliver_to_maildir(net::Runtime& runtime, const std::string& path_template,
-                                      const queue::MessageInfo& message, const queue::DueRecipient& recipient,
-                                      const queue::Content& content, queue::BodyReader body,
-                                      const std::string& hostname);
+net::Task<Outcome> deliver_to_maildir(net::Runtime& runtime, const queue::OpenFolder& open_folder,
+                                      const std::string& path_template, const queue::MessageInfo& message,
+                                      const queue::DueRecipient& recipient, const queue::Content& content,
+                                      queue::BodyReader body, const std::string& hostname);
 
 }  // namespace waypost::delivery

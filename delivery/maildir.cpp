@@ -1,16 +1,12 @@
 #include "delivery/maildir.h"
 
 #include <atomic>
-#include <cerrno>
 #include <mutex>
-#include <system_error>
 #include <utility>
-#include <vector>
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "base/text.h"
 
 namespace waypost::delivery {
@@ -45,109 +41,24 @@ std::string encode_part(std::string_view part) {
   return out;
 }
 
-/// For `return fail(system_error("...", path))`, right after the call that failed.
-Error system_error(std::string_view doing, const std::string& path) {
-  int number = errno;
-  Errc code = Errc::io;
-  switch (number) {
-    case ENOSPC:
-    case EDQUOT:
-      code = Errc::full;
-      break;
-    case EACCES:
-    case EPERM:
-      code = Errc::denied;
-      break;
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM:
-      code = Errc::busy;
-      break;
-    case EEXIST:
-      code = Errc::exists;
-      break;
-    case ENOENT:
-      code = Errc::not_found;
-      break;
-    default:
-      break;
-  }
-  return Error(code, std::string(doing) + " " + path + ": " + std::generic_category().message(number));
-}
-
-/// A descriptor that is closed once.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  bool open() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
-
-Fd open_folder(const std::string& path, int more = 0) {
-  return Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | more));
-}
-
-Result<> sync_folder(const std::string& path) {
-  Fd folder = open_folder(path);
-  if (!folder.open()) return fail(system_error("opening", path));
-  if (::fsync(folder.get()) != 0) return fail(system_error("syncing", path));
-  return {};
-}
-
-/// `/var/mail/b.example/r` -> `/var/mail/b.example`.
-std::string above(const std::string& path) {
-  std::size_t slash = path.find_last_of('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-Result<> make_folder(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) != 0) {
-    if (errno == EEXIST) return {};
-    return fail(system_error("making", path));
-  }
-  // Whatever the umask took away.
-  if (::chmod(path.c_str(), 0700) != 0) return fail(system_error("making", path));
-  return sync_folder(above(path));
-}
-
 /// The Maildir, and those above it that are missing.
 ///
 /// Who finds tmp/ takes it that all else is there and on disk. So tmp/ is made last, after new/ was synced, and one
 /// thread at a time makes folders: another one's half-made path would look finished.
-Result<> make_maildir(const std::string& maildir) {
+Result<> make_maildir(const queue::OpenFolder& open_folder, const std::string& maildir) {
   static std::mutex one_at_a_time;
   std::lock_guard guard(one_at_a_time);
 
-  std::vector<std::string> missing = {maildir};
-  while (true) {
-    std::string parent = above(missing.back());
-    struct stat found {};
-    if (parent == missing.back() || ::stat(parent.c_str(), &found) == 0) break;
-    missing.push_back(parent);
-  }
-  while (!missing.empty()) {
-    Result<> made = make_folder(missing.back());
-    if (!made) return made;
-    missing.pop_back();
-  }
-  for (const char* name : {"/cur", "/new", "/tmp"}) {
-    Result<> made = make_folder(maildir + name);
+  Result<std::unique_ptr<queue::Files>> folder = open_folder(maildir, true);
+  if (!folder) return fail(folder.error());
+  for (const char* name : {"cur", "new"}) {
+    Result<> made = (*folder)->make_folder(name);
     if (!made) return made;
   }
-  return {};
+  // Also what was there: who made it may have been killed before the sync.
+  Result<> synced = (*folder)->sync_folder(".");
+  if (!synced) return synced;
+  return (*folder)->make_folder("tmp");
 }
 
 std::string without_final_slashes(std::string path) {
@@ -199,53 +110,63 @@ std::string maildir_unique_name(net::WallTime now, const std::string& hostname) 
 }
 
 struct MaildirFile::State {
+  queue::OpenFolder open_folder;
   std::string maildir;
-  std::string unique;
-  Fd tmp, into, file;
-  std::string buffer;   // with LF line ends, not yet written
-  bool cr = false;      // the last octet was a CR: what follows says what becomes of it
-  bool in_tmp = false;  // to be removed
-  bool in_new = false;
+  std::string in_tmp, in_new;            // the file's two names
+  std::unique_ptr<queue::Files> folder;  // the Maildir
+  std::unique_ptr<queue::File> file;
+  std::string buffer;     // with LF line ends, not yet written
+  bool cr = false;        // the last octet was a CR: what follows says what becomes of it
+  std::string stands_at;  // to be removed
 
   ~State() {
-    if (in_tmp) ::unlinkat(tmp.get(), unique.c_str(), 0);
-    if (in_new) ::unlinkat(into.get(), unique.c_str(), 0);
+    file.reset();
+    if (stands_at.empty()) return;
+    Result<> removed = folder->remove(stands_at);
+    (void)removed;  // it has a name that nobody asks for
   }
 
-  std::string in(const char* folder) const { return maildir + "/" + folder + "/" + unique; }
-  Result<> open_folders();
+  tl::unexpected<Error> failed(const Error& error) const {
+    return fail(error.code, "Maildir " + escape(maildir) + ": " + error.what);
+  }
   Result<> open_file();
   Result<> flush();
+  Result<> move_to_new();
 };
 
-Result<> MaildirFile::State::open_folders() {
-  // A mailbox's own folders are never links to elsewhere (RELIABILITY C10); the path to it may have some.
-  into = open_folder(maildir + "/new", O_NOFOLLOW);
-  if (!into.open()) return fail(system_error("opening", maildir + "/new"));
-  tmp = open_folder(maildir + "/tmp", O_NOFOLLOW);
-  if (!tmp.open()) return fail(system_error("opening", maildir + "/tmp"));
-  return {};
-}
-
 Result<> MaildirFile::State::open_file() {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  file = Fd(::openat(tmp.get(), unique.c_str(), kFlags, 0600));
-  if (!file.open()) return fail(system_error("creating", in("tmp")));
-  in_tmp = true;
-  if (::fchmod(file.get(), 0600) != 0) return fail(system_error("creating", in("tmp")));
+  Result<std::unique_ptr<queue::Files>> opened = open_folder(maildir, false);
+  if (!opened) return fail(opened.error());
+  folder = std::move(*opened);
+  Result<std::unique_ptr<queue::File>> created = folder->create(in_tmp);
+  if (!created) return fail(created.error());
+  file = std::move(*created);
+  stands_at = in_tmp;
   return {};
 }
 
 Result<> MaildirFile::State::flush() {
-  std::string_view rest = buffer;
-  while (!rest.empty()) {
-    ssize_t written = ::write(file.get(), rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return fail(system_error("writing", in("tmp")));
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
+  Result<> written = file->append(buffer);
   buffer.clear();
-  return {};
+  return written;
+}
+
+/// The octets are on disk before the name is, and the name before anybody is told.
+Result<> MaildirFile::State::move_to_new() {
+  Result<> done = file->sync();
+  if (!done) return done;
+  done = folder->rename(in_tmp, in_new);
+  if (!done && done.error().code == Errc::not_found) {
+    // A Maildir that somebody else began.
+    Result<> made = make_maildir(open_folder, maildir);
+    if (!made) return made;
+    done = folder->rename(in_tmp, in_new);
+  }
+  if (!done) return done;
+  stands_at = in_new;
+  done = folder->sync_folder("new");
+  if (done) stands_at.clear();
+  return done;
 }
 
 MaildirFile::MaildirFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -253,21 +174,20 @@ MaildirFile::MaildirFile(MaildirFile&&) noexcept = default;
 MaildirFile& MaildirFile::operator=(MaildirFile&&) noexcept = default;
 MaildirFile::~MaildirFile() = default;
 
-Result<MaildirFile> MaildirFile::create(const std::string& maildir, const std::string& unique) {
+Result<MaildirFile> MaildirFile::create(const queue::OpenFolder& open_folder, const std::string& maildir,
+                                        const std::string& unique) {
   auto state = std::make_unique<State>();
+  state->open_folder = open_folder;
   state->maildir = without_final_slashes(maildir);
-  state->unique = unique;
+  state->in_tmp = "tmp/" + unique;
+  state->in_new = "new/" + unique;
 
-  Result<> opened = state->open_folders();
+  Result<> opened = state->open_file();
   if (!opened && opened.error().code == Errc::not_found) {
-    Result<> made = make_maildir(state->maildir);
-    if (!made) return fail(made.error());
-    opened = state->open_folders();
+    opened = make_maildir(open_folder, state->maildir);
+    if (opened) opened = state->open_file();
   }
-  if (!opened) return fail(opened.error());
-
-  Result<> created = state->open_file();
-  if (!created) return fail(created.error());
+  if (!opened) return state->failed(opened.error());
   return MaildirFile(std::move(state));
 }
 
@@ -284,7 +204,7 @@ Result<> MaildirFile::write(std::string_view octets) {
     state_->cr = cr != std::string_view::npos;
     if (state_->buffer.size() >= kWriteOctets) {
       Result<> flushed = state_->flush();
-      if (!flushed) return flushed;
+      if (!flushed) return state_->failed(flushed.error());
     }
   }
   return {};
@@ -293,18 +213,10 @@ Result<> MaildirFile::write(std::string_view octets) {
 Result<std::string> MaildirFile::commit() {
   State& state = *state_;
   if (std::exchange(state.cr, false)) state.buffer += '\r';
-  Result<> flushed = state.flush();
-  if (!flushed) return fail(flushed.error());
-
-  // The octets are on disk before the name is, and the name before anybody is told.
-  if (::fsync(state.file.get()) != 0) return fail(system_error("syncing", state.in("tmp")));
-  if (::renameat(state.tmp.get(), state.unique.c_str(), state.into.get(), state.unique.c_str()) != 0)
-    return fail(system_error("moving to new/", state.in("tmp")));
-  state.in_tmp = false;
-  state.in_new = true;
-  if (::fsync(state.into.get()) != 0) return fail(system_error("syncing", state.maildir + "/new"));
-  state.in_new = false;
-  return state.in("new");
+  Result<> done = state.flush();
+  if (done) done = state.move_to_new();
+  if (!done) return state.failed(done.error());
+  return state.maildir + "/" + state.in_new;
 }
 
 void ReturnPathFilter::feed(std::string_view octets, std::string& out) {

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "net/clock.h"
+#include "queue/files.h"
 #include "smtp/address.h"
 
 namespace waypost::delivery {
@@ -25,7 +26,8 @@ class MaildirFile {
  public:
   /// Makes the folders that are missing (0700) and a file in tmp/. `unique` is the name that it will have in new/:
   /// nothing else may ever have it. Errors of all: full, io, denied, busy, exists.
-  static Result<MaildirFile> create(const std::string& maildir, const std::string& unique);
+  static Result<MaildirFile> create(const queue::OpenFolder& open_folder, const std::string& maildir,
+                                    const std::string& unique);
   MaildirFile(MaildirFile&&) noexcept;
   MaildirFile& operator=(MaildirFile&&) noexcept;
   ~MaildirFile();

@@ -296,7 +296,7 @@ void Daemon::begin() {
     std::_Exit(EX_IOERR);
   };
   relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, *limits_, [this] { return config_.get(); },
-                          [this] { return own_addresses(); }, failed}));
+                          [this] { return own_addresses(); }, queue::open_folder, failed}));
   relay_->start(ports_);
 
   std::vector<std::string> listening;

@@ -27,7 +27,8 @@ Relay::Side::Side(net::Runtime& loop, const RelayParts& parts, const std::atomic
 Relay::Relay(RelayParts parts)
     : parts_(std::move(parts)),
       sides_(make_sides()),
-      dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses) {}
+      dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses,
+                  parts_.open_folder) {}
 
 Relay::~Relay() = default;
 

@@ -25,6 +25,7 @@ struct RelayParts {
   Limits& limits;
   std::function<std::shared_ptr<const conf::Config>()> config;  ///< any thread
   std::function<std::vector<net::Address>()> own_addresses;
+  queue::OpenFolder open_folder;  ///< for Maildirs
   /// The queue cannot be written any more (RELIABILITY F12). On the storage thread; nothing is accepted after it.
   std::function<void(const Error&)> failed;
 };

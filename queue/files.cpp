@@ -45,7 +45,6 @@ tl::unexpected<Error> error(int code, const std::string& doing) {
     case EPERM:
     case ELOOP:
     case EXDEV:
-    case ENOTDIR:
       errc = Errc::denied;
       break;
     default:
@@ -67,6 +66,53 @@ class Descriptor {
  private:
   int fd_;
 };
+
+/// `/var/mail/b.example` -> `/var/mail`; `a` -> `.`.
+std::string above(const std::string& path) {
+  std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<> sync_open(const Descriptor& folder, const std::string& path) {
+  if (folder.get() < 0) return error(errno, "opening the folder " + path);
+  if (::fsync(folder.get()) == 0) return {};
+  return error(errno, "syncing the folder " + path);
+}
+
+/// Who finds a folder cannot know whether its name is on disk: who made it may have been killed before the sync.
+Result<> sync_names(std::string path) {
+  while (true) {
+    std::string parent = above(path);
+    struct stat here {
+    }, there{};
+    if (::stat(path.c_str(), &here) != 0 || ::stat(parent.c_str(), &there) != 0)
+      return error(errno, "opening the folder " + path);
+    // We made only what is ours; and the name of a mount point was there before.
+    if (parent == path || here.st_uid != ::geteuid() || here.st_dev != there.st_dev) return {};
+    Descriptor folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (folder.get() < 0 && errno == EACCES) return {};  // what may not be read cannot be synced
+    Result<> synced = sync_open(folder, parent);
+    if (!synced) return synced;
+    path = std::move(parent);
+  }
+}
+
+Result<> make_folders(const std::string& path) {
+  std::vector<std::string> missing;
+  struct stat found {};
+  for (std::string at = path; ::stat(at.c_str(), &found) != 0 && above(at) != at; at = above(at)) {
+    if (errno != ENOENT) return error(errno, "making the folder " + at);
+    missing.push_back(at);
+  }
+  for (; !missing.empty(); missing.pop_back()) {
+    const std::string& one = missing.back();
+    // Whatever the umask took away.
+    bool made = ::mkdir(one.c_str(), 0700) == 0 && ::chmod(one.c_str(), 0700) == 0;
+    if (!made && errno != EEXIST) return error(errno, "making the folder " + one);
+  }
+  return sync_names(path);
+}
 
 class RealFile : public File {
  public:
@@ -111,29 +157,36 @@ class RealFiles : public Files {
   Result<std::unique_ptr<File>> open(const std::string& path) override { return open_file(path, O_RDONLY, "opening "); }
 
   Result<> rename(const std::string& from, const std::string& to) override {
-    if (::renameat(folder_.get(), from.c_str(), folder_.get(), to.c_str()) == 0) return {};
+    Place old_place = place_of(from), new_place = place_of(to);
+    if (old_place.folder.get() < 0 || new_place.folder.get() < 0) return error(errno, "renaming " + from);
+    const char* old_name = old_place.name.c_str();
+    if (::renameat(old_place.folder.get(), old_name, new_place.folder.get(), new_place.name.c_str()) == 0) return {};
     return error(errno, "renaming " + from);
   }
 
   Result<> remove(const std::string& path) override {
-    if (::unlinkat(folder_.get(), path.c_str(), 0) == 0) return {};
+    Place place = place_of(path);
+    if (place.folder.get() >= 0 && ::unlinkat(place.folder.get(), place.name.c_str(), 0) == 0) return {};
     return error(errno, "removing " + path);
   }
 
   Result<> make_folder(const std::string& path) override {
-    if (::mkdirat(folder_.get(), path.c_str(), 0700) == 0) {
-      std::size_t slash = path.rfind('/');
-      return sync_folder(slash == std::string::npos ? "." : path.substr(0, slash));
+    Place place = place_of(path);
+    if (place.folder.get() < 0) return error(errno, "making the folder " + path);
+    if (::mkdirat(place.folder.get(), place.name.c_str(), 0700) != 0) {
+      if (errno != EEXIST) return error(errno, "making the folder " + path);
+      // And is one: no link to elsewhere.
+      Descriptor folder(open_below(path, O_PATH | O_DIRECTORY, 0));
+      return folder.get() >= 0 ? Result<>() : error(errno, "opening the folder " + path);
     }
-    if (errno == EEXIST) return {};
-    return error(errno, "making the folder " + path);
+    // Whatever the umask took away.
+    if (::fchmodat(place.folder.get(), place.name.c_str(), 0700, 0) != 0)
+      return error(errno, "making the folder " + path);
+    return sync_folder(above(path));
   }
 
   Result<> sync_folder(const std::string& path) override {
-    Descriptor folder(open_below(path, O_RDONLY | O_DIRECTORY, 0));
-    if (folder.get() < 0) return error(errno, "opening the folder " + path);
-    if (::fsync(folder.get()) == 0) return {};
-    return error(errno, "syncing the folder " + path);
+    return sync_open(Descriptor(open_below(path, O_RDONLY | O_DIRECTORY, 0)), path);
   }
 
   Result<std::vector<std::string>> list(const std::string& path) override {
@@ -192,12 +245,22 @@ class RealFiles : public Files {
     return static_cast<int>(fd);
   }
 
+  /// The folder that a name stands in, for calls that take no flags; errno tells why there is none.
+  struct Place {
+    Descriptor folder;
+    std::string name;
+  };
+  Place place_of(const std::string& path) const {
+    return {Descriptor(open_below(above(path), O_PATH | O_DIRECTORY, 0)), path.substr(path.rfind('/') + 1)};
+  }
+
   Result<std::unique_ptr<File>> open_file(const std::string& path, int flags, const std::string& doing) {
     Descriptor fd(open_below(path, flags, (flags & O_CREAT) != 0 ? 0600 : 0));
     if (fd.get() < 0) return error(errno, doing + path);
     struct stat facts {};
     if (::fstat(fd.get(), &facts) != 0) return error(errno, doing + path);
     if (!S_ISREG(facts.st_mode)) return fail(Errc::denied, doing + escape(path) + ": not a plain file");
+    if ((flags & O_CREAT) != 0 && ::fchmod(fd.get(), 0600) != 0) return error(errno, doing + path);
     return std::make_unique<RealFile>(std::move(fd), path);
   }
 
@@ -208,8 +271,16 @@ class RealFiles : public Files {
 
 Result<std::unique_ptr<Files>> open_files(const std::string& data_dir) {
   if (::mkdir(data_dir.c_str(), 0700) != 0 && errno != EEXIST) return error(errno, "making the folder " + data_dir);
-  Descriptor folder(::open(data_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0) return error(errno, "opening the folder " + data_dir);
+  Result<> synced = sync_names(data_dir);
+  if (!synced) return fail(synced.error());
+  return open_folder(data_dir, false);
+}
+
+Result<std::unique_ptr<Files>> open_folder(const std::string& path, bool make) {
+  Result<> made = make ? make_folders(path) : Result<>();
+  if (!made) return fail(made.error());
+  Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0) return error(errno, "opening the folder " + path);
   return std::make_unique<RealFiles>(std::move(folder));
 }
 

@@ -28,16 +28,17 @@ struct Space {
   std::uint64_t total = std::numeric_limits<std::uint64_t>::max();
 };
 
-/// Paths are relative to the data folder, with `/`. Errors: full (ENOSPC, EDQUOT), io, not_found, exists, busy
-/// (EMFILE), denied.
+/// Paths are relative to the data folder, with `/`; no symbolic link on the way is followed. Errors: full (ENOSPC,
+/// EDQUOT), io, not_found, exists, busy (EMFILE), denied.
 class Files {
  public:
   virtual ~Files() = default;
   virtual Result<std::unique_ptr<File>> create(const std::string& path) = 0;  ///< 0600; it must not exist
-  virtual Result<std::unique_ptr<File>> open(const std::string& path) = 0;    ///< to read; no symbolic link
+  virtual Result<std::unique_ptr<File>> open(const std::string& path) = 0;    ///< to read
   virtual Result<> rename(const std::string& from, const std::string& to) = 0;
   virtual Result<> remove(const std::string& path) = 0;
-  virtual Result<> make_folder(const std::string& path) = 0;  ///< 0700; that it exists is no error; syncs the one above
+  /// 0700; syncs the one above. That it exists is no error, and nothing is synced then.
+  virtual Result<> make_folder(const std::string& path) = 0;
   virtual Result<> sync_folder(const std::string& path) = 0;
   virtual Result<std::vector<std::string>> list(const std::string& folder) = 0;  ///< names, unordered
   virtual Result<Space> space() { return Space(); }                              ///< a disk in memory has no end
@@ -52,8 +53,11 @@ class Files {
 /// The real one. Creates the data folder (0700) where it is missing.
 Result<std::unique_ptr<Files>> open_files(const std::string& data_dir);
 
-/// Opens a folder anywhere, made (0700) where it is missing, as are those above it; each is synced into the one above.
-using OpenFolder = std::function<Result<std::unique_ptr<Files>>(const std::string& path)>;
+/// Opens a folder anywhere, to which symbolic links may lead. `make`: it is made (0700) where it is missing, as are
+/// those above it, and their names are synced, whoever made them; else not_found.
+using OpenFolder = std::function<Result<std::unique_ptr<Files>>(const std::string& path, bool make)>;
+/// The real one.
+Result<std::unique_ptr<Files>> open_folder(const std::string& path, bool make);
 
 /// Where a body's spool file stands: `body/7F/01JD8Q2M3X7F`, and while it is written the same with `.tmp`.
 std::string body_path(std::string_view id);

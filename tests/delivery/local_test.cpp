@@ -21,8 +21,9 @@ struct Harness {
 
   Outcome deliver() {
     std::string path_template = root.path() + "/{domain}/{local}";
-    return runtime.complete(deliver_to_maildir(runtime, path_template, message.info, message.recipients[0],
-                                               *message.content, message.reader(runtime), "relay.example"));
+    return runtime.complete(deliver_to_maildir(runtime, queue::open_folder, path_template, message.info,
+                                               message.recipients[0], *message.content, message.reader(runtime),
+                                               "relay.example"));
   }
   std::string maildir() const { return root.path() + "/b.example/r1"; }
   /// What is in new/, if it is one file and tmp/ is empty.

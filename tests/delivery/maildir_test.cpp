@@ -7,11 +7,16 @@
 #include <unistd.h>
 
 #include "tests/delivery/folder.h"
+#include "tests/support/sim_disk.h"
 
 using namespace waypost;
 using namespace waypost::delivery;
+using tests::Call;
+using tests::Fault;
+using tests::Loss;
 using tests::names_in;
 using tests::octets_of;
+using tests::SimDisk;
 using tests::TemporaryFolder;
 
 namespace {
@@ -30,7 +35,7 @@ unsigned mode_of(const std::string& path) {
 }
 
 MaildirFile create(const std::string& maildir, const std::string& unique) {
-  Result<MaildirFile> file = MaildirFile::create(maildir, unique);
+  Result<MaildirFile> file = MaildirFile::create(queue::open_folder, maildir, unique);
   if (!file) FAIL(file.error().what);
   return std::move(*file);
 }
@@ -158,32 +163,55 @@ TEST_SUITE("delivery/maildir") {
     TemporaryFolder root;
     std::string maildir = root.path() + "/m";
     MaildirFile first = create(maildir, "a");
-    Result<MaildirFile> second = MaildirFile::create(maildir, "a");
+    Result<MaildirFile> second = MaildirFile::create(queue::open_folder, maildir, "a");
     REQUIRE_FALSE(second);
     CHECK(second.error().code == Errc::exists);
 
     REQUIRE(::symlink("/etc/hostname", (maildir + "/tmp/b").c_str()) == 0);
-    CHECK_FALSE(MaildirFile::create(maildir, "b"));
+    CHECK_FALSE(MaildirFile::create(queue::open_folder, maildir, "b"));
 
     std::string other = root.path() + "/other";
     REQUIRE(::mkdir(other.c_str(), 0700) == 0);
     REQUIRE(::symlink(maildir.c_str(), (root.path() + "/to_m").c_str()) == 0);
     REQUIRE(create(root.path() + "/to_m", "c").commit());
     REQUIRE(::symlink((maildir + "/new").c_str(), (other + "/new").c_str()) == 0);
-    CHECK_FALSE(MaildirFile::create(other, "d"));
+    CHECK_FALSE(MaildirFile::create(queue::open_folder, other, "d"));
   }
 
   TEST_CASE("errors: a path through a file is io, a name that is too long too") {
     TemporaryFolder root;
     std::string file = root.path() + "/file";
     std::ofstream(file) << "x";
-    Result<MaildirFile> through = MaildirFile::create(file + "/r", "a");
+    Result<MaildirFile> through = MaildirFile::create(queue::open_folder, file + "/r", "a");
     REQUIRE_FALSE(through);
     CHECK(through.error().code == Errc::io);
-    Result<MaildirFile> too_long = MaildirFile::create(root.path() + "/" + std::string(300, 'x'), "a");
+    Result<MaildirFile> too_long =
+        MaildirFile::create(queue::open_folder, root.path() + "/" + std::string(300, 'x'), "a");
     REQUIRE_FALSE(too_long);
     CHECK(too_long.error().code == Errc::io);
     CHECK(too_long.error().what.find('\n') == std::string::npos);
+  }
+
+  TEST_CASE("F8: what was delivered survives a power cut, also after a kill while the folders were made") {
+    auto deliver = [](SimDisk& disk, const std::string& unique) {
+      Result<MaildirFile> file = MaildirFile::create(disk.open_folder(), "/mail/b.example/r", unique);
+      return file && file->write("text\r\n") && file->commit();
+    };
+    bool killed = true;
+    for (std::uint64_t at = 0; killed; ++at) {
+      SimDisk disk(at);
+      disk.before = [at](const Call& call) { return call.position == at ? Fault::cut : Fault::none; };
+      bool first = deliver(disk, "a");
+      killed = disk.off();
+      CHECK(first == !killed);
+      disk.before = nullptr;
+      disk.kill();
+      REQUIRE(deliver(disk, "b"));
+      disk.lose_power(at, Loss::drop_all);
+      CHECK(disk.octets("/mail/b.example/r/new/b") == "text\n");
+      if (first) CHECK(disk.octets("/mail/b.example/r/new/a") == "text\n");
+      REQUIRE(at < 1000);
+    }
   }
 
   TEST_CASE("Return-Path fields are dropped from the header section, and from nothing else [RFC 5321 4.4]") {

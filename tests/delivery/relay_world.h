@@ -237,7 +237,7 @@ class RelayWorld {
     store = queue->store(runtime);
     tapped = std::make_unique<TappedStore>(*store);
     dispatcher = std::make_unique<delivery::Dispatcher>(
-        runtime, *tapped, resolver, [this] { return config; }, [this] { return own; }, window);
+        runtime, *tapped, resolver, [this] { return config; }, [this] { return own; }, queue::open_folder, window);
     queue::StoreEvents events;
     events.arrived = [this](std::vector<queue::Due> due) {
       auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));

@@ -190,7 +190,7 @@ TEST_SUITE("power/sim_disk") {
     CHECK_FALSE(disk.off());
     CHECK(old.remove("a").error().code == Errc::io);
     CHECK((*file)->append("y").error().code == Errc::io);
-    CHECK_FALSE(old_folders("/mail"));
+    CHECK_FALSE(old_folders("/mail", true));
     CHECK(disk.list() == std::map<std::string, std::uint64_t>{{"/data/a", 1}, {"/data/b", 0}});
     CHECK(disk.files().open("a"));
   }
@@ -213,7 +213,8 @@ TEST_SUITE("power/sim_disk") {
 
   TEST_CASE("folders anywhere, several disks, and flipped bits") {
     SimDisk disk, other;
-    Result<std::unique_ptr<queue::Files>> folder = disk.open_folder()("/mail/b.example/r");
+    CHECK(disk.open_folder()("/mail", false).error().code == Errc::not_found);
+    Result<std::unique_ptr<queue::Files>> folder = disk.open_folder()("/mail/b.example/r", true);
     REQUIRE(folder);
     put(**folder, "a", "x", true);
     REQUIRE((*folder)->sync_folder("."));

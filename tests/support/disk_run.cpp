@@ -236,7 +236,7 @@ Result<> DiskRun::make_folder(const std::string& path) {
   if (!begun) return begun;
   if (disk_.state_.has_folder(path)) return {};
   if (!disk_.state_.has_folder(folder_above(path))) return fail(Errc::not_found, "there is no folder for " + path);
-  if (disk_.state_.find(path) != 0) return fail(Errc::denied, path + " is a file");
+  if (disk_.state_.find(path) != 0) return fail(Errc::io, path + " is a file");
   DiskChange made;
   made.kind = DiskChange::Kind::make_folder;
   made.path = path;
@@ -245,10 +245,18 @@ Result<> DiskRun::make_folder(const std::string& path) {
 }
 
 Result<> DiskRun::make_folders(const std::string& path) {
-  if (over()) return fail(Errc::io, path + ": the power is off");
-  if (path == "/" || disk_.state_.has_folder(path)) return {};
-  Result<> above = make_folders(folder_above(path));
-  return above ? make_folder(path) : above;
+  if (path == "/") return {};
+  Result<> done = make_folders(folder_above(path));
+  if (!done) return done;
+  if (over() || !disk_.state_.has_folder(path)) return make_folder(path);
+  return sync_folder(folder_above(path));
+}
+
+Result<> DiskRun::open_folder(const std::string& path) {
+  Result<> begun = begin(Call::Kind::open, path);
+  if (!begun) return begun;
+  if (disk_.state_.has_folder(path)) return {};
+  return fail(disk_.state_.find(path) != 0 ? Errc::io : Errc::not_found, path + " is no folder");
 }
 
 Result<> DiskRun::sync_folder(const std::string& path) {

@@ -38,8 +38,9 @@ class DiskRun {
 
   Result<> rename(const std::string& from, const std::string& to);
   Result<> remove(const std::string& path);
-  Result<> make_folder(const std::string& path);  ///< also syncs the one above, if it was not there
-  Result<> make_folders(const std::string& path);
+  Result<> make_folder(const std::string& path);   ///< also syncs the one above, if it was not there
+  Result<> make_folders(const std::string& path);  ///< and those above; syncs what has their names
+  Result<> open_folder(const std::string& path);
   Result<> sync_folder(const std::string& path);
   Result<std::vector<std::string>> list(const std::string& path);
   Result<queue::Space> space() const;

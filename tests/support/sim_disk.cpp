@@ -65,9 +65,9 @@ queue::Files& SimDisk::files() {
 
 queue::OpenFolder SimDisk::open_folder() {
   DiskRun* run = runs_.back().get();
-  return [run](const std::string& path) -> Result<std::unique_ptr<queue::Files>> {
-    Result<> made = run->make_folders(path);
-    if (!made) return fail(made.error());
+  return [run](const std::string& path, bool make) -> Result<std::unique_ptr<queue::Files>> {
+    Result<> there = make ? run->make_folders(path) : run->open_folder(path);
+    if (!there) return fail(there.error());
     return run->view(path);
   };
 }

@@ -61,7 +61,7 @@ class SimDisk {
   // with io for ever, and may be closed or destroyed at any time.
   const std::string& vfs() const;   ///< the name for StoreOptions::vfs
   queue::Files& files();            ///< the data folder
-  queue::OpenFolder open_folder();  ///< any folder, made where it is missing, with those above it
+  queue::OpenFolder open_folder();  ///< any folder
 
   /// Calls so far: all files, folders and databases share one count. The next call has this number.
   std::uint64_t position() const { return position_; }
