@@ -78,7 +78,8 @@ struct Draft::State {
     return {};
   }
 
-  /// Off the loop. The order holds: octets, then the name, then the folder that has the name (and only then the row).
+  /// Off the loop. The order holds: octets, then the name, then the folders that have the names (and only then the
+  /// row).
   Result<> finish_file() {
     Result<> appended = append_buffer();
     if (!appended) return appended;
@@ -86,10 +87,13 @@ struct Draft::State {
     if (!synced) return synced;
     file.reset();
     std::string path = body_path(id.text());
+    std::string folder = path.substr(0, path.rfind('/'));
     Result<> renamed = files.rename(stands_at, path);
     if (!renamed) return renamed;
     stands_at = path;
-    return files.sync_folder(path.substr(0, path.rfind('/')));
+    Result<> named = files.sync_folder(folder);
+    if (!named) return named;
+    return files.keep_folder(folder);
   }
 
   net::Runtime& runtime;

@@ -269,6 +269,20 @@ class RealFiles : public Files {
 
 }  // namespace
 
+Result<> Files::keep_folder(const std::string& path) {
+  std::lock_guard lock(keeping_);
+  if (kept_.contains(path)) return {};
+  std::string above = path;
+  while (above != ".") {
+    const std::size_t slash = above.rfind('/');
+    above = slash == std::string::npos ? "." : above.substr(0, slash);
+    Result<> synced = sync_folder(above);
+    if (!synced) return synced;
+  }
+  kept_.insert(path);
+  return {};
+}
+
 Result<std::unique_ptr<Files>> open_files(const std::string& data_dir) {
   if (::mkdir(data_dir.c_str(), 0700) != 0 && errno != EEXIST) return error(errno, "making the folder " + data_dir);
   Result<> synced = sync_names(data_dir);

@@ -4,9 +4,11 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "base/result.h"
@@ -48,6 +50,14 @@ class Files {
     (void)octets;
     return {};
   }
+
+  /// Syncs the folders above, once for the life of this object: whoever made it, a process that was killed before it
+  /// had synced it or another thread that is about to, a file in it counts on it.
+  Result<> keep_folder(const std::string& path);
+
+ private:
+  std::mutex keeping_;
+  std::unordered_set<std::string> kept_;
 };
 
 /// The real one. Creates the data folder (0700) where it is missing.

@@ -190,7 +190,8 @@ TEST_SUITE("delivery/attempt") {
     CHECK(with.outcome().event == kRelayed);
 
     ClientSession without;
-    without.message = with.message;
+    without.message.info = with.message.info;
+    without.message.recipients = with.message.recipients;
     without.run(kPlain + kQuit);
     CHECK(without.mistake == "");
     CHECK(without.outcome().event == kFailed);

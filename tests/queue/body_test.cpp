@@ -1,5 +1,6 @@
 #include "queue/body.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <doctest/doctest.h>
@@ -91,6 +92,36 @@ TEST_SUITE("queue/body") {
       }
       CHECK(files.files.empty());
     }
+  }
+
+  TEST_CASE("a folder that is there already counts as lasting only when this process has synced what names it") {
+    VirtualRuntime runtime;
+    FakeFiles files;
+    files.folders = {".", "body",
+                     "body/" + Id{12345}.text().substr(Id{12345}.text().size() - 2)};  // a kill came before
+    const auto finish = [&] {
+      files.calls.clear();
+      Draft draft(runtime, files, Id{12345}, 100);
+      draft.buffer() = std::string(150, 'x');
+      return runtime.complete(draft.finish());
+    };
+    const auto synced = [&](const std::string& path) {
+      return std::count(files.calls.begin(), files.calls.end(), "sync_folder " + path);
+    };
+    files.fault = [](const std::string& call, const std::string& path) -> Result<> {
+      if (call == "sync_folder" && path == "body") return fail(Errc::io, "told to");
+      return {};
+    };
+    Result<> done = finish();
+    REQUIRE_FALSE(done);
+    CHECK(done.error().code == Errc::io);
+    files.fault = nullptr;
+    REQUIRE(finish());
+    CHECK(synced("body") == 1);
+    CHECK(synced(".") == 1);
+    REQUIRE(finish());
+    CHECK(synced("body") == 0);
+    CHECK(synced(".") == 0);
   }
 
   TEST_CASE("what is known of a body that was composed here") {

@@ -141,7 +141,7 @@ TEST_SUITE("queue/fault") {
     f.close();
   }
 
-  TEST_CASE("a spool file is synced, named, its folder synced, and only then the row is written") {
+  TEST_CASE("a spool file is synced, named, the folders synced, and only then the row is written") {
     StoreOptions options;
     options.max_octets = 60 * 4096;
     QueueFixture f(options);
@@ -160,10 +160,11 @@ TEST_SUITE("queue/fault") {
     Id id = f.accept(f.message("s@a.example", {"r@b.example"}), std::string(100'000, 'x'));
     CHECK(commits == before);
     CHECK(f.queue->stats().commits == before + 1);
-    std::vector<std::string> tail(fake.calls.end() - 4, fake.calls.end());
+    std::vector<std::string> tail(fake.calls.end() - 6, fake.calls.end());
     std::string path = body_path(id.text());
     CHECK(tail == std::vector<std::string>{"append " + path + ".tmp", "sync " + path + ".tmp",
-                                           "rename " + path + ".tmp", "sync_folder " + path.substr(0, 7)});
+                                           "rename " + path + ".tmp", "sync_folder " + path.substr(0, 7),
+                                           "sync_folder body", "sync_folder ."});
     // A row that cannot be written takes its file with it.
     Result<Id> refused;
     for (int i = 0; i < 100; ++i) {
