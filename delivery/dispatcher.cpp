@@ -20,9 +20,11 @@ constexpr std::size_t kSweepLimit = 200;
 constexpr auto kNoUsableExchanger = 24h;  // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
-constexpr std::chrono::minutes kLeap{60};  // of the wall clock, that is not taken for time
-constexpr net::Duration kForget = 60s;     // how often destinations without mail are looked for
-constexpr int kMessagesInTurn = 20;        // that a worker delivers before it gives way to a site without any
+constexpr std::chrono::minutes kLeap{60};          // of the wall clock, that is not taken for time
+constexpr std::chrono::minutes kFirstAttempts{5};  // after a start, before anything expires
+constexpr std::chrono::minutes kNote{10};          // how often the wall clock is written down
+constexpr net::Duration kForget = 60s;             // how often destinations without mail are looked for
+constexpr int kMessagesInTurn = 20;                // that a worker delivers before it gives way to a site without any
 
 HostFailure trouble_with(std::string status, std::string reason) {
   HostFailure failure;
@@ -551,6 +553,9 @@ net::Task<> Dispatcher::destination_reached(std::string name) {
 
 net::Task<> Dispatcher::sweep() {
   net::TimePoint forget_at = runtime_.now() + kForget;
+  // What came to its end while nothing ran is tried once more (F22).
+  expiry_from_ = runtime_.now() + kFirstAttempts;
+  co_await recall_time();
   while (!stopping_) {
     if (runtime_.now() >= forget_at) {
       forget_destinations();
@@ -558,6 +563,8 @@ net::Task<> Dispatcher::sweep() {
     }
     co_await watch_clock();
     if (runtime_.now() >= expiry_from_) {
+      // Not before: a start within the pause after a leap has the same reason for it.
+      co_await note_time();
       const bool more = co_await overdue_in_turn();
       if (more && !stopping_) continue;
     }
@@ -582,6 +589,19 @@ net::Task<bool> Dispatcher::overdue_in_turn() {
   co_return progress && overdue->size() == kSweepLimit;
 }
 
+/// A machine that was off for days and a clock that leapt while it was look alike, and are treated alike: as a leap.
+net::Task<> Dispatcher::recall_time() {
+  const Result<std::optional<queue::WallTime>> noted = co_await store_.note_time(std::nullopt);
+  if (noted && *noted) wall_seen_ = **noted;
+}
+
+net::Task<> Dispatcher::note_time() {
+  if (runtime_.now() < note_at_) co_return;
+  note_at_ = runtime_.now() + kNote;
+  const Result<std::optional<queue::WallTime>> noted = co_await store_.note_time(runtime_.wall_now());
+  if (!noted && !stopping_) log::failure("noting the time: " + noted.error().what);
+}
+
 /// A clock that was set wrong does not return the whole queue to its senders (RELIABILITY F22), and one that is set
 /// back does not postpone what waits (F23).
 net::Task<> Dispatcher::watch_clock() {
@@ -589,7 +609,8 @@ net::Task<> Dispatcher::watch_clock() {
   const auto by_wall = runtime_.wall_now() - std::exchange(wall_seen_, runtime_.wall_now());
   const auto leapt = std::chrono::duration_cast<std::chrono::minutes>(by_wall - passed);
   if (leapt > kLeap) {
-    log::warning("the clock went ahead by " + std::to_string(leapt.count()) + " minutes: nothing expires for an hour");
+    log::warning("the clock is ahead of when it was last seen by " + std::to_string(leapt.count()) +
+                 " minutes: nothing expires for an hour");
     expiry_from_ = runtime_.now() + kLeap;
   }
   if (leapt >= -kLeap) co_return;

@@ -78,6 +78,8 @@ class Dispatcher {
   net::Task<> sweep();
   net::Task<bool> overdue_in_turn();
   net::Task<> watch_clock();
+  net::Task<> recall_time();
+  net::Task<> note_time();
   net::Task<> refill();
   void take_page(queue::DuePage page);
   void begin(const std::string& destination);
@@ -145,7 +147,8 @@ class Dispatcher {
   std::optional<std::uint64_t> resume_;
   net::TimePoint clock_seen_{};  ///< when the wall clock was `wall_seen_`
   queue::WallTime wall_seen_{};
-  net::TimePoint expiry_from_{};  ///< the wall clock leapt: nothing expires until then
+  net::TimePoint expiry_from_{};  ///< nothing expires until then: a start, or a leap of the wall clock
+  net::TimePoint note_at_{};      ///< when the wall clock is written down again, for the next start
   std::stop_source wake_;
   bool woken_ = false;
   bool read_store_ = true;

@@ -31,6 +31,7 @@ class SqliteStore : public Store {
   }
   net::Task<Result<DuePage>> due(DueQuery query) override;
   net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) override;
+  net::Task<Result<std::optional<WallTime>>> note_time(std::optional<WallTime> now) override;
   net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) override;
   net::Task<Result<Counts>> count(Filter filter, WallTime now) override;
   net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run,
@@ -140,6 +141,13 @@ net::Task<Result<std::vector<Overdue>>> SqliteStore::overdue(WallTime now, std::
   if (!done) co_return fail(done.error());
   if (!operation.damaged.empty()) co_await hold_damaged(std::move(operation.damaged), now);
   co_return std::move(operation.overdue);
+}
+
+net::Task<Result<std::optional<WallTime>>> SqliteStore::note_time(std::optional<WallTime> now) {
+  NoteTimeOperation operation(now);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return operation.noted;
 }
 
 net::Task<Result<Listing>> SqliteStore::list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) {

@@ -95,6 +95,10 @@ class Store {
   /// Messages with a deferred recipient that have expired or of which a delay notification is due; oldest first.
   virtual net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) = 0;
 
+  /// The wall time that was noted last, if one was; `now`, where given, is noted in its place. So a start can tell how
+  /// long nothing ran, as far as the clock is to be believed.
+  virtual net::Task<Result<std::optional<WallTime>>> note_time(std::optional<WallTime> now) = 0;
+
   // For the administrator. These take turns with the mail: a change goes through in slices.
   virtual net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
   virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;

@@ -27,6 +27,8 @@ constexpr Sql kDeleteRecipients{"DELETE FROM recipient WHERE message = ?1"};
 constexpr Sql kFileOfMessage{"SELECT in_file FROM message WHERE id = ?1"};
 constexpr Sql kDeleteMessage{"DELETE FROM message WHERE id = ?1"};
 constexpr Sql kWarned{"UPDATE message SET warned = 1, check_at = expires WHERE id = ?1 AND warned = 0"};
+constexpr Sql kNoted{"SELECT value FROM meta WHERE key = 'time_noted'"};
+constexpr Sql kNote{"INSERT OR REPLACE INTO meta(key, value) VALUES ('time_noted', ?1)"};
 constexpr Sql kSettleDestination{
     "INSERT INTO destination(name, failures, next_attempt, failing_since, status, reason, host) "
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(name) DO UPDATE SET failures = excluded.failures, "
@@ -399,6 +401,22 @@ Result<> SettleDestinationOperation::apply(Database& db) {
   Run row(db, kSettleDestination);
   row << state_.name << state_.failures << millis(state_.next_attempt) << millis(state_.failing_since) << state_.status
       << state_.reason << state_.host;
+  return row.done();
+}
+
+NoteTimeOperation::NoteTimeOperation(std::optional<WallTime> now) : Operation(Kind::write), now_(now) {}
+
+Result<> NoteTimeOperation::apply(Database& db) {
+  noted.reset();
+  {
+    Run row(db, kNoted);
+    Result<bool> found = row.step();
+    if (!found) return fail(found.error());
+    if (*found) noted = wall_time(row.integer(0));
+  }
+  if (!now_) return {};
+  Run row(db, kNote);
+  row << millis(*now_);
   return row.done();
 }
 

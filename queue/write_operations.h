@@ -102,4 +102,16 @@ class SettleDestinationOperation : public Operation {
   DestinationState state_;
 };
 
+/// Store::note_time().
+class NoteTimeOperation : public Operation {
+ public:
+  explicit NoteTimeOperation(std::optional<WallTime> now);
+  Result<> apply(Database& db) override;
+
+  std::optional<WallTime> noted;  ///< before
+
+ private:
+  std::optional<WallTime> now_;
+};
+
 }  // namespace waypost::queue

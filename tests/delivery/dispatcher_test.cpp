@@ -643,6 +643,55 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(world.drained(2min));
   }
 
+  TEST_CASE("a clock that leaps ahead while nothing runs expires nothing either, nor at a second start (F22)") {
+    RelayWorld world;
+    three_exchangers(world);  // nobody listens
+    world.submit("", {"r@b.test"});
+    world.pass(10min);
+    world.shut();
+    world.runtime.jump_wall(std::chrono::hours(24 * 3650));
+    world.open();
+    world.pass(30min);
+    CHECK(world.counts().messages == 1);
+    world.shut();
+    world.open();
+    world.pass(55min);
+    CHECK(world.counts().messages == 1);
+    world.pass(10min);  // nobody mended it
+    CHECK(world.empty());
+    CHECK(world.dispatcher->stats().expired == 1);
+  }
+
+  TEST_CASE("after a long absence mail that has expired is tried once more") {
+    RelayWorld world;
+    three_exchangers(world);
+    world.submit("", {"r@b.test"});
+    world.pass(10min);
+    for (const auto& absence : {std::chrono::minutes(55), std::chrono::minutes(6 * 24 * 60)}) {
+      world.shut();
+      world.runtime.jump_wall(absence);
+      world.open();
+      world.pass(3min);
+      CHECK(world.counts().messages == 1);
+    }
+    world.host("192.0.2.1");
+    CHECK(world.drained(5min));
+    CHECK(world.dispatcher->stats().expired == 0);
+  }
+
+  TEST_CASE("a clock that was set back while nothing ran postpones nothing (F23)") {
+    RelayWorld world;
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    host.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    world.submit("", {"r@b.test"});
+    world.pass(10min);
+    host.on_rcpt = [](const std::string&) { return "250 ok"; };
+    world.shut();
+    world.runtime.jump_wall(-std::chrono::hours(24));
+    world.open();
+    CHECK(world.drained(10s));
+  }
+
   TEST_CASE("a clock that is set back postpones nothing (F23)") {
     RelayWorld world;
     Host& host = own_host(world, "b.test", "192.0.2.1");

@@ -154,6 +154,9 @@ class TappedStore : public queue::Store {
   net::Task<Result<std::vector<queue::Overdue>>> overdue(queue::WallTime now, std::size_t limit) override {
     return store_.overdue(now, limit);
   }
+  net::Task<Result<std::optional<queue::WallTime>>> note_time(std::optional<queue::WallTime> now) override {
+    return store_.note_time(now);
+  }
   net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
                                          queue::WallTime now) override {
     return store_.list(std::move(filter), after, limit, now);

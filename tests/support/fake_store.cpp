@@ -146,6 +146,10 @@ net::Task<Result<std::vector<queue::Overdue>>> FakeStore::overdue(net::WallTime,
   co_return std::vector<queue::Overdue>();
 }
 
+net::Task<Result<std::optional<net::WallTime>>> FakeStore::note_time(std::optional<net::WallTime>) {
+  co_return std::optional<net::WallTime>();
+}
+
 net::Task<Result<queue::Listing>> FakeStore::list(queue::Filter, std::optional<queue::Id>, std::size_t, net::WallTime) {
   co_return fail(Errc::unsupported, "list");
 }
