@@ -215,28 +215,43 @@ net::Task<> VirtualRuntime::offload(std::function<void()> work) {
   work();
 }
 
-void VirtualRuntime::run_until_idle() {
-  for (;;) {
-    std::function<void()> work;
-    {
-      std::lock_guard lock(mutex_);
-      if (!posted_.empty()) {
-        work = std::move(posted_.front());
-        posted_.pop_front();
-      }
-    }
-    if (work) {
-      work();
-    } else if (!ready_.empty()) {
-      std::coroutine_handle<> next = ready_.front();
-      ready_.pop_front();
-      next.resume();
-    } else if (!timers_.empty() && timers_.begin()->first <= now_) {
-      timers_.begin()->second->fire();
-    } else {
-      return;
+bool VirtualRuntime::step() {
+  const bool timer = !timers_.empty() && timers_.begin()->first <= now_;
+  std::function<void()> work;
+  {
+    std::lock_guard lock(mutex_);
+    // In turn: posts, coroutines, timers; or whichever chance names.
+    const std::uint64_t choice = order_ ? (*order_)() % 4 : 0;
+    const bool others = (choice == 1 && timer) || (choice >= 2 && !ready_.empty());
+    if (!posted_.empty() && !others) {
+      work = std::move(posted_.front());
+      posted_.pop_front();
     }
   }
+  if (work) {
+    work();
+    return true;
+  }
+  const bool timer_first = order_ && timer && (*order_)() % 4 == 0;
+  if (!ready_.empty() && !timer_first) {
+    const std::size_t at = order_ ? (*order_)() % ready_.size() : 0;
+    std::coroutine_handle<> next = ready_[at];
+    ready_.erase(ready_.begin() + static_cast<std::ptrdiff_t>(at));
+    next.resume();
+    return true;
+  }
+  if (!timer) return false;
+  timers_.begin()->second->fire();
+  return true;
+}
+
+std::optional<net::TimePoint> VirtualRuntime::next_timer() const {
+  if (timers_.empty()) return std::nullopt;
+  return timers_.begin()->first;
+}
+
+void VirtualRuntime::run_until_idle() {
+  while (step()) continue;
 }
 
 void VirtualRuntime::set_now(net::TimePoint now) {
