@@ -142,9 +142,14 @@ class Waypost:
         self.config.write_text("\n".join(line.strip() for line in text.splitlines()) + "\n")
         self.data.mkdir(exist_ok=True)
 
-    def start(self, timeout=30):
+    def launch(self, *wrapper):
+        """Starts the daemon, by `wrapper` if given, and does not wait for it. Returns where its log begins."""
         seen = self.log.stat().st_size if self.log.exists() else 0
-        self.program = Program([WAYPOSTD, "--config", self.config], self.log, env=self.environment)
+        self.program = Program([*wrapper, WAYPOSTD, "--config", self.config], self.log, env=self.environment)
+        return seen
+
+    def start(self, timeout=30):
+        seen = self.launch()
 
         def ready():
             if not self.program.running():
@@ -174,6 +179,18 @@ class Waypost:
         if check and done.returncode != 0:
             raise AssertionError(f"waypost {' '.join(args)}: exit {done.returncode}: {done.stdout}{done.stderr}")
         return done
+
+    def ask(self, path):
+        """GET of the control socket, without the tool: quick enough to poll."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self.folder / "control.sock"))
+            connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            raise AssertionError(f"GET {path}: {answer!r}")
+        return json.loads(body)
 
     def queued(self):
         return json.loads(self.tool("queue", "count", "--json").stdout)["messages"]

@@ -1,0 +1,114 @@
+"""Faults at one system call of the daemon. strace counts the calls of each name and of each thread apart, so a point
+is a thread, a name and a number: a first run under record() tells how many there are. A thread is known by its place
+among the daemon's threads, which are made in the same order at each start; libuv's pool is kept to one thread."""
+import collections
+import os
+import pathlib
+import re
+import shutil
+
+import harness
+
+# What a sweep cannot do without; its lack is told, not passed over.
+STRACE = shutil.which("strace")
+
+# A call that does not return, or only its beginning, by strace -f -y: "1234 fdatasync(7</data/queue.db-wal>) = 0".
+_CALL = re.compile(r"^(\d+) +(\w+)\((.*)")
+
+# Calls whose failure is a failure of the disk.
+DISK_CALLS = ("write", "pwrite64", "pread64", "fdatasync", "fsync", "ftruncate", "fallocate", "openat", "openat2", "mkdir",
+              "mkdirat", "rename", "renameat", "unlink", "unlinkat", "link", "linkat")
+SYNC_CALLS = ("fdatasync", "fsync")
+
+
+# In the order in which they are made where `threads = 1`.
+THREADS = ("loop", "log", "history", "storage", *["control"] * 5, "pool")
+
+
+class Call:
+    """The `number`-th call of `name` by the `thread`-th thread of the daemon."""
+
+    def __init__(self, thread, name, number, text=""):
+        self.thread, self.name, self.number, self.text = thread, name, number, text
+
+    def __str__(self):
+        thread = THREADS[self.thread] if self.thread < len(THREADS) else f"thread {self.thread}"
+        return f"{thread} {self.name} #{self.number}"
+
+
+def threads(pid):
+    """Its thread ids, in the order in which they were made."""
+    return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
+
+
+def calls_of(log, known=()):
+    """The calls in a log of `strace -f -y`, in their order. `known`: thread ids, beside those that called something."""
+    lines = [found for found in map(_CALL.match, pathlib.Path(log).read_text(errors="replace").splitlines()) if found]
+    order = sorted({*known, *(int(found[1]) for found in lines)})
+    counts, calls = collections.Counter(), []
+    for found in lines:
+        tid, name, text = int(found[1]), found[2], found[3]
+        counts[tid, name] += 1
+        if name not in ("exit", "exit_group", "execve"):
+            calls.append(Call(order.index(tid), name, counts[tid, name], text))
+    return calls
+
+
+class Tracer:
+    """strace on a running daemon. Ends with it, or by detach()."""
+
+    def __init__(self, relay, folder, options, tids, follow):
+        self.log = pathlib.Path(folder) / "strace.log"
+        self.log.unlink(missing_ok=True)
+        args = [STRACE, "-q", "-y", "-o", self.log, *(["-f"] if follow else []), *options]
+        for tid in tids:
+            args += ["-p", tid]
+        self.program = harness.Program(args, pathlib.Path(folder) / "strace.err")
+
+        def attached():
+            return all(_traced(relay.program.pid, tid) for tid in tids) or not relay.program.running()
+
+        harness.wait_for("strace to attach", attached, 10, every=0.002)
+
+    def struck(self):
+        """Whether the fault has come to pass."""
+        return struck(self.log)
+
+    def detach(self):
+        if self.program.running():
+            self.program.signal(2)
+            self.program.wait(10)
+
+
+def struck(log):
+    return re.search(r"INJECTED|killed by SIGKILL", pathlib.Path(log).read_text(errors="replace")) is not None
+
+
+def _traced(pid, tid):
+    """Whether a tracer has it and let it go on."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/task/{tid}/status").read_text()
+    except OSError:
+        return False  # it has ended
+    return not re.search(r"^TracerPid:\s+0$", status, re.M) and not re.search(r"^State:\s+t", status, re.M)
+
+
+def record(relay, folder):
+    """Notes every call of every thread from now on."""
+    return Tracer(relay, folder, [], [relay.program.pid], follow=True)
+
+
+def inject(relay, folder, call, fault):
+    """`fault`, as "signal=SIGKILL" or "error=EIO", at `call`, counted from now on."""
+    tid = threads(relay.program.pid)[call.thread]
+    return Tracer(relay, folder, injection(call, fault), [tid], follow=False)
+
+
+def injection(call, fault):
+    return ["-e", f"trace={call.name}", "-e", f"inject={call.name}:{fault}:when={call.number}"]
+
+
+def from_the_start(folder, options):
+    """The wrapper with which harness.Waypost.launch() starts a daemon that is traced from its first call on. -D: the daemon
+    is our child, as without strace."""
+    return [STRACE, "-D", "-q", "-f", "-y", "-o", pathlib.Path(folder) / "strace.log", *options]
