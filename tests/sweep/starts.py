@@ -81,12 +81,12 @@ class StartUp:
         self.launch()
         time.sleep(points.SETTLE)
         relay.kill()
-        calls, seen = strace.calls_of(scene.folder / "strace.log"), set()
+        calls, points_of = strace.calls_of(scene.folder / "strace.log"), {}
         first = next(i for i, call in enumerate(calls) if str(relay.data) in call.text)
-        # The log of strace is in the order of time: the first thread to come to a number stands there.
-        unlike = [call for call in calls[first:]
-                  if (call.name, call.number) not in seen and not seen.add((call.name, call.number))]
-        return unlike
+        # The log of strace is in the order of time: the thread that comes to a number first stands first.
+        for i, call in enumerate(calls):
+            points_of.setdefault((call.name, call.number), (i, call))
+        return [call for i, call in points_of.values() if i >= first]
 
     def launch(self, options=()):
         """Until the daemon is ready or has ended."""
@@ -105,7 +105,7 @@ class StartUp:
         deadline = time.monotonic() + points.SETTLE
         while relay.program.running() and time.monotonic() < deadline and not strace.struck(log):
             time.sleep(0.003)
-        point.reached = strace.struck(log)
+        point.reached = points.hit(fault, strace.struck(log), scene)
         point.ended = relay.program.process.poll()
         if not point.reached and point.ended is None:
             relay.kill()  # no tracer at the next start
@@ -123,7 +123,9 @@ class StartUp:
 
     def judge(self, point):
         """A start may fail with a fault of its disk, and says so."""
-        if point.fault == points.KILL and point.reached and point.ended != -9:
+        if not point.reached:
+            return
+        if point.fault == points.KILL and point.ended != -9:
             point.broken.append("it was not killed")
         elif point.fault != points.KILL and point.ended not in (None, 73, 74, 75):
             point.broken.append(f"ended with {point.ended}")

@@ -6,10 +6,10 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 
 import harness
 
-# What a sweep cannot do without; its lack is told, not passed over.
 STRACE = shutil.which("strace")
 
 # A call that does not return, or only its beginning, by strace -f -y: "1234 fdatasync(7</data/queue.db-wal>) = 0".
@@ -54,6 +54,20 @@ def calls_of(log, known=()):
     return calls
 
 
+def lack():
+    """Why no sweep is possible here; "" if it is."""
+    if STRACE is None:
+        return "strace is not installed (packaging/install-deps)"
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        try:
+            subprocess.run([STRACE, "-q", "-o", "/dev/null", "-p", str(sleeper.pid)], capture_output=True, text=True, timeout=0.3)
+        except subprocess.TimeoutExpired:
+            return ""  # it traces
+        finally:
+            sleeper.kill()
+    return "strace may not attach to a running process here (kernel.yama.ptrace_scope, or a container without CAP_SYS_PTRACE)"
+
+
 class Tracer:
     """strace on a running daemon. Ends with it, or by detach()."""
 
@@ -71,7 +85,7 @@ class Tracer:
         harness.wait_for("strace to attach", attached, 10, every=0.002)
 
     def struck(self):
-        """Whether the fault has come to pass."""
+        """As struck() below."""
         return struck(self.log)
 
     def detach(self):
@@ -81,7 +95,9 @@ class Tracer:
 
 
 def struck(log):
-    return re.search(r"INJECTED|killed by SIGKILL", pathlib.Path(log).read_text(errors="replace")) is not None
+    """The line of the log that tells of the fault; "" before it came to pass."""
+    found = re.search(r"^.*(?:INJECTED|killed by SIGKILL).*$", pathlib.Path(log).read_text(errors="replace"), re.M)
+    return found[0] if found else ""
 
 
 def _traced(pid, tid):
