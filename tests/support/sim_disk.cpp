@@ -109,7 +109,7 @@ void SimDisk::start_recording() {
 }
 
 SimDisk::Replay SimDisk::replay() {
-  return Replay(std::exchange(recorded_from_, {}), std::exchange(record_, nullptr));
+  return Replay(std::exchange(recorded_from_, {}), std::exchange(record_, nullptr), position_);
 }
 
 void SimDisk::apply(DiskChange change) {
@@ -124,7 +124,7 @@ bool SimDisk::Replay::step() {
 }
 
 std::uint64_t SimDisk::Replay::position() const {
-  return next_ == 0 ? 0 : (*changes_)[next_ - 1].position + 1;
+  return next_ < changes_->size() ? (*changes_)[next_].position : end_;
 }
 
 std::unique_ptr<SimDisk> SimDisk::Replay::image(std::uint64_t seed, Loss policy) const {

@@ -100,18 +100,19 @@ class SimDisk {
    public:
     /// Past one more change; false at the end.
     bool step();
-    /// The first position of which nothing was done.
+    /// The last moment before the next change: what was done before this call has been done.
     std::uint64_t position() const;
     /// The disk that a cut here may leave, switched on again. It stands alone.
     std::unique_ptr<SimDisk> image(std::uint64_t seed, Loss policy) const;
 
    private:
     friend class SimDisk;
-    Replay(DiskState start, std::shared_ptr<const std::vector<DiskChange>> changes)
-        : state_(std::move(start)), changes_(std::move(changes)) {}
+    Replay(DiskState start, std::shared_ptr<const std::vector<DiskChange>> changes, std::uint64_t end)
+        : state_(std::move(start)), changes_(std::move(changes)), end_(end) {}
     DiskState state_;
     std::shared_ptr<const std::vector<DiskChange>> changes_;
     std::size_t next_ = 0;
+    std::uint64_t end_;
   };
   /// Of what was recorded so far; recording ends.
   Replay replay();

@@ -1,0 +1,49 @@
+// tests/power/campaign.h: workloads, cuts of them everywhere, and the images that each cut may leave.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/power/check.h"
+#include "tests/power/workload.h"
+
+namespace waypost::tests::power {
+
+/// One image: all that is by chance follows from these.
+struct ImageName {
+  std::uint64_t seed = 0;  ///< of the workload
+  Position cut = 0;
+  Loss policy = Loss::drop_all;
+  std::string text() const;  ///< "12:3456:tear"
+  static std::optional<ImageName> parse(const std::string& text);
+};
+
+struct Summary {
+  std::uint64_t workloads = 0, images = 0, faults = 0, flips = 0;
+  std::map<Broken::Kind, std::uint64_t> broken;
+  std::vector<std::string> told;  ///< of the first ones
+  std::uint64_t count(Broken::Kind kind) const;
+  bool good() const { return broken.empty(); }
+};
+
+struct CampaignOptions {
+  std::uint64_t seed = 1;         ///< of the first workload; the next has the next
+  std::uint64_t images = 1000;    ///< about: a workload is not broken off within a cut
+  std::uint64_t cuts_one_in = 1;  ///< 1: every cut, at each change of the disk
+  WorkloadOptions workload;
+  std::function<void(SimDisk&)> lies;  ///< SimDisk::ignored, SimDisk::synchronous
+};
+
+/// The power goes at each change; of one image in eight once more during the recovery.
+Summary cut_power(const CampaignOptions& options);
+/// One image of cut_power(), by its name.
+Summary replay_image(const CampaignOptions& options, const ImageName& name);
+/// `runs` workloads, each with an error of the disk somewhere, or several in a row; then the power goes.
+Summary fail_calls(std::uint64_t seed, std::uint64_t runs);
+/// Bits of queue.db, its WAL and spool files are flipped: nothing altered may be sent.
+Summary flip_bits(std::uint64_t seed, std::uint64_t flips);
+
+}  // namespace waypost::tests::power
