@@ -168,6 +168,15 @@ Result<Database> open_database(const StoreOptions& options, const std::string& f
   return db;
 }
 
+/// What the last run left in the WAL, into the database: it is written anew by that. Where a sync had failed the kernel
+/// shows what never came to the disk, and all that were appended to it would be gone with it (RELIABILITY F12).
+Result<> move_wal(Database& db) {
+  Result<Database::Checkpointed> done = db.checkpoint();
+  // A full disk must not keep the mail from leaving it.
+  if (!done && done.error().code != Errc::full) return fail(done.error());
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Files& files, History& history) {
@@ -183,6 +192,8 @@ Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Fil
   }
   Result<Database> db = open_database(options, folder, files);
   if (!db) return fail(db.error());
+  Result<> moved = move_wal(*db);
+  if (!moved) return fail(moved.error());
   bool own_thread = options.own_thread;
   auto core = std::make_unique<StoreCore>(std::move(options), files, history);
   Result<> begun = core->begin(*db);

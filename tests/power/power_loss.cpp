@@ -1,6 +1,7 @@
 // tests/power/power_loss.cpp: the program behind tests/power/run. Exits 1 if a promise was broken, 64 on wrong use.
 #include <chrono>
 #include <iostream>
+#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -47,9 +48,12 @@ int main(int argc, char** argv) {
   if (!opened) return 1;
 
   CampaignOptions options;
+  std::optional<std::uint64_t> faults, flips;
   std::string replay;
   CLI::App app("Cuts the power of the queue's disk everywhere, and looks at what is left");
-  app.add_option("--images", options.images, "Images after cuts; with them errors of the disk and flipped bits");
+  app.add_option("--images", options.images, "Images after cuts");
+  app.add_option("--faults", faults, "Workloads with errors of the disk; one for 100 images if not given");
+  app.add_option("--flips", flips, "Disks with flipped bits; one for 20 images if not given");
   app.add_option("--seed", options.seed, "Of the first workload; the next has the next one");
   app.add_option("--replay", replay, "One image: SEED:CUT:POLICY, as a broken promise is told");
   try {
@@ -70,8 +74,8 @@ int main(int argc, char** argv) {
   }
   Summary all = cut_power(options);
   double of_images = seconds();
-  add(all, fail_calls(options.seed, options.images / 100));
-  add(all, flip_bits(options.seed, options.images / 20));
+  add(all, fail_calls(options.seed, faults.value_or(options.images / 100)));
+  add(all, flip_bits(options.seed, flips.value_or(options.images / 20)));
   for (std::string& line : all.told)
     if (line.find(':') != std::string::npos && line[0] >= '0' && line[0] <= '9')
       line += "  (tests/power/run --replay " + line.substr(0, line.find(": ")) + ")";

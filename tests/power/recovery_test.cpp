@@ -1,0 +1,57 @@
+// Faults that showed only when the power went later: one case each.
+#include <doctest/doctest.h>
+
+#include "tests/power/queue_on_disk.h"
+
+using namespace waypost;
+using namespace waypost::tests;
+using namespace waypost::tests::power;
+
+namespace {
+
+Result<queue::Id> accept(QueueOnDisk& on, const std::string& body) {
+  queue::Draft draft = on.store().draft();
+  queue::Id id = draft.id();
+  queue::NewMessage message;
+  smtp::EnvelopeRecipient recipient;
+  recipient.forward_path = path_to("r@b.example");
+  message.envelope.recipients.push_back(std::move(recipient));
+  message.arrival = on.now();
+  message.expires = on.now() + std::chrono::hours(1);
+  draft.buffer() = body;
+  Result<> done = on.run(on.store().commit(std::move(message), std::move(draft), queue::BodyNotes{}));
+  if (!done) return fail(done.error());
+  return id;
+}
+
+/// As after exit 74, or kill -9.
+void start_again(SimDisk& disk, QueueOnDisk& on) {
+  disk.before = nullptr;
+  disk.kill();
+  on.close();
+  REQUIRE(on.open());
+}
+
+}  // namespace
+
+TEST_SUITE("power/recovery") {
+  TEST_CASE("F12: what is accepted after a sync failed and the daemon began anew survives a power cut") {
+    for (std::uint64_t seed = 0; seed < 30; ++seed) {
+      SimDisk disk(seed);
+      QueueOnDisk on(disk);
+      REQUIRE(on.open());
+      REQUIRE(accept(on, "one\r\n"));
+      disk.before = [](const Call& call) { return call.kind == Call::Kind::sync ? Fault::io : Fault::none; };
+      CHECK(accept(on, "two\r\n").error().code == Errc::io);
+      CHECK(on.failed());
+      start_again(disk, on);
+      Result<queue::Id> last = accept(on, "three\r\n");
+      REQUIRE(last);
+      disk.lose_power(seed, Loss::drop_all);
+      on.close();
+      REQUIRE(on.open());
+      Result<std::shared_ptr<const queue::Content>> content = on.content(*last);
+      CHECK_MESSAGE(content, seed);
+    }
+  }
+}
