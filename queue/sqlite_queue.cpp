@@ -87,6 +87,9 @@ Result<> remove_orphans(Database& db, Files& files) {
   Result<std::vector<std::string>> folders = files.list("body");
   if (!folders && folders.error().code == Errc::not_found) return {};
   if (!folders) return fail(folders.error());
+  // Who made the folders may have been killed before their names were synced, and whoever finds them asks no more.
+  Result<> synced = files.sync_folder("body");
+  if (!synced) return synced;
   constexpr Sql kNamed{"SELECT 1 FROM message WHERE id = ?1 AND in_file = 1"};
   for (const std::string& folder : *folders) {
     Result<std::vector<std::string>> names = files.list("body/" + folder);

@@ -27,7 +27,7 @@ Result<> make_private_file(const std::string& path);
 /// The folder's own path, without symbolic links: SQLite is told to follow none.
 Result<std::string> real_folder(const std::string& folder);
 
-/// Removes spool files that no row names, and those that were being written.
+/// Removes spool files that no row names, and those that were being written. Syncs the names of their folders.
 Result<> remove_orphans(Database& db, Files& files);
 
 /// A file that no daemon has open, with what its WAL holds. Nothing is written, beside it neither.

@@ -54,4 +54,23 @@ TEST_SUITE("power/recovery") {
       CHECK_MESSAGE(content, seed);
     }
   }
+
+  TEST_CASE("F8: a folder of spool files that was made before a kill survives a power cut after it") {
+    bool killed = true;
+    for (std::uint64_t at = 0; killed; ++at) {
+      SimDisk disk(at);
+      QueueOnDisk on(disk);
+      REQUIRE(on.open());
+      std::uint64_t cut = disk.position() + at;
+      disk.before = [cut](const Call& call) { return call.position == cut ? Fault::cut : Fault::none; };
+      Result<queue::Id> first = accept(on, std::string(5000, 'x'));
+      killed = disk.off();
+      start_again(disk, on);
+      std::vector<std::string> before = disk.files().list("body").value_or(std::vector<std::string>());
+      disk.lose_power(at, Loss::drop_all);
+      CHECK(disk.files().list("body").value_or(std::vector<std::string>()) == before);
+      on.close();
+      REQUIRE(at < 1000);
+    }
+  }
 }
