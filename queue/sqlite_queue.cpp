@@ -20,11 +20,10 @@
 
 namespace waypost::queue {
 
-// The page size and auto_vacuum are without effect once WAL is on or a table exists, and exclusive locking is set
-// before the first access, so that no -shm file is made. 8 MiB of pages: more costs memory and measured slower while it
-// grows.
+// Exclusive locking is set before the first access, so that no -shm file is made. 8 MiB of pages: more costs memory and
+// measured slower while it grows.
 const char* const kQueueSettings =
-    "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; "
+    "PRAGMA journal_mode=WAL; "
     "PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA "
     "journal_size_limit=67108864; "
     "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF; "
@@ -32,7 +31,7 @@ const char* const kQueueSettings =
 
 // Losing the tail of the history at a power cut is allowed.
 const char* const kHistorySettings =
-    "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+    "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
     "PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=2000; "
     "PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4096; PRAGMA mmap_size=0; "
     "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON";
@@ -49,7 +48,12 @@ Result<> take_over(Database& db, const Schema& schema) {
 }
 
 Result<> configure(Database& db, const char* settings) {
-  Result<> set = db.run(settings);
+  Result<std::int64_t> pages = db.value("PRAGMA page_count");
+  if (!pages) return fail(pages.error());
+  // Without effect once WAL is on or a table exists; and the second would write a page all the same, which a full disk
+  // has no room for.
+  Result<> set = *pages > 0 ? Result<>() : db.run("PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL");
+  if (set) set = db.run(settings);
   if (!set) return set;
   Run mode(db, std::string("PRAGMA journal_mode"));
   Result<bool> found = mode.step();

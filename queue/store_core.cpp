@@ -47,6 +47,8 @@ Result<> StoreCore::begin(Database& db) {
   ids_.start_after(reserve_);
   while (true) {
     Result<bool> more = sweep_destinations(db);
+    // Later, when the disk has room: what is queued must be able to leave it.
+    if (!more && more.error().code == Errc::full) return {};
     if (!more) return fail(more.error());
     if (!*more) return {};
   }

@@ -27,20 +27,21 @@ void note(Summary& summary, const std::string& name, const std::vector<Broken>& 
   }
 }
 
-/// A workload on its disk, run to its end and recorded.
+/// A workload on its disk, recorded from the making of the queue to its end.
 struct Recorded {
   SimDisk disk;
-  Workload workload;
-  Recorded(std::uint64_t seed, const CampaignOptions& options, WorkloadOptions of_workload)
-      : disk(seed), workload(prepared(disk, options), seed, of_workload) {
-    workload.prepare();
-    disk.start_recording();
-    workload.run();
-    workload.end();
-  }
-  static SimDisk& prepared(SimDisk& disk, const CampaignOptions& options) {
+  std::unique_ptr<Workload> workload;
+
+  Recorded(std::uint64_t seed, const CampaignOptions& options, const WorkloadOptions& of_workload) : disk(seed) {
     if (options.lies) options.lies(disk);
-    return disk;
+    disk.start_recording();
+    workload = std::make_unique<Workload>(disk, seed, of_workload);
+    if (of_workload.bulk) {
+      workload->prepare();
+      disk.start_recording();
+    }
+    workload->run();
+    workload->end();
   }
 };
 
@@ -97,14 +98,14 @@ Summary cut_power(const CampaignOptions& options) {
   for (std::uint64_t seed = options.seed; summary.images < options.images; ++seed) {
     Recorded run(seed, options, workload_of(options, seed));
     summary.workloads += 1;
-    note(summary, std::to_string(seed), run.workload.broken());
+    note(summary, std::to_string(seed), run.workload->broken());
     SimDisk::Replay replay = run.disk.replay();
     do {
       ImageName name{seed, replay.position(), Loss::drop_all};
       if (mixed(seed, name.cut) % options.cuts_one_in != 0) continue;
       for (auto [policy, word] : kPolicies) {
         name.policy = policy;
-        note(summary, name.text(), check_image(replay, run.workload.ledger(), name));
+        note(summary, name.text(), check_image(replay, run.workload->ledger(), name));
         summary.images += 1;
       }
     } while (replay.step() && summary.images < options.images);
@@ -116,11 +117,11 @@ Summary replay_image(const CampaignOptions& options, const ImageName& name) {
   Summary summary;
   Recorded run(name.seed, options, workload_of(options, name.seed));
   summary.workloads = 1;
-  note(summary, std::to_string(name.seed), run.workload.broken());
+  note(summary, std::to_string(name.seed), run.workload->broken());
   SimDisk::Replay replay = run.disk.replay();
   while (replay.position() < name.cut && replay.step()) continue;
   if (replay.position() != name.cut) return summary;
-  note(summary, name.text(), check_image(replay, run.workload.ledger(), name));
+  note(summary, name.text(), check_image(replay, run.workload->ledger(), name));
   summary.images = 1;
   return summary;
 }
@@ -136,8 +137,10 @@ Summary fail_calls(std::uint64_t seed, std::uint64_t runs) {
     const Position first = chance() % 1500;
     const Position last = first + (chance() % 4 == 0 ? chance() % 60 : 0);
     const bool full = chance() % 2 == 0;
-    options.fault = [first, last, full](const Call& call) {
-      if (call.position < first || call.position > last) return Fault::none;
+    const bool small = chance() % 4 == 0;  // a disk that is full sooner or later, and stays so
+    if (small) disk.set_capacity(100'000 + chance() % 500'000);
+    options.fault = [first, last, full, small](const Call& call) {
+      if (small || call.position < first || call.position > last) return Fault::none;
       bool takes_room = call.kind == Call::Kind::write || call.kind == Call::Kind::create ||
                         call.kind == Call::Kind::make_folder || call.kind == Call::Kind::rename;
       return full && takes_room ? Fault::full : Fault::io;
@@ -147,8 +150,8 @@ Summary fail_calls(std::uint64_t seed, std::uint64_t runs) {
     workload.run();
     note(summary, name, workload.broken());
     summary.faults += 1;
-    // As it stands, and then without power.
     disk.before = nullptr;
+    disk.set_capacity(std::nullopt);
     disk.lose_power(chance(), static_cast<Loss>(chance() % std::size(kPolicies)));
     workload.end();
     note(summary, name, check(disk, workload.ledger(), disk.position()));
@@ -179,7 +182,7 @@ Summary flip_bits(std::uint64_t seed, std::uint64_t flips) {
         image->flip_bit(path, chance() % (size * 8));
       }
       note(summary, "flip " + std::to_string(seed) + "+" + std::to_string(i) + "." + std::to_string(k),
-           check_nothing_altered(*image, run.workload.ledger()));
+           check_nothing_altered(*image, run.workload->ledger()));
       summary.flips += 1;
     }
   }

@@ -73,4 +73,29 @@ TEST_SUITE("power/recovery") {
       REQUIRE(at < 1000);
     }
   }
+
+  TEST_CASE("F9: the start needs no room on the disk, and what is queued can leave it") {
+    SimDisk disk;
+    disk.set_capacity(4'000'000);
+    QueueOnDisk on(disk);
+    REQUIRE(on.open());
+    Result<queue::Id> id = accept(on, "one\r\n");
+    REQUIRE(id);
+    on.close();
+    {
+      Result<std::unique_ptr<queue::File>> other = disk.files().create("of others");
+      REQUIRE(other);
+      CHECK((*other)->append(std::string(4'000'000, 'x')).error().code == Errc::full);
+    }
+    REQUIRE(disk.files().space().value().free == 0);
+    REQUIRE(on.open());
+    CHECK(accept(on, "two\r\n").error().code == Errc::full);
+    queue::Settlement settlement;
+    settlement.message = *id;
+    settlement.recipients.resize(1);
+    settlement.recipients[0].event = queue::Event::attempt_relayed;
+    CHECK(on.run(on.store().settle(std::move(settlement))) == true);
+    start_again(disk, on);
+    CHECK(on.list().value().empty());
+  }
 }
