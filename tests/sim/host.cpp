@@ -1,0 +1,188 @@
+#include "tests/sim/host.h"
+
+#include <utility>
+
+namespace waypost::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kLongestLine = 12000;
+
+std::string path_in(const std::string& line) {
+  const std::size_t from = line.find('<') + 1;
+  return line.substr(from, line.find('>') - from);
+}
+
+}  // namespace
+
+struct Host::Dialogue {
+  Dialogue(net::Stream& s, Manner m, bool has) : stream(s), lines(s), manner(m), has_manner(has) {}
+  net::Stream& stream;
+  net::LineBuffer lines;
+  Manner manner;
+  bool has_manner;
+  std::string from;
+  std::vector<std::string> to;
+  std::string out;  ///< replies of a group that is not at its end
+  bool mail = false;
+  bool over = false;
+  std::vector<Take*> unconfirmed;
+  bool does(Manner what) const { return has_manner && manner == what; }
+};
+
+Host::Host(Scene& scene, int number, std::uint16_t port, std::uint64_t seed)
+    : scene_(scene),
+      address_(*net::Address::parse(host_address(number), port)),
+      name_("mx" + std::to_string(number)),
+      chance_(seed),
+      scope_(scene.network.runtime(),
+             [&scene](std::string_view what) { scene.ledger.broken("host: " + std::string(what)); }),
+      listener_(std::move(*scene.network.listen(address_))) {
+  scope_.spawn(accept(*this));
+}
+
+void Host::close() {
+  listener_->close();
+  scope_.stop();
+}
+
+net::Task<> Host::accept(Host& host) {
+  for (;;) {
+    Result<std::unique_ptr<net::Stream>> stream = co_await host.listener_->accept();
+    if (!stream) co_return;
+    host.scope_.spawn(serve(host, *std::move(stream)));
+  }
+}
+
+net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
+  // Even in a bad hour some get through.
+  const bool has_manner = host.manner && !host.chance_.one_in(4);
+  Dialogue dialogue(*stream, host.manner.value_or(Manner::slow), has_manner);
+  std::string& out = dialogue.out;
+  out = "220 " + host.name_ + " ESMTP\r\n";
+  if (dialogue.does(Manner::banner_421)) out = "421 4.3.2 " + host.name_ + " not now\r\n";
+  if (dialogue.does(Manner::banner_554)) out = "554 5.3.2 " + host.name_ + " not here\r\n";
+  if (dialogue.does(Manner::hang_up)) co_return;
+  tests::VirtualRuntime& runtime = host.scene_.network.runtime();
+  if (dialogue.does(Manner::silent)) {
+    co_await runtime.sleep_for(20min, host.scope_.stop_token());
+    co_return;
+  }
+  while (true) {
+    if (dialogue.does(Manner::slow)) co_await runtime.sleep_for(40s, host.scope_.stop_token());
+    const std::string replies = std::exchange(out, {});
+    Result<> sent = co_await stream->write(std::string_view(replies), net::TimePoint::max());
+    if (!sent || dialogue.over) co_return;
+    do {
+      const net::TimePoint deadline = runtime.now() + 30min;
+      Result<net::LineBuffer::Line> line = co_await dialogue.lines.read_line(kLongestLine, deadline);
+      if (!line) co_return;
+      for (Take* take : dialogue.unconfirmed) take->confirmed = true;
+      dialogue.unconfirmed.clear();
+      if (line->end != net::LineBuffer::End::crlf) host.scene_.ledger.broken("a line of the relay ends in LF alone");
+      const std::string text(line->text);
+      Result<std::string> reply = co_await host.answer(dialogue, text);
+      if (!reply) co_return;
+      out += *reply;
+    } while (dialogue.lines.has_line() && !dialogue.over);
+  }
+}
+
+net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::string& line) {
+  if (line.starts_with("EHLO ")) {
+    if (dialogue.does(Manner::no_ehlo)) co_return std::string("502 5.5.1 no\r\n");
+    std::string reply = "250-" + name_ + "\r\n250-8BITMIME\r\n250-SIZE\r\n";
+    if (!chance_.one_in(3)) reply += "250-PIPELINING\r\n";
+    if (chance_.one_in(2)) reply += "250-DSN\r\n";
+    co_return reply + "250 ENHANCEDSTATUSCODES\r\n";
+  }
+  if (line.starts_with("HELO ")) co_return "250 " + name_ + "\r\n";
+  if (line.starts_with("MAIL FROM:<")) {
+    if (dialogue.does(Manner::mail_451)) co_return std::string("451 4.3.0 later\r\n");
+    if (dialogue.mail) scene_.ledger.broken("MAIL within a transaction");
+    dialogue.from = path_in(line);
+    dialogue.to.clear();
+    dialogue.mail = true;
+    co_return std::string("250 2.1.0 ok\r\n");
+  }
+  if (line.starts_with("RCPT TO:<")) {
+    if (!dialogue.mail) co_return std::string("503 5.5.1 MAIL first\r\n");
+    if (dialogue.does(Manner::rcpt_hang_up)) co_return fail(Errc::closed, "hung up");
+    co_return on_recipient(dialogue, line);
+  }
+  if (line == "DATA") {
+    if (!dialogue.mail || dialogue.to.empty()) co_return std::string("554 5.5.1 no valid recipients\r\n");
+    if (dialogue.does(Manner::data_451)) co_return std::string("451 4.3.0 later\r\n");
+    co_return co_await take_body(dialogue);
+  }
+  if (line == "RSET") {
+    dialogue.mail = false;
+    dialogue.to.clear();
+    co_return std::string("250 2.0.0 ok\r\n");
+  }
+  if (line == "QUIT") {
+    dialogue.over = true;
+    co_return std::string("221 2.0.0 bye\r\n");
+  }
+  scene_.ledger.broken("the relay says '" + line.substr(0, 60) + "' to a host");
+  co_return std::string("500 5.5.2 what?\r\n");
+}
+
+std::string Host::on_recipient(Dialogue& dialogue, const std::string& line) {
+  const std::string address = path_in(line);
+  scene_.ledger.attempted(address);
+  if (dialogue.does(Manner::rcpt_452)) return "452 4.2.2 full\r\n";
+  if (address.starts_with("no-")) {
+    scene_.ledger.failed_for_good(address);
+    return "550 5.1.1 no such user\r\n";
+  }
+  if (address.starts_with("later")) {
+    const int times = address[5] - '0';
+    if (later_[address]++ < times) return "450 4.2.1 busy\r\n";
+  }
+  dialogue.to.push_back(address);
+  return "250 2.1.5 ok\r\n";
+}
+
+net::Task<Result<std::string>> Host::take_body(Dialogue& dialogue) {
+  const std::string replies = std::exchange(dialogue.out, {}) + "354 go ahead\r\n";
+  Result<> go = co_await dialogue.stream.write(std::string_view(replies), net::TimePoint::max());
+  if (!go) co_return fail(go.error());
+  std::string body;
+  while (true) {
+    const net::TimePoint deadline = scene_.network.runtime().now() + 30min;
+    Result<net::LineBuffer::Line> line = co_await dialogue.lines.read_line(kLongestLine, deadline);
+    if (!line) co_return fail(line.error());
+    if (line->end != net::LineBuffer::End::crlf) scene_.ledger.broken("a line of a body ends in LF alone");
+    if (line->text == ".") break;
+    body += line->text.starts_with(".") ? line->text.substr(1) : line->text;
+    body += "\r\n";
+  }
+  std::string reply = on_dot(dialogue, body);
+  if (dialogue.does(Manner::dot_lost)) co_return fail(Errc::closed, "hung up");
+  if (dialogue.does(Manner::dot_stall)) {
+    co_await scene_.network.runtime().sleep_for(20min, scope_.stop_token());
+    co_return fail(Errc::closed, "hung up");
+  }
+  co_return reply;
+}
+
+std::string Host::on_dot(Dialogue& dialogue, const std::string& body) {
+  const std::vector<std::string> to = std::exchange(dialogue.to, {});
+  dialogue.mail = false;
+  if (dialogue.does(Manner::dot_451)) return "451 4.3.0 later\r\n";
+  for (const std::string& address : to) {
+    if (!address.starts_with("dot-")) continue;
+    for (const std::string& all : to) scene_.ledger.failed_for_good(all);
+    return "554 5.6.0 not this\r\n";
+  }
+  Take take;
+  take.at = scene_.network.runtime().now();
+  take.life = scene_.life();
+  dialogue.unconfirmed = scene_.ledger.taken(dialogue.from, to, body, take);
+  for (const std::string& address : to) scene_.note(name_ + " took " + address + " from <" + dialogue.from + ">");
+  return "250 2.0.0 taken\r\n";
+}
+
+}  // namespace waypost::sim

@@ -1,0 +1,55 @@
+// tests/sim/host.h: a remote host that takes mail, and does to those who connect what the plan says.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/line_buffer.h"
+#include "net/scope.h"
+#include "tests/sim/ledger.h"
+#include "tests/sim/network.h"
+#include "tests/sim/plan.h"
+
+namespace waypost::sim {
+
+/// What hosts and clients know of the run that they are in.
+struct Scene {
+  Network& network;
+  Ledger& ledger;
+  std::function<int()> life;                     ///< of the relay
+  std::function<void(const std::string&)> note;  ///< into the trace
+};
+
+/// Recipients' local parts say what becomes of them: ok-, no- (550), later1-, later2-, later3- (450 so many times),
+/// dot- (554 to the final dot).
+class Host {
+ public:
+  Host(Scene& scene, int number, std::uint16_t port, std::uint64_t seed);
+
+  const net::Address& address() const { return address_; }
+  std::optional<Manner> manner;  ///< of now
+  bool idle() const { return scope_.running() == 0; }
+  void close();
+
+ private:
+  struct Dialogue;
+  static net::Task<> accept(Host& host);
+  static net::Task<> serve(Host& host, std::unique_ptr<net::Stream> stream);
+  net::Task<Result<std::string>> answer(Dialogue& dialogue, const std::string& line);
+  net::Task<Result<std::string>> take_body(Dialogue& dialogue);
+  std::string on_recipient(Dialogue& dialogue, const std::string& line);
+  std::string on_dot(Dialogue& dialogue, const std::string& body);
+
+  Scene& scene_;
+  const net::Address address_;
+  const std::string name_;
+  Chance chance_;
+  net::Scope scope_;
+  std::unique_ptr<net::Listener> listener_;
+  std::map<std::string, int> later_;  ///< how often a recipient was put off
+};
+
+}  // namespace waypost::sim

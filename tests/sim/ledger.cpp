@@ -1,0 +1,234 @@
+#include "tests/sim/ledger.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+
+namespace waypost::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A settlement may take this long: slow disks, and outcomes that wait for each other.
+constexpr net::Duration kUnrecorded = 60s;
+
+std::string domain_of(const std::string& address) {
+  return address.substr(address.rfind('@') + 1);
+}
+
+/// The value of the first field of that name after `from`; "" if there is none.
+std::string field(std::string_view text, std::string_view name, std::size_t from = 0) {
+  std::string start = "\r\n" + std::string(name) + ": ";
+  std::size_t at = text.find(start, from);
+  if (at == std::string_view::npos) return "";
+  at += start.size();
+  return std::string(text.substr(at, text.find("\r\n", at) - at));
+}
+
+/// What stands before the message as it was sent: header fields of ours, and nothing else.
+bool is_trace(std::string_view prefix, const std::string& hostname, int received) {
+  int found = 0;
+  while (!prefix.empty()) {
+    std::size_t end = prefix.find("\r\n");
+    if (end == std::string_view::npos) return false;
+    std::string_view line = prefix.substr(0, end);
+    prefix.remove_prefix(end + 2);
+    if (line.starts_with("Received: ")) ++found;
+    const bool known = line.starts_with("Received: ") || line.starts_with("\t") || line.starts_with(" ");
+    if (!known) return false;
+  }
+  (void)hostname;
+  return found == received;
+}
+
+std::string with_crlf(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '\n') out += '\r';
+    out += c;
+  }
+  return out;
+}
+
+std::string take_line(std::string& text) {
+  std::size_t end = text.find("\r\n");
+  std::string line = text.substr(0, end);
+  text.erase(0, end == std::string::npos ? text.size() : end + 2);
+  return line;
+}
+
+}  // namespace
+
+void Ledger::broken(std::string promise) {
+  if (broken_.size() < 50) broken_.push_back(std::move(promise));
+}
+
+int Ledger::offered(std::string token, Message message, const std::vector<std::string>& to) {
+  const int number = static_cast<int>(messages_.size());
+  messages_.push_back(std::move(message));
+  tokens_[std::move(token)] = number;
+  for (const std::string& address : to) recipients_[address].message = number;
+  return number;
+}
+
+void Ledger::told(int message, Message::State state, net::TimePoint now, int life) {
+  Message& known = messages_[static_cast<std::size_t>(message)];
+  known.state = state;
+  known.accepted_at = now;
+  known.life = life;
+}
+
+std::vector<Take*> Ledger::taken(const std::string& from, const std::vector<std::string>& to, const std::string& body,
+                                 Take take) {
+  std::vector<Take*> out;
+  const std::string token = field(body, "X-Token");
+  if (from.empty() && body.find("Content-Type: multipart/report") != std::string::npos) {
+    if (to.size() != 1) broken("a report with " + std::to_string(to.size()) + " recipients");
+    for (const std::string& address : to) {
+      std::vector<Take*> more = report(address, body, take);
+      out.insert(out.end(), more.begin(), more.end());
+    }
+    return out;
+  }
+  auto found = tokens_.find(token);
+  if (found == tokens_.end()) {
+    broken("a message that nobody sent came to " + (to.empty() ? std::string() : to.front()) + ": token '" + token +
+           "'");
+    return out;
+  }
+  const Message& message = messages_[static_cast<std::size_t>(found->second)];
+  if (message.from != from) broken(token + " came from <" + from + ">, and was sent from <" + message.from + ">");
+  const bool whole = body.ends_with(message.body) &&
+                     is_trace(std::string_view(body).substr(0, body.size() - message.body.size()), hostname_, 1);
+  if (!whole) broken(token + " is not as it was sent: " + std::to_string(body.size()) + " octets");
+  if (message.state == Message::State::refused) broken(token + " was refused, and came");
+  for (const std::string& address : to) {
+    Recipient& recipient = recipients_[address];
+    if (recipient.message != found->second) {
+      broken(token + " came to " + address + ", who was no recipient of it");
+      continue;
+    }
+    if (recipient.removed) broken(token + " came to " + address + " after it was removed");
+    recipient.takes.push_back(take);
+    out.push_back(&recipient.takes.back());
+  }
+  return out;
+}
+
+void Ledger::in_maildir(std::string file, Take take) {
+  std::string text = with_crlf(file);
+  const std::string return_path = take_line(text), delivered_to = take_line(text);
+  if (!return_path.starts_with("Return-Path: <") || !delivered_to.starts_with("Delivered-To: ")) {
+    broken("a file in a Maildir begins with '" + return_path + "' and '" + delivered_to + "'");
+    return;
+  }
+  const std::string from = return_path.substr(14, return_path.size() - 15);
+  std::string to = delivered_to.substr(14);
+  std::vector<Take*> takes = taken(from, {to}, text, take);
+  (void)takes;
+}
+
+/// One report: what it says of whom, and whether it may say it to this address.
+std::vector<Take*> Ledger::report(const std::string& to, std::string_view body, Take take) {
+  const std::string id = field(body, "Message-ID");
+  std::deque<Take>& takes = reports_[id];
+  takes.push_back(take);
+  std::size_t at = body.find("Content-Type: message/delivery-status");
+  const std::size_t end = body.find("Content-Description: Undelivered", at);
+  bool any = false;
+  while (at < end) {
+    const std::size_t next = body.find("\r\nFinal-Recipient: rfc822; ", at);
+    if (next == std::string_view::npos || next >= end) break;
+    const std::string address = field(body, "Final-Recipient", at).substr(8);
+    const std::string action = field(body, "Action", next);
+    at = next + 10;
+    any = true;
+    Recipient& recipient = recipients_[address];
+    if (recipient.message < 0) {
+      broken("a report of " + address + ", to whom nothing was sent");
+      continue;
+    }
+    const Message& message = messages_[static_cast<std::size_t>(recipient.message)];
+    if (message.from.empty()) broken("a report of " + address + " for a null reverse-path");
+    if (message.from != to) broken("a report of " + address + " went to " + to + ", not to " + message.from);
+    if (message.never) broken("a report of " + address + " in spite of NOTIFY=NEVER");
+    if (message.state == Message::State::refused) broken("a report of " + address + ", refused");
+    if (action == "failed") recipient.failed.insert(id);
+    if (action == "delayed") recipient.delayed.insert(id);
+  }
+  if (!any) broken("a report without a recipient: " + id);
+  return {&takes.back()};
+}
+
+/// True if the relay could not know, or could not keep, that it was taken.
+bool Ledger::excused(const Take& take) const {
+  if (!take.confirmed) return true;
+  for (const auto& [from, to] : full_)
+    if (take.at >= from - kUnrecorded && take.at <= to + kUnrecorded) return true;
+  auto end = ends_.find(take.life);
+  return end != ends_.end() && end->second.badly && end->second.ended - take.at <= kUnrecorded;
+}
+
+void Ledger::settle(const Terms& terms) {
+  for (const auto& [address, recipient] : recipients_)
+    if (recipient.message >= 0) settle(address, recipient, terms);
+  for (const auto& [id, takes] : reports_) {
+    const auto known = std::count_if(takes.begin(), takes.end(), [this](const Take& take) { return !excused(take); });
+    if (known > 1) broken("report " + id + " came " + std::to_string(takes.size()) + " times");
+  }
+}
+
+void Ledger::settle(const std::string& address, const Recipient& recipient, const Terms& terms) {
+  const Message& message = messages_[static_cast<std::size_t>(recipient.message)];
+  const std::string domain = domain_of(address);
+  const auto known = std::count_if(recipient.takes.begin(), recipient.takes.end(),
+                                   [this](const Take& take) { return !excused(take); });
+  if (known > 1)
+    broken(address + " got its message " + std::to_string(recipient.takes.size()) + " times, " + std::to_string(known) +
+           " of them without need");
+  if (recipient.failed.size() > 1) broken(std::to_string(recipient.failed.size()) + " bounces of " + address);
+  if (recipient.delayed.size() > 1) broken(std::to_string(recipient.delayed.size()) + " delay notices of " + address);
+  if (known > 0 && !recipient.failed.empty()) broken(address + " got its message, and it bounced");
+  if (recipient.attempts > terms.attempts)
+    broken(address + " was attempted " + std::to_string(recipient.attempts) + " times");
+
+  const net::Duration lifetime = message.from.empty() ? terms.null_lifetime : terms.lifetime;
+  const bool expired = terms.now - message.accepted_at + terms.leapt > lifetime;
+  const bool cause = recipient.cause || terms.failed.contains(domain) || expired;
+  if (!recipient.failed.empty() && !cause) broken(address + " bounced without a cause");
+  if (message.state != Message::State::accepted || recipient.removed) return;
+
+  if (recipient.takes.empty() && recipient.failed.empty()) {
+    const std::string back = domain_of(message.from);
+    const bool reachable = !terms.failed.contains(back) && !terms.dead.contains(back);
+    const bool tells = !message.from.empty() && !message.never && reachable;
+    if (!cause) broken(address + " is lost");
+    if (cause && tells) broken(address + " ended, and nobody was told");
+  }
+  if (terms.calm && !recipient.cause && address.starts_with("ok-") && !terms.failed.contains(domain) &&
+      !terms.dead.contains(domain)) {
+    const bool soon = !recipient.takes.empty() && recipient.takes.front().at - message.accepted_at < kUnrecorded;
+    // When a Maildir got it is not known.
+    if (!soon && domain != "local.example") broken(address + " did not get its message at once");
+  }
+}
+
+Ledger::Figures Ledger::figures() const {
+  Figures out;
+  for (const Message& message : messages_) {
+    if (message.state == Message::State::accepted) ++out.accepted;
+    if (message.state == Message::State::refused) ++out.refused;
+    if (message.state == Message::State::unknown) ++out.unknown;
+  }
+  for (const auto& [address, recipient] : recipients_) {
+    if (recipient.message < 0) continue;
+    ++out.recipients;
+    if (!recipient.takes.empty()) ++out.taken;
+    if (recipient.takes.size() > 1) ++out.twice;
+  }
+  out.reports = static_cast<int>(reports_.size());
+  return out;
+}
+
+}  // namespace waypost::sim

@@ -1,0 +1,172 @@
+#include "tests/sim/plan.h"
+
+#include <algorithm>
+#include <random>
+
+#include "tests/sim/chance.h"
+
+namespace waypost::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+const char* name_of(Item::Kind kind) {
+  constexpr const char* kNames[] = {"client",    "crash", "kill", "restart", "io_error", "cut",      "disk_full",
+                                    "slow_disk", "clock", "dns",  "host",    "network",  "operator", "reload"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
+conf::Config make_config(Chance& chance) {
+  conf::Config config;
+  config.hostname = "relay.example";
+  config.postmaster = "postmaster@local.example";
+  conf::Network clients;
+  clients.bytes[0] = 10;
+  clients.prefix = 8;
+  config.relay.networks = {clients};
+  conf::Domain local;
+  local.name = "local.example";
+  conf::NextHop maildir;
+  maildir.kind = conf::NextHop::Kind::maildir;
+  maildir.value = "/mail/{domain}/{local}";
+  local.deliver = maildir;
+  config.domains = {local};
+  conf::Route route;
+  route.match = "routed.example";
+  conf::NextHop hop;
+  hop.kind = conf::NextHop::Kind::smtp;
+  hop.host = {host_address(kRoutedHost), 2525};
+  hop.look_up_mx = false;
+  route.next_hops = {hop};
+  config.routes = {route};
+  if (chance.one_in(2)) config.queue.retry = {1min, 5min, 15min, 1h};
+  config.queue.expire =
+      chance.one_in(2) ? std::chrono::seconds(5 * 24h) : std::chrono::seconds(chance.from(8, 30) * 1h);
+  if (chance.one_in(4)) config.queue.delay_warning = 30min;
+  config.queue.inline_limit = chance.one_in(2) ? 2048 : 64 * 1024;
+  config.delivery.concurrency = static_cast<int>(chance.from(1, 20));
+  if (chance.one_in(4)) config.delivery.connections = static_cast<int>(chance.from(1, 6));
+  if (chance.one_in(2)) config.delivery.data_timeout = 2min;
+  return config;
+}
+
+std::vector<Domain> make_domains(Chance& chance, int hosts) {
+  std::vector<Domain> domains = {{"home.example", Domain::Kind::mx, {{10, 0}}}};
+  const int count = static_cast<int>(chance.from(3, 8));
+  for (int i = 0; i < count; ++i) {
+    Domain domain{"d" + std::to_string(i) + ".example", Domain::Kind::mx, {}};
+    const int kind = static_cast<int>(chance.below(12));
+    if (kind == 0) domain.kind = Domain::Kind::none;
+    if (kind == 1) domain.kind = Domain::Kind::null_mx;
+    if (kind == 2) domain.kind = Domain::Kind::dead;
+    if (kind == 3) domain.kind = Domain::Kind::address_only;
+    if (kind == 4) domain.kind = Domain::Kind::routed;
+    if (domain.kind == Domain::Kind::routed) domain.name = "routed.example";
+    const int exchangers = domain.kind == Domain::Kind::address_only ? 1 : static_cast<int>(chance.from(1, 3));
+    for (int k = 0; k < exchangers; ++k)
+      domain.exchangers.emplace_back(chance.one_in(2) ? 10 : 20, static_cast<int>(chance.below(hosts)));
+    const bool twice =
+        std::any_of(domains.begin(), domains.end(), [&](const Domain& d) { return d.name == domain.name; });
+    if (!twice) domains.push_back(domain);
+  }
+  domains.push_back({"local.example", Domain::Kind::local, {}});
+  return domains;
+}
+
+/// Of the troubles one run is mostly about a few: a run with everything at once tells little.
+std::vector<Item::Kind> make_troubles(Chance& chance) {
+  using Kind = Item::Kind;
+  std::vector<Kind> all = {Kind::crash,     Kind::kill,      Kind::restart,   Kind::io_error, Kind::cut,
+                           Kind::disk_full, Kind::slow_disk, Kind::clock,     Kind::dns,      Kind::host,
+                           Kind::host,      Kind::network,   Kind::operator_, Kind::reload};
+  std::vector<Kind> chosen;
+  const std::uint64_t count = chance.from(1, 5);
+  for (std::uint64_t i = 0; i < count; ++i) chosen.push_back(all[chance.below(all.size())]);
+  return chosen;
+}
+
+Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
+  Item item;
+  item.kind = kind;
+  item.at = net::Duration(chance.below(static_cast<std::uint64_t>(plan.traffic.count())));
+  item.seed = chance.next();
+  item.what = static_cast<int>(chance.below(1000));
+  switch (kind) {
+    case Item::Kind::crash:
+    case Item::Kind::kill:
+      item.where = static_cast<int>(chance.below(chance.one_in(2) ? 60 : 3000));
+      break;
+    case Item::Kind::io_error:
+    case Item::Kind::cut:
+      item.where = static_cast<int>(chance.below(200));
+      break;
+    case Item::Kind::clock:
+      item.where = static_cast<int>(chance.from(1, 180)) * (chance.one_in(2) ? -1 : 1);
+      break;
+    case Item::Kind::dns:
+      item.where = static_cast<int>(chance.below(plan.domains.size()));
+      break;
+    case Item::Kind::host:
+      item.where =
+          chance.one_in(10) ? kRoutedHost : static_cast<int>(chance.below(static_cast<std::uint64_t>(plan.hosts)));
+      item.what = static_cast<int>(chance.below(kManners));
+      break;
+    default:
+      break;
+  }
+  const std::uint64_t longest = kind == Item::Kind::disk_full || kind == Item::Kind::slow_disk ? 20 : 240;
+  item.lasts = std::chrono::minutes(chance.from(1, chance.one_in(3) ? longest : 15));
+  return item;
+}
+
+}  // namespace
+
+std::string Item::text() const {
+  const auto minutes = [](net::Duration time) {
+    return std::to_string(time.count() / 60000) + "m" + std::to_string(time.count() / 1000 % 60) + "s";
+  };
+  return std::string(name_of(kind)) + " at " + minutes(at) + " for " + minutes(lasts) + " where " +
+         std::to_string(where) + " what " + std::to_string(what);
+}
+
+std::string host_address(int host) {
+  return "203.0.113." + std::to_string(host == kRoutedHost ? kRoutedHost : 10 + host);
+}
+
+Plan make_plan(std::uint64_t seed) {
+  Chance chance(seed * 0x9E3779B97F4A7C15u + 1);
+  Plan plan;
+  plan.seed = seed;
+  plan.calm = chance.one_in(8);
+  plan.config = make_config(chance);
+  plan.hosts = static_cast<int>(chance.from(2, 6));
+  plan.domains = make_domains(chance, plan.hosts);
+  plan.traffic = std::chrono::minutes(chance.one_in(2) ? chance.from(2, 60) : chance.from(60, 900));
+  plan.heal = plan.traffic + 4h;
+  const std::uint64_t clients = chance.from(5, 40);
+  for (std::uint64_t i = 0; i < clients; ++i) {
+    Item item;
+    // Some come together.
+    item.at = i % 3 == 0 || plan.items.empty()
+                  ? net::Duration(chance.below(static_cast<std::uint64_t>(plan.traffic.count())))
+                  : plan.items.back().at + net::Duration(chance.below(3000));
+    item.seed = chance.next();
+    item.where = static_cast<int>(i);
+    plan.items.push_back(item);
+  }
+  if (!plan.calm) {
+    for (Item::Kind kind : make_troubles(chance)) {
+      const std::uint64_t count = chance.from(1, 6);
+      for (std::uint64_t i = 0; i < count; ++i) {
+        Item item = make_trouble(kind, chance, plan);
+        // Most trouble comes while there is something to be disturbed.
+        if (!chance.one_in(3)) item.at = plan.items[chance.below(clients)].at + net::Duration(chance.below(2000));
+        plan.items.push_back(item);
+      }
+    }
+  }
+  std::stable_sort(plan.items.begin(), plan.items.end(), [](const Item& a, const Item& b) { return a.at < b.at; });
+  return plan;
+}
+
+}  // namespace waypost::sim
