@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <random>
+#include <string_view>
 
 namespace waypost::sim {
 
@@ -15,6 +16,18 @@ class Chance {
 
  private:
   std::mt19937_64 numbers_;
+};
+
+/// A hash of all that was put in, in its order.
+class Trace {
+ public:
+  void add(std::string_view octets) {
+    for (char c : octets) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  }
+  std::uint64_t hash() const { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0xcbf29ce484222325u;
 };
 
 }  // namespace waypost::sim

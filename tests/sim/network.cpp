@@ -10,9 +10,8 @@ namespace {
 /// One end of a link, over a stream in memory.
 class LinkStream : public net::Stream {
  public:
-  LinkStream(tests::VirtualRuntime& runtime, std::unique_ptr<net::Stream> below, std::shared_ptr<Link> link,
-             std::size_t end)
-      : runtime_(runtime), below_(std::move(below)), link_(std::move(link)), end_(end) {
+  LinkStream(Network& network, std::unique_ptr<net::Stream> below, std::shared_ptr<Link> link, std::size_t end)
+      : network_(network), runtime_(network.runtime()), below_(std::move(below)), link_(std::move(link)), end_(end) {
     link_->ends[end_] = below_.get();
     if (link_->broken) below_->close();
   }
@@ -47,6 +46,7 @@ class LinkStream : public net::Stream {
         if (link_->broken) co_return broken();
       }
       const std::optional<std::uint64_t> silent_at = link_->silent_at[end_];
+      network_.trace().add(piece);
       sent += piece.size();
       rest.remove_prefix(piece.size());
       // What goes into the void is not noticed by the one who sends it.
@@ -74,6 +74,7 @@ class LinkStream : public net::Stream {
  private:
   static tl::unexpected<Error> broken() { return fail(Errc::closed, "connection reset by peer"); }
 
+  Network& network_;
   tests::VirtualRuntime& runtime_;
   std::unique_ptr<net::Stream> below_;
   std::shared_ptr<Link> link_;
@@ -97,8 +98,7 @@ net::Task<Result<std::unique_ptr<net::Stream>>> LinkListener::accept() {
   Result<std::unique_ptr<net::Stream>> stream = co_await below_->accept();
   if (!stream) co_return stream;
   std::shared_ptr<Link> link = network_.link_from((*stream)->remote());
-  std::unique_ptr<net::Stream> end =
-      std::make_unique<LinkStream>(network_.runtime(), std::move(*stream), std::move(link), 1);
+  std::unique_ptr<net::Stream> end = std::make_unique<LinkStream>(network_, std::move(*stream), std::move(link), 1);
   co_return end;
 }
 
@@ -130,7 +130,7 @@ net::Task<Result<std::unique_ptr<net::Stream>>> Network::connect(net::Address re
   }
   coming_[(*stream)->local()] = link;
   links_.push_back(link);
-  std::unique_ptr<net::Stream> end = std::make_unique<LinkStream>(runtime_, std::move(*stream), link, 0);
+  std::unique_ptr<net::Stream> end = std::make_unique<LinkStream>(*this, std::move(*stream), link, 0);
   co_return end;
 }
 

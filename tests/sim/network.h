@@ -33,7 +33,9 @@ struct Link {
 /// The one net of a run. Hosts and clients use it as they are; each life of the relay through a Machine of its own.
 class Network {
  public:
-  Network(tests::VirtualRuntime& runtime, std::uint64_t seed) : runtime_(runtime), chance_(seed) {}
+  /// Every octet that goes out is put into the trace.
+  Network(tests::VirtualRuntime& runtime, std::uint64_t seed, Trace& trace)
+      : runtime_(runtime), trace_(trace), chance_(seed) {}
 
   net::Task<Result<std::unique_ptr<net::Stream>>> connect(net::Address remote, std::optional<net::Address> source,
                                                           net::TimePoint deadline, std::stop_token stop);
@@ -48,9 +50,11 @@ class Network {
   bool flaky = false;          ///< half of the connections that are made now do not last
   net::Duration slowness{50};  ///< of connections that are made now
   tests::VirtualRuntime& runtime() { return runtime_; }
+  Trace& trace() { return trace_; }
 
  private:
   tests::VirtualRuntime& runtime_;
+  Trace& trace_;
   Chance chance_;
   std::map<net::Address, std::shared_ptr<Link>> coming_;  ///< by the address of the end that made it
   std::vector<std::weak_ptr<Link>> links_;

@@ -88,6 +88,7 @@ class World {
   const Plan& plan_;
   std::FILE* out_;
   Chance chance_;
+  Trace trace_;
   tests::VirtualRuntime runtime_;
   net::TimePoint started_;
   Network network_;
@@ -110,7 +111,6 @@ class World {
   net::Duration commit_takes_{2};
   net::Duration leapt_{0};
   int retries_ = 0;
-  std::uint64_t trace_ = 0xcbf29ce484222325u;
 };
 
 World::World(const Plan& plan, std::FILE* trace)
@@ -119,7 +119,7 @@ World::World(const Plan& plan, std::FILE* trace)
       chance_(plan.seed ^ 0x5157u),
       runtime_(plan.seed),
       started_(runtime_.now()),
-      network_(runtime_, plan.seed + 1),
+      network_(runtime_, plan.seed + 1, trace_),
       disk_(plan.seed + 2),
       ledger_(plan.config.hostname),
       scene_{network_, ledger_, [this] { return lives_; }, [this](const std::string& what) { note(what); }},
@@ -134,7 +134,7 @@ World::World(const Plan& plan, std::FILE* trace)
 
 void World::note(const std::string& what) {
   const std::string line = std::to_string(elapsed().count()) + " " + what + "\n";
-  for (char c : line) trace_ = (trace_ ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  trace_.add(line);
   if (out_) std::fputs(line.c_str(), out_);
 }
 
@@ -556,7 +556,7 @@ void World::finish(Report& report) {
   if (steps_ >= kMostSteps) ledger_.broken("it never ends: " + std::to_string(steps_) + " steps");
   report.broken = ledger_.broken_promises();
   report.figures = ledger_.figures();
-  report.trace = trace_;
+  report.trace = trace_.hash();
   report.steps = steps_;
   report.lives = lives_;
   report.time = elapsed();
