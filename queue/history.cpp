@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "queue/files.h"
 #include "queue/filter_sql.h"
 #include "queue/lock.h"
 #include "queue/rows.h"
@@ -267,6 +268,7 @@ class ReadOnly : public History {
 
 struct Place {
   std::string folder;  ///< without symbolic links
+  std::string name;
   std::string path;
 };
 Result<Place> place_of(const std::string& path) {
@@ -274,7 +276,7 @@ Result<Place> place_of(const std::string& path) {
   Result<std::string> folder = real_folder(slash == std::string::npos ? "." : path.substr(0, slash));
   if (!folder) return fail(folder.error());
   std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  return Place{*folder, *folder + "/" + name};
+  return Place{*folder, name, *folder + "/" + name};
 }
 
 }  // namespace
@@ -290,7 +292,11 @@ Result<std::unique_ptr<History>> open_history(const std::string& path, std::chro
   if (!ours) return fail(ours.error());
   Result<> configured = configure(*db, kHistorySettings);
   if (!configured) return fail(configured.error());
-  auto copy = [&place](int from) { return place->path + ".v" + std::to_string(from); };
+  Result<std::unique_ptr<Files>> files = open_folder(place->folder, false);
+  if (!files) return fail(files.error());
+  auto copy = [&](int from) {
+    return copy_database(*db, **files, place->folder, place->name + ".v" + std::to_string(from));
+  };
   Result<> ready = bring_up_to_date(*db, kHistorySchema, copy);
   if (!ready) return fail(ready.error());
   return std::make_unique<Writer>(*std::move(db), keep);

@@ -127,7 +127,7 @@ Result<int> version_of(Database& db, const Schema& schema) {
 const Schema kQueueSchema{0x57415951, kQueueSteps, "queue.db"};        // "WAYQ"
 const Schema kHistorySchema{0x57415948, kHistorySteps, "history.db"};  // "WAYH"
 
-Result<> bring_up_to_date(Database& db, const Schema& schema, const std::function<std::string(int version)>& copy) {
+Result<> bring_up_to_date(Database& db, const Schema& schema, const std::function<Result<>(int version)>& copy) {
   Result<int> version = version_of(db, schema);
   if (!version) return fail(version.error());
   std::span<const SchemaStep> due = schema.steps.subspan(static_cast<std::size_t>(*version));
@@ -136,11 +136,8 @@ Result<> bring_up_to_date(Database& db, const Schema& schema, const std::functio
   bool changes_data = false;
   for (const SchemaStep& step : due) changes_data = changes_data || step.changes_data;
   if (changes_data && *version > 0) {
-    std::string path = copy(*version);
-    Run into(db, std::string("VACUUM INTO ?1"));
-    into << path;
-    Result<> copied = into.done();
-    if (!copied) return fail(copied.error());
+    Result<> copied = copy(*version);
+    if (!copied) return copied;
   }
 
   Transaction transaction(db);
@@ -156,6 +153,20 @@ Result<> bring_up_to_date(Database& db, const Schema& schema, const std::functio
   Result<> marked = db.run(marks.c_str());
   if (!marked) return marked;
   return transaction.commit();
+}
+
+Result<> copy_database(Database& db, Files& files, const std::string& folder, const std::string& name) {
+  Result<> removed = files.remove(name);
+  if (!removed && removed.error().code != Errc::not_found) return removed;
+  // SQLite takes an empty file that is there; one of its own would ask the umask.
+  Result<std::unique_ptr<File>> made = files.create(name);
+  if (!made) return fail(made.error());
+  const std::string path = folder + "/" + name;
+  Run into(db, std::string("VACUUM INTO ?1"));
+  into << path;
+  Result<> copied = into.done();
+  // Its octets are synced as those of the database are; its name is not.
+  return copied ? files.sync_folder(".") : copied;
 }
 
 Result<> check_version(Database& db, const Schema& schema) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "queue/files.h"
 #include "queue/sqlite.h"
 
 namespace waypost::queue {
@@ -28,10 +29,13 @@ extern const Schema kHistorySchema;
 /// 0 for a new file. Errors as bring_up_to_date().
 Result<int> version_of(Database& db, const Schema& schema);
 
-/// Brings the database to the newest version, all steps in one transaction. `copy(version)` names the file of a copy
-/// made before a step that changes data; it is told once. Errors: unsupported (a newer version wrote it: the text says
-/// what to do), damaged (not ours), and those of Database.
-Result<> bring_up_to_date(Database& db, const Schema& schema, const std::function<std::string(int version)>& copy);
+/// Brings the database to the newest version, all steps in one transaction. `copy(version)` makes a copy of it before a
+/// step that changes data; it is called once. Errors: unsupported (a newer version wrote it: the text says what to do),
+/// damaged (not ours), and those of Database.
+Result<> bring_up_to_date(Database& db, const Schema& schema, const std::function<Result<>(int version)>& copy);
+
+/// A synced copy of the database as `name` in `files`, which is `folder`. One that was begun before is replaced.
+Result<> copy_database(Database& db, Files& files, const std::string& folder, const std::string& name);
 
 /// Without changing anything: the file is ours and of a version that this program reads.
 Result<> check_version(Database& db, const Schema& schema);

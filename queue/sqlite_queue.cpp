@@ -144,8 +144,7 @@ class Queue : public SqliteQueue {
 /// Opens the file, makes its tables or brings them up to date.
 Result<Database> open_database(const StoreOptions& options, const std::string& folder, Files& files) {
   std::string path = folder + "/queue.db";
-  bool real = options.vfs.empty();
-  if (real) {
+  if (options.vfs.empty()) {
     Result<> made = make_private_file(path);
     if (!made) return fail(made.error());
   }
@@ -162,11 +161,7 @@ Result<Database> open_database(const StoreOptions& options, const std::string& f
     Result<> bounded = db->run(bound.c_str());
     if (!bounded) return fail(bounded.error());
   }
-  auto copy = [&path, real](int from) {
-    std::string name = path + ".v" + std::to_string(from);
-    if (real) (void)make_private_file(name).has_value();
-    return name;
-  };
+  auto copy = [&](int from) { return copy_database(*db, files, folder, "queue.db.v" + std::to_string(from)); };
   Result<> ready = bring_up_to_date(*db, kQueueSchema, copy);
   if (!ready) return fail(ready.error());
   // The name queue.db itself must survive a power cut.

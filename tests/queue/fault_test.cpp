@@ -468,38 +468,43 @@ TEST_SUITE("queue/schema") {
     Schema first{42, std::span(kSteps).first(1), "x.db"};
     Schema all{42, kSteps, "x.db"};
     int copies = 0;
-    auto name = [&](int version) {
+    Result<std::unique_ptr<Files>> files = open_files(folder.path());
+    REQUIRE(files);
+    auto make_copy = [&](int version) {
       copies += 1;
       CHECK(version == 1);
-      return copy;
+      return copy_database(*db, **files, folder.path(), "x.db.v1");
     };
-    REQUIRE(bring_up_to_date(*db, first, name));
+    std::ofstream(copy) << "of an earlier start, which was broken off";
+    REQUIRE(bring_up_to_date(*db, first, make_copy));
     CHECK(copies == 0);
     CHECK(check_version(*db, all).error().code == Errc::unsupported);
-    REQUIRE(bring_up_to_date(*db, all, name));
+    REQUIRE(bring_up_to_date(*db, all, make_copy));
     CHECK(copies == 1);
     CHECK(db->value("SELECT y FROM a").value_or(0) == 2);
     CHECK(db->value("PRAGMA user_version").value_or(0) == 3);
-    REQUIRE(bring_up_to_date(*db, all, name));
+    REQUIRE(bring_up_to_date(*db, all, make_copy));
     CHECK(copies == 1);
-    CHECK(bring_up_to_date(*db, first, name).error().code == Errc::unsupported);
+    CHECK(bring_up_to_date(*db, first, make_copy).error().code == Errc::unsupported);
 
     Result<Database> old = Database::open(copy, "", Database::Mode::read_write);
     REQUIRE(old);
     CHECK(old->value("PRAGMA user_version").value_or(0) == 1);
     CHECK(old->value("SELECT x FROM a").value_or(0) == 1);
+    CHECK((std::filesystem::status(copy).permissions() & std::filesystem::perms::others_all) ==
+          std::filesystem::perms::none);
   }
 
   TEST_CASE("a step that fails leaves the version before it") {
     TemporaryFolder folder;
     Result<Database> db = Database::open(folder.path() + "/x.db", "", Database::Mode::read_write);
     REQUIRE(db);
-    auto name = [&](int) { return folder.path() + "/copy"; };
-    REQUIRE(bring_up_to_date(*db, Schema{42, std::span(kSteps).first(1), "x.db"}, name));
+    auto make_copy = [](int) { return Result<>(); };
+    REQUIRE(bring_up_to_date(*db, Schema{42, std::span(kSteps).first(1), "x.db"}, make_copy));
     const SchemaStep broken[] = {kSteps[0], kSteps[1], {"UPDATE nothing SET x = 1", false}};
-    CHECK_FALSE(bring_up_to_date(*db, Schema{42, broken, "x.db"}, name));
+    CHECK_FALSE(bring_up_to_date(*db, Schema{42, broken, "x.db"}, make_copy));
     CHECK(db->value("PRAGMA user_version").value_or(0) == 1);
     CHECK_FALSE(db->value("SELECT y FROM a"));
-    CHECK(bring_up_to_date(*db, Schema{42, kSteps, "x.db"}, name));
+    CHECK(bring_up_to_date(*db, Schema{42, kSteps, "x.db"}, make_copy));
   }
 }
