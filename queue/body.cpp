@@ -172,8 +172,11 @@ BodyNotes notes_of(std::string_view body) {
   return notes;
 }
 
-struct BodyReader::State {
-  State(net::Runtime& r, Files& f, std::shared_ptr<const Content> c) : runtime(r), files(f), content(std::move(c)) {}
+namespace {
+
+/// A body on its way out.
+struct Reading {
+  Reading(Files& f, const Content& c) : files(f), content(&c) {}
 
   tl::unexpected<Error> damaged(std::string_view why) const {
     return fail(Errc::damaged, "body of " + content->id.text() + ": " + std::string(why));
@@ -187,7 +190,7 @@ struct BodyReader::State {
     return std::string_view(content->octets);
   }
 
-  /// Off the loop.
+  /// Of a file; off the loop.
   Result<std::size_t> read_piece() {
     if (!file) {
       Result<std::unique_ptr<File>> opened = files.open(body_path(content->id.text()));
@@ -210,13 +213,36 @@ struct BodyReader::State {
     return std::string_view();
   }
 
-  net::Runtime& runtime;
   Files& files;
-  std::shared_ptr<const Content> content;
+  const Content* content;
   std::uint64_t offset = 0;
   std::unique_ptr<File> file;
   std::string piece;
   Hash hash;
+};
+
+}  // namespace
+
+Result<> verify_body(Files& files, const Content& content) {
+  Reading reading(files, content);
+  while (true) {
+    Result<std::string_view> piece;
+    if (content.in_file) {
+      Result<std::size_t> got = reading.read_piece();
+      if (!got) return fail(got.error());
+      piece = reading.piece_of(*got);
+    } else {
+      piece = reading.next_inline();
+    }
+    if (!piece) return fail(piece.error());
+    if (piece->empty()) return {};
+  }
+}
+
+struct BodyReader::State : Reading {
+  State(net::Runtime& r, Files& f, std::shared_ptr<const Content> c) : Reading(f, *c), runtime(r), held(std::move(c)) {}
+  net::Runtime& runtime;
+  std::shared_ptr<const Content> held;
 };
 
 BodyReader::BodyReader(net::Runtime& runtime, Files& files, std::shared_ptr<const Content> content)

@@ -58,8 +58,8 @@ class Draft {
 
 /// After finish(): inline octets, or the name of a spool file.
 struct Draft::Finished {
-  std::string octets;     ///< inline
-  bool in_file = false;   ///< then octets is empty
+  std::string octets;    ///< inline
+  bool in_file = false;  ///< then octets is empty
   std::uint64_t size = 0;
   Checksum checksum{};
 };
@@ -74,6 +74,9 @@ struct Content {
   Checksum checksum{};
 };
 
+/// Reads a body to its end, and holds it against its length and checksum. Blocks. Errors: as BodyReader.
+Result<> verify_body(Files& files, const Content& content);
+
 /// Reads a body in chunks for sending. Inline: one chunk. A file is read in pieces of 64 KiB, off the loop.
 class BodyReader {
  public:
@@ -81,8 +84,8 @@ class BodyReader {
   BodyReader(BodyReader&&) noexcept;
   ~BodyReader();
   /// The next piece, good until the next call; empty at the end.
-  /// Errors: damaged (length or checksum do not hold: known only at the end, so that the final dot must wait for the empty
-  /// piece), io, not_found.
+  /// Errors: damaged (length or checksum do not hold: known only at the end, so that the final dot must wait for the
+  /// empty piece), io, not_found.
   net::Task<Result<std::string_view>> next();
 
  private:

@@ -10,6 +10,7 @@
 #include "queue/schema.h"
 #include "queue/sqlite_queue.h"
 #include "queue/sqlite_store.h"
+#include "queue/store_core.h"
 
 namespace waypost::queue {
 namespace {
@@ -60,14 +61,26 @@ class Reader : public QueueReader {
 
 }  // namespace
 
+bool has_wal(const std::string& path) {
+  struct stat wal {};
+  return ::stat((path + "-wal").c_str(), &wal) == 0 && wal.st_size > 0;
+}
+
+Result<> check_wal(const std::string& path) {
+  if (has_wal(path)) return {};
+  Result<Database> db = open_to_read(path);
+  if (!db || !StoreCore::is_marked_open(*db)) return {};
+  return fail(Errc::damaged, escape(path) +
+                                 "-wal is missing, which has the newest mail: this is a copy of a queue in "
+                                 "use that was made without it, or another program has taken it away");
+}
+
 Result<Database> open_to_read(const std::string& path) {
   struct stat facts {};
   if (::stat(path.c_str(), &facts) != 0) return fail(Errc::not_found, escape(path) + " is not there");
 
   // Nothing beside the file: it is read as it is. SQLite takes no lock then and makes no file.
-  struct stat wal {};
-  bool has_wal = ::stat((path + "-wal").c_str(), &wal) == 0 && wal.st_size > 0;
-  if (!has_wal) {
+  if (!has_wal(path)) {
     std::string uri = "file:";
     for (char c : path) {
       constexpr char kHex[] = "0123456789ABCDEF";

@@ -172,6 +172,9 @@ void Database::watch_wal(std::function<void(int)> on_commit) {
 void Database::abandon() {
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
 }
+void Database::checkpoint_on_close() {
+  sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
+}
 
 Run::Run(Database& db, Sql sql) : db_(db) {
   Result<sqlite3_stmt*> statement = db.kept(sql);
@@ -272,6 +275,28 @@ int Run::full_scan_steps() const {
 }
 int Run::machine_steps() const {
   return sqlite3_stmt_status(statement_, SQLITE_STMTSTATUS_VM_STEP, 0);
+}
+
+void PageCopy::Finisher::operator()(sqlite3_backup* backup) const {
+  sqlite3_backup_finish(backup);
+}
+
+PageCopy::PageCopy(sqlite3_backup* backup) : backup_(backup) {}
+PageCopy::PageCopy(PageCopy&&) noexcept = default;
+PageCopy::~PageCopy() = default;
+
+Result<PageCopy> PageCopy::begin(Database& from, Database& to) {
+  sqlite3_backup* backup = sqlite3_backup_init(to.db_.get(), "main", from.db_.get(), "main");
+  if (!backup) return to.error(sqlite3_errcode(to.db_.get()), "copying");
+  return PageCopy(backup);
+}
+
+Result<bool> PageCopy::step(int pages) {
+  int code = sqlite3_backup_step(backup_.get(), pages);
+  if (code == SQLITE_OK) return true;
+  if (code == SQLITE_DONE) return false;
+  return fail(errc_of(code),
+              std::string("database: copying: ") + sqlite3_errstr(code) + " (" + std::to_string(code) + ")");
 }
 
 Result<> Transaction::begin() {

@@ -11,6 +11,7 @@
 #include "base/result.h"
 
 struct sqlite3;
+struct sqlite3_backup;
 struct sqlite3_stmt;
 
 namespace waypost::queue {
@@ -52,9 +53,11 @@ class Database {
   void watch_wal(std::function<void(int)> on_commit);
   /// No checkpoint when it is closed: what is in the WAL stays there.
   void abandon();
+  void checkpoint_on_close();  ///< as at the beginning
 
  private:
   friend class Run;
+  friend class PageCopy;
   struct Closer {
     void operator()(sqlite3* db) const;
   };
@@ -119,6 +122,25 @@ class Run {
   sqlite3_stmt* statement_ = nullptr;
   std::optional<Error> failed_;
   int next_ = 1;
+};
+
+/// A copy of a whole database into an empty one, some pages at a time. What `from` writes in between goes into the copy
+/// as well, so that it is of the moment of the last step. Both outlive it.
+class PageCopy {
+ public:
+  static Result<PageCopy> begin(Database& from, Database& to);
+  PageCopy(PageCopy&&) noexcept;
+  ~PageCopy();
+
+  /// True while there is more. Not within a transaction.
+  Result<bool> step(int pages);
+
+ private:
+  struct Finisher {
+    void operator()(sqlite3_backup* backup) const;
+  };
+  explicit PageCopy(sqlite3_backup* backup);
+  std::unique_ptr<sqlite3_backup, Finisher> backup_;
 };
 
 /// A transaction that is rolled back unless it was committed.

@@ -14,7 +14,9 @@
 
 #include "base/escape.h"
 #include "base/event_log.h"
+#include "queue/backup.h"
 #include "queue/lock.h"
+#include "queue/replacement.h"
 #include "queue/rows.h"
 #include "queue/schema.h"
 
@@ -133,8 +135,17 @@ class Queue : public SqliteQueue {
     stats.wal_pages = storage_.wal_pages();
     return stats;
   }
+  net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) override {
+    LiveQueue queue{*core_, storage_, runtime, copying_};
+    return queue::back_up(queue, std::move(folder), std::move(stop));
+  }
+  net::Task<Result<CheckReport>> check(net::Runtime& runtime, std::stop_token stop) override {
+    LiveQueue queue{*core_, storage_, runtime, copying_};
+    return check_live(queue, std::move(stop));
+  }
 
  private:
+  std::atomic<bool> copying_ = false;
   // In this order: the lock is given back last.
   std::optional<FolderLock> lock_;
   std::unique_ptr<StoreCore> core_;
@@ -145,11 +156,15 @@ class Queue : public SqliteQueue {
 Result<Database> open_database(const StoreOptions& options, const std::string& folder, Files& files) {
   std::string path = folder + "/queue.db";
   if (options.vfs.empty()) {
+    Result<> whole = check_wal(path);
+    if (!whole) return fail(whole.error());
     Result<> made = make_private_file(path);
     if (!made) return fail(made.error());
   }
   Result<Database> db = Database::open(path, options.vfs, Database::Mode::read_write);
   if (!db) return db;
+  // Where opening fails the WAL stays: a daemon that was killed left its mark (StoreCore::mark_open).
+  db->abandon();
   Result<> ours = take_over(*db, kQueueSchema);
   if (!ours) return fail(ours.error());
   Result<> configured = configure(*db, kQueueSettings);
@@ -191,6 +206,8 @@ Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Fil
     Result<FolderLock> locked = FolderLock::exclusive(folder);
     if (!locked) return fail(locked.error());
     lock = *std::move(locked);
+    Result<> finished = finish_replacements(folder);
+    if (!finished) return fail(finished.error());
   }
   Result<Database> db = open_database(options, folder, files);
   if (!db) return fail(db.error());
@@ -202,6 +219,10 @@ Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Fil
   if (!begun) return fail(begun.error());
   Result<> swept = remove_orphans(*db, files);
   if (!swept) return fail(swept.error());
+  // The last step: from here on it is taken back when the queue is closed. A full disk must not keep mail from leaving.
+  Result<> marked = StoreCore::mark_open(*db);
+  if (!marked && marked.error().code != Errc::full) return fail(marked.error());
+  db->checkpoint_on_close();
   return std::make_unique<Queue>(std::move(lock), std::move(core), *std::move(db), own_thread);
 }
 

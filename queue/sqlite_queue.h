@@ -27,8 +27,15 @@ Result<> make_private_file(const std::string& path);
 /// The folder's own path, without symbolic links: SQLite is told to follow none.
 Result<std::string> real_folder(const std::string& folder);
 
+/// Before queue.db is opened at `path`: where it has no WAL beside it, it is one that was closed, not a copy of one in
+/// use (RELIABILITY F21). Errors: damaged.
+Result<> check_wal(const std::string& path);
+
 /// Removes spool files that no row names, and those that were being written. Syncs the names of their folders.
 Result<> remove_orphans(Database& db, Files& files);
+
+/// `path`-wal is there and not empty.
+bool has_wal(const std::string& path);
 
 /// A file that no daemon has open, with what its WAL holds. Nothing is written, beside it neither.
 /// queue/queue_reader.cpp

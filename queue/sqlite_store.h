@@ -1,6 +1,7 @@
 // queue/sqlite_store.h: the Store on SQLite: one connection, one thread that writes (DESIGN §4).
 #pragma once
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "net/clock.h"
@@ -11,6 +12,9 @@
 #include "queue/store.h"
 
 namespace waypost::queue {
+
+struct BackupReport;
+struct CheckReport;
 
 struct StoreOptions {
   std::string data_dir;
@@ -44,6 +48,10 @@ class SqliteQueue {
     std::uint64_t commits = 0, operations = 0, wal_pages = 0;
   };
   virtual Stats stats() const = 0;
+
+  /// While mail goes on: queue/backup.h. They end on the loop of `runtime`, which, like the queue, outlives them.
+  virtual net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) = 0;
+  virtual net::Task<Result<CheckReport>> check(net::Runtime& runtime, std::stop_token stop) = 0;
 };
 
 /// queue.db while no daemon runs, for `waypost queue list|count|show`. Never writes. Errors: busy (a daemon has it),

@@ -89,7 +89,7 @@ void StorageThread::stop() {
   if (thread_.joinable()) thread_.join();
   while (run_batch() > 0) continue;
   // Closing makes the last checkpoint: not when a sync failed, since what it would move is in doubt.
-  if (db_ && failed_) db_->abandon();
+  if (db_ && (failed_ || !hooks_.closing(*db_))) db_->abandon();
   db_.reset();
 }
 

@@ -63,6 +63,8 @@ class StorageHooks {
   /// Small work now and then, with no transaction open; true: there is more of it. Errors of the disk count as in an
   /// operation.
   virtual Result<bool> housekeeping(Database& db, bool idle) = 0;
+  /// The last write, after which the WAL goes. After an error it stays.
+  virtual Result<> closing(Database& db) = 0;
 };
 
 class StorageThread {

@@ -15,6 +15,9 @@ constexpr Sql kAddDestination{"INSERT INTO destination(name) VALUES (?1)"};
 constexpr Sql kReserve{"INSERT OR REPLACE INTO meta(key, value) VALUES ('id_reserve', ?1)"};
 constexpr Sql kReserved{"SELECT value FROM meta WHERE key = 'id_reserve'"};
 constexpr Sql kLastId{"SELECT max(id) FROM message"};
+constexpr Sql kMarkOpen{"INSERT OR REPLACE INTO meta(key, value) VALUES ('open', 1)"};
+constexpr Sql kMarkClosed{"DELETE FROM meta WHERE key = 'open'"};
+constexpr Sql kIsOpen{"SELECT 1 FROM meta WHERE key = 'open'"};
 
 // A destination goes when nothing waits for it and it is not failing, or was last a day ago. Each test is one seek.
 constexpr Sql kSweepTo{"SELECT max(id) FROM (SELECT id FROM destination WHERE id > ?1 ORDER BY id LIMIT 500)"};
@@ -108,11 +111,43 @@ void StoreCore::batch_done() {
   if (events_.arrived && !after.arrived.empty()) events_.arrived(std::move(after.arrived));
   if (events_.changed && after.changed) events_.changed();
   for (HistoryEvent& event : after.history) history_.add(std::move(event));
+  if (holds_files_) {
+    for (std::string& path : after.unlink) held_files_.push_back(std::move(path));
+    return;
+  }
   for (const std::string& path : after.unlink) {
     Result<> removed = files_.remove(path);
     // What stays is removed at the next start.
     if (!removed && removed.error().code != Errc::not_found) log::warning(removed.error().what);
   }
+}
+
+void StoreCore::release_files() {
+  holds_files_ = false;
+  for (std::string& path : held_files_) aftermath_.unlink.push_back(std::move(path));
+  held_files_.clear();
+}
+
+Result<> StoreCore::mark_open(Database& db) {
+  {
+    Run run(db, kMarkOpen);
+    Result<> done = run.done();
+    if (!done) return done;
+  }
+  Result<Database::Checkpointed> moved = db.checkpoint();
+  if (!moved) return fail(moved.error());
+  return {};
+}
+
+Result<> StoreCore::mark_closed(Database& db) {
+  Run run(db, kMarkClosed);
+  return run.done();
+}
+
+bool StoreCore::is_marked_open(Database& db) {
+  Run run(db, kIsOpen);
+  Result<bool> found = run.step();
+  return found && *found;
 }
 
 void StoreCore::failed(const Error& error) {

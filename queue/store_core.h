@@ -45,6 +45,17 @@ class StoreCore : public StorageHooks {
   bool take_memory(std::size_t octets);
   const std::shared_ptr<std::atomic<std::size_t>>& memory() const { return memory_; }
 
+  /// Spool files of messages that leave stay from now on, until release_files(): a backup takes them along.
+  void hold_files() { holds_files_ = true; }
+  void release_files();
+
+  /// That queue.db is in use, written into the file itself and not only into its WAL: found without a WAL it is a copy
+  /// that lacks the newest mail (RELIABILITY F21). Taken back by closing().
+  static Result<> mark_open(Database& db);
+  static Result<> mark_closed(Database& db);
+  /// Of a file that has no WAL beside it. What cannot be read says nothing.
+  static bool is_marked_open(Database& db);
+
   const StoreOptions& options() const { return options_; }
   Files& files() { return files_; }
   IdSource& ids() { return ids_; }  ///< any thread
@@ -56,6 +67,7 @@ class StoreCore : public StorageHooks {
   bool has_room(Database& db, std::uint64_t octets) override;
   bool make_room() override;
   Result<bool> housekeeping(Database& db, bool idle) override;
+  Result<> closing(Database& db) override { return mark_closed(db); }
 
  private:
   Result<bool> sweep_destinations(Database& db);
@@ -66,6 +78,8 @@ class StoreCore : public StorageHooks {
   History& history_;
   DiskSpace disk_{files_};
   bool had_room_ = true;
+  bool holds_files_ = false;
+  std::vector<std::string> held_files_;  // of messages that have left
   IdSource ids_;
   StoreEvents events_;
   Aftermath aftermath_;
