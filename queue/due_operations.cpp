@@ -23,8 +23,9 @@ constexpr Sql kNextRecipient{
     "WHERE state = 0 AND destination = ?1 AND next_attempt > ?2 ORDER BY next_attempt LIMIT 1"};
 constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE m.id = ?1"};
 
-constexpr Sql kOverdue{"SELECT " WAYPOST_MESSAGE_COLUMNS
-                       " FROM message m WHERE m.check_at <= ?1 ORDER BY m.check_at, m.id LIMIT ?2"};
+// The index alone: where a row cannot be read its id is known.
+constexpr Sql kOverdue{
+    "SELECT id FROM message INDEXED BY message_check WHERE check_at <= ?1 ORDER BY check_at, id LIMIT ?2"};
 constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_DESTINATION_COLUMNS
                                   " FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
                                   "WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
@@ -167,61 +168,53 @@ Result<std::shared_ptr<const MessageInfo>> DueOperation::message(Database& db, I
   return info;
 }
 
-OverdueOperation::OverdueOperation(WallTime now, std::size_t limit)
-    : Operation(Kind::write), now_(now), limit_(limit) {}
+OverdueOperation::OverdueOperation(WallTime now, std::size_t limit) : Operation(Kind::read), now_(now), limit_(limit) {}
 
 Result<> OverdueOperation::apply(Database& db) {
   overdue.clear();
   damaged.clear();
-  // Pages on which everything is held move on, and the next ones are looked at; not for ever.
-  for (int pages = 0; pages < 10; ++pages) {
-    Result<bool> again = read_page(db);
-    if (!again) return fail(again.error());
-    if (!*again) return {};
-  }
-  return {};
-}
-
-/// True if there is more to look at: all that was found is held.
-Result<bool> OverdueOperation::read_page(Database& db) {
-  std::vector<Id> held;
+  later.clear();
+  std::vector<Id> ids;
   {
     Run row(db, kOverdue);
     row << millis(now_) << static_cast<std::int64_t>(limit_);
     Result<bool> found = row.step();
-    for (; found && *found; found = row.step()) {
-      Result<StoredMessage> message = read_message(row);
-      if (!message) {
-        log::failure(message.error().what);
-        Id id = id_of(row.integer(0));
-        damaged.push_back(id);
-        held.push_back(id);
-        continue;
-      }
-      Overdue entry;
-      entry.message = std::make_shared<const MessageInfo>(std::move(message->info));
-      Result<bool> any = read_recipients(db, entry);
-      if (!any && any.error().code != Errc::damaged) return any;
-      if (!any) {
-        log::failure(any.error().what);
-        damaged.push_back(entry.message->id);
-      }
-      if (!any || !*any) {
-        held.push_back(entry.message->id);
-        continue;
-      }
-      entry.expired = entry.message->expires <= now_;
-      overdue.push_back(std::move(entry));
+    for (; found && *found; found = row.step()) ids.push_back(id_of(row.integer(0)));
+    if (!found) return fail(found.error());
+  }
+  for (Id id : ids) {
+    Overdue entry;
+    bool unreadable = false;
+    Result<bool> any = read_message_of(db, id, entry, unreadable);
+    if (any) any = read_recipients(db, entry);
+    if (!any && any.error().code != Errc::damaged) return fail(any.error());
+    if (!any) {
+      log::failure(any.error().what);
+      damaged.push_back(id);
     }
-    if (!found) return found;
+    if (!any || !*any) {
+      // One on a page that cannot be read cannot be moved either: it stays where it is, and is looked past.
+      if (!unreadable) later.push_back(id);
+      continue;
+    }
+    entry.expired = entry.message->expires <= now_;
+    overdue.push_back(std::move(entry));
   }
-  for (Id id : held) {
-    Run move(db, kLookAgain);
-    move << number(id) << millis(now_ + kLookAgainAfter);
-    Result<> moved = move.done();
-    if (!moved) return fail(moved.error());
-  }
-  return !held.empty() && overdue.empty();
+  return {};
+}
+
+/// Errors: damaged, also where there is none. `unreadable`: its page is.
+Result<bool> OverdueOperation::read_message_of(Database& db, Id id, Overdue& into, bool& unreadable) {
+  Run row(db, kMessage);
+  row << number(id);
+  Result<bool> found = row.step();
+  unreadable = !found;
+  if (!found) return found;
+  if (!*found) return fail(Errc::damaged, id.text() + " is damaged in queue.db: its message row is missing");
+  Result<StoredMessage> message = read_message(row);
+  if (!message) return fail(message.error());
+  into.message = std::make_shared<const MessageInfo>(std::move(message->info));
+  return true;
 }
 
 /// False if none is deferred.
@@ -238,6 +231,19 @@ Result<bool> OverdueOperation::read_recipients(Database& db, Overdue& into) {
   }
   if (!found) return found;
   return !into.recipients.empty();
+}
+
+LookAgainOperation::LookAgainOperation(std::vector<Id> messages, WallTime now)
+    : Operation(Kind::write), messages_(std::move(messages)), now_(now) {}
+
+Result<> LookAgainOperation::apply(Database& db) {
+  for (Id id : messages_) {
+    Run move(db, kLookAgain);
+    move << number(id) << millis(now_ + kLookAgainAfter);
+    Result<> moved = move.done();
+    if (!moved) return moved;
+  }
+  return {};
 }
 
 HoldDamagedOperation::HoldDamagedOperation(StoreCore& core, std::vector<Id> messages, WallTime now)

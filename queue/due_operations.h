@@ -36,7 +36,7 @@ class DueOperation : public Operation {
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
 };
 
-/// Store::overdue(). A write: messages of which all is held are looked at again in an hour.
+/// Store::overdue(). A read: SQLite commits no transaction in which it met a damaged page, not even one that was read.
 class OverdueOperation : public Operation {
  public:
   OverdueOperation(WallTime now, std::size_t limit);
@@ -44,12 +44,24 @@ class OverdueOperation : public Operation {
 
   std::vector<Overdue> overdue;
   std::vector<Id> damaged;
+  std::vector<Id> later;  ///< of which all is held: to be looked at again later
 
  private:
-  Result<bool> read_page(Database& db);
+  Result<bool> read_message_of(Database& db, Id id, Overdue& into, bool& unreadable);
   Result<bool> read_recipients(Database& db, Overdue& into);
   WallTime now_;
   std::size_t limit_;
+};
+
+/// Messages of which all is held are not overdue again for an hour.
+class LookAgainOperation : public Operation {
+ public:
+  LookAgainOperation(std::vector<Id> messages, WallTime now);
+  Result<> apply(Database& db) override;
+
+ private:
+  std::vector<Id> messages_;
+  WallTime now_;
 };
 
 /// Takes damaged messages out of what is due, until an administrator looks at them.

@@ -98,6 +98,10 @@ net::Task<Result<bool>> SqliteStore::settle(Settlement settlement) {
   settlement.notifications.clear();
   SettleOperation operation(core_, std::move(settlement), std::move(notifications), runtime_.wall_now());
   Result<> done = co_await run(operation);
+  if (!done && done.error().code == Errc::damaged) {
+    operation.keep_rows();
+    done = co_await run(operation);
+  }
   if (!done) co_return fail(done.error());
   co_return operation.left();
 }
@@ -136,11 +140,21 @@ net::Task<> SqliteStore::hold_damaged(std::vector<Id> messages, WallTime now) {
 }
 
 net::Task<Result<std::vector<Overdue>>> SqliteStore::overdue(WallTime now, std::size_t limit) {
-  OverdueOperation operation(now, limit);
-  Result<> done = co_await run(operation);
-  if (!done) co_return fail(done.error());
-  if (!operation.damaged.empty()) co_await hold_damaged(std::move(operation.damaged), now);
-  co_return std::move(operation.overdue);
+  // Pages on which everything is held move on, and the next ones are looked at; not for ever.
+  for (int pages = 0; pages < 10; ++pages) {
+    OverdueOperation operation(now, limit);
+    Result<> done = co_await run(operation);
+    if (!done) co_return fail(done.error());
+    const bool again = operation.overdue.empty() && !operation.later.empty();
+    if (!operation.later.empty()) {
+      LookAgainOperation move(std::move(operation.later), now);
+      done = co_await run(move);
+      if (!done) co_return fail(done.error());
+    }
+    if (!operation.damaged.empty()) co_await hold_damaged(std::move(operation.damaged), now);
+    if (!again) co_return std::move(operation.overdue);
+  }
+  co_return std::vector<Overdue>();
 }
 
 net::Task<Result<std::optional<WallTime>>> SqliteStore::note_time(std::optional<WallTime> now) {

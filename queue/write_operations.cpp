@@ -346,7 +346,7 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
   moved_ = !moves.empty();
 
   // The common end: everything that was still open has ended. Then the rows go, and need not be written first.
-  if (!ends.empty()) {
+  if (!ends.empty() && !keeps_rows_) {
     std::sort(ends.begin(), ends.end());
     bool another = false;
     {

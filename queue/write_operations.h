@@ -80,6 +80,9 @@ class SettleOperation : public Operation {
   Result<> apply(Database& db) override;
   void committed() override;
   bool left() const { return left_; }  ///< the message has left the queue
+  /// Rows that have ended stay: taking one out of a tree reads the pages beside its own, of which one may be damaged.
+  /// An outcome that is not recorded would be attempted again and again.
+  void keep_rows() { keeps_rows_ = true; }
 
  private:
   Result<> apply_outcomes(Database& db);
@@ -90,6 +93,7 @@ class SettleOperation : public Operation {
   WallTime now_;
   // What apply() found.
   std::vector<HistoryEvent> history_;
+  bool keeps_rows_ = false;
   bool moved_ = false, ended_ = false, warned_ = false, left_ = false, in_file_ = false;
 };
 

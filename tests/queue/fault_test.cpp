@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "queue/page_file.h"
 #include "queue/schema.h"
 #include "tests/queue/queue_fixture.h"
 #include "tests/support/fake_files.h"
@@ -310,6 +311,45 @@ TEST_SUITE("queue/fault") {
       CHECK(f.due().empty());
       CHECK(f.list("state:held").messages.size() == 1);
     }
+  }
+
+  TEST_CASE("F11: a page that cannot be read costs the messages on it; the others are due, expire, and end") {
+    QueueFixture f;
+    std::map<std::uint64_t, std::uint32_t> pages;  // message -> where its row is
+    for (int i = 0; i < 200; ++i) f.accept(f.message("s@a.example", {"r@b.example"}), std::string(300, 'x'));
+    f.close();
+    {
+      Result<PageFile> file = PageFile::open(*f.files, "queue.db");
+      REQUIRE(file);
+      file->each_record([&pages](const StoredRecord& record, PageFile::Use) {
+        if (record.values.size() == 26) pages[static_cast<std::uint64_t>(record.rowid)] = record.page;
+      });
+    }
+    REQUIRE(pages.size() == 200);
+    std::map<std::uint32_t, std::size_t> rows;
+    for (const auto& [id, page] : pages) rows[page] += 1;
+    const auto leaf = std::find_if(rows.begin(), rows.end(), [](const auto& page) { return page.second > 3; });
+    REQUIRE(leaf != rows.end());
+    const std::uint32_t damaged = leaf->first;
+    const std::size_t expected = 200 - leaf->second;
+    REQUIRE(expected > 100);
+    std::string path = f.folder.path() + "/queue.db";
+    std::string octets = read_file(path);
+    std::fill_n(octets.begin() + (damaged - 1) * 4096, 4096, '\xff');
+    std::ofstream(path, std::ios::binary) << octets;
+
+    f.reopen();
+    DueQuery query;
+    query.per_destination = 1000;
+    std::vector<Due> due = f.due(query);
+    CHECK(due.size() == expected);
+    f.runtime.advance(std::chrono::hours(121));
+    Result<std::vector<Overdue>> overdue = f.run(f.store->overdue(f.now(), 1000));
+    REQUIRE_MESSAGE(overdue, (overdue ? std::string() : overdue.error().what));
+    CHECK(overdue->size() == expected);
+    for (const Due& one : due) REQUIRE(f.settle(one.message->id, {0}, Event::attempt_relayed));
+    CHECK(f.due(query).empty());
+    CHECK(f.failed.empty());
   }
 
   TEST_CASE("F15: a file that is none of ours, is cut, or is rubbish is refused and left as it is") {
