@@ -68,7 +68,7 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
   curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl.get(), CURLOPT_PROXY, "");
-  curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 900L);  // longer than any handler takes
+  curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 15000L);  // longer than any handler takes
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, take_body);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &answer.body);
   std::unique_ptr<curl_slist, FreeCurl> headers;
@@ -93,17 +93,33 @@ bool is_readable_on_disk(const ControlRequest& request) {
   return request.method == "GET" && (request.path.starts_with("/v1/queue") || request.path == "/v1/trace");
 }
 
+std::string damage_advice(const std::string& config) {
+  const std::string tool = "`waypost " + (config.empty() ? "" : "--config " + config + " ") + "store ";
+  return "see what is damaged with " + tool + "check`; read what is intact into a new queue with " + tool +
+         "salvage --in-place`, which keeps the old one";
+}
+
+/// The daemon's lock keeps these from a queue that is in use.
+Result<ControlAnswer> Relay::ask_store(const ControlRequest& request, const Error& why) {
+  notes_ << "waypost: " << why.what << "; reading the queue on disk\n";
+  return ControlApi(*open_store_backend(data_dir_)).handle(request);
+}
+
 Result<ControlAnswer> Relay::ask(const ControlRequest& request) {
   if (disk_) return ControlApi(*disk_).handle(request);
   Result<ControlAnswer> answer = ask_daemon(socket_, request);
-  if (answer || answer.error().code != Errc::refused || !is_readable_on_disk(request)) return answer;
+  if (answer || answer.error().code != Errc::refused) return answer;
+  if (request.path.starts_with("/v1/store/")) return ask_store(request, answer.error());
+  if (!is_readable_on_disk(request)) return answer;
 
   Result<std::unique_ptr<ControlBackend>> disk = open_disk_backend(data_dir_);
   if (!disk) {
     // A daemon that just began has the queue before it has the socket, and one that ends has it longer.
     if (disk.error().code == Errc::busy) return fail(Errc::busy, answer.error().what + "; but " + disk.error().what);
     if (disk.error().code == Errc::denied) return fail(disk.error());
-    return fail(Errc::refused, answer.error().what + "; and the queue cannot be read on disk: " + disk.error().what);
+    std::string what = answer.error().what + "; and the queue cannot be read on disk: " + disk.error().what;
+    if (disk.error().code == Errc::damaged) what += "; " + damage_advice("");
+    return fail(Errc::refused, what);
   }
   notes_ << "waypost: " << answer.error().what << "; reading the queue on disk\n";
   disk_ = *std::move(disk);

@@ -14,6 +14,9 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
 /// True for what the files on disk answer too.
 bool is_readable_on_disk(const ControlRequest& request);
 
+/// What to do about a damaged queue.db, as commands; `config` "" where its name is not known.
+std::string damage_advice(const std::string& config);
+
 /// One relay, as its configuration names it.
 class Relay {
  public:
@@ -23,8 +26,10 @@ class Relay {
 
   /// Errors: those of ask_daemon().
   Result<ControlAnswer> ask(const ControlRequest& request);
+  const std::string& data_dir() const { return data_dir_; }
 
  private:
+  Result<ControlAnswer> ask_store(const ControlRequest& request, const Error& why);
   std::string socket_, data_dir_;
   std::ostream& notes_;
   std::unique_ptr<ControlBackend> disk_;

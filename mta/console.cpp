@@ -32,8 +32,12 @@ int exit_of(int status) {
     case 414:
     case 431:
       return EX_USAGE;
+    case 403:
+      return EX_NOPERM;
     case 404:
       return 1;
+    case 409:
+      return EX_CANTCREAT;
     case 422:
       return EX_CONFIG;
     case 503:

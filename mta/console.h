@@ -10,8 +10,9 @@
 
 namespace waypost::mta {
 
-/// Exit codes: 0, 1 nothing matched, 2 some failed, and sysexits: 64 usage, 69 no daemon, 70 trouble in the daemon, 75
-/// try again, 77 no permission, 78 configuration.
+/// Exit codes: 0, 1 nothing matched, or a check found something, 2 some failed, and sysexits: 64 usage, 66 nothing
+/// there, 69 no daemon, 70 trouble in the daemon, 73 in use or there already, 74 trouble of the disk, 75 try again, 77
+/// no permission, 78 configuration.
 struct Console {
   std::ostream& out;
   std::ostream& err;
@@ -20,6 +21,8 @@ struct Console {
   /// The daemon, or the files. Errors: as Relay::ask(), and `unsupported` for a configuration that cannot be used.
   std::function<Result<ControlAnswer>(const ControlRequest&)> ask;
   std::function<net::WallTime()> now;
+  /// The data folder that the configuration names. Errors: unsupported.
+  std::function<Result<std::string>()> data_dir;
   int exit_code = 0;
 
   /// Says why on `err`, and sets the exit code.

@@ -188,6 +188,8 @@ ControlAnswer answer_of(const Error& error) {
     case Errc::busy:
     case Errc::cancelled:
       return refuse(503, error.what);
+    case Errc::exists:
+      return refuse(409, error.what);
     case Errc::full:
       return refuse(507, error.what);
     default:
@@ -213,6 +215,8 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/queue/count") return get ? count(request) : refuse(405, "GET is meant");
   if (path == "/v1/trace") return get ? trace(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");
+  if (path == "/v1/store/check") return post ? check_store() : refuse(405, "POST is meant");
+  if (path == "/v1/store/backup") return post ? back_up(request) : refuse(405, "POST is meant");
   if (path == "/v1/reload") return post ? reload(request) : refuse(405, "POST is meant");
 
   constexpr std::string_view kMessage = "/v1/queue/";
@@ -366,6 +370,23 @@ ControlAnswer ControlApi::reload(const ControlRequest& request) {
   if (!report) return answer_of(report.error());
   log::changed("reload", report->file, 0, "", request.uid);
   return answer(reload_json(*report), report->errors.empty() ? 200 : 422);
+}
+
+ControlAnswer ControlApi::check_store() {
+  const Result<queue::CheckReport> report = backend_.check_store();
+  if (!report) return answer_of(report.error());
+  return answer(check_json(*report));
+}
+
+ControlAnswer ControlApi::back_up(const ControlRequest& request) {
+  const Json order = Json::parse(request.body, nullptr, false);
+  const auto folder = order.is_object() ? order.find("folder") : order.end();
+  if (folder == order.end() || !folder->is_string()) return refuse(400, "folder is the path of a new folder");
+  const Result<queue::BackupReport> report = backend_.back_up(folder->get<std::string>());
+  if (!report && report.error().code == Errc::denied) return refuse(403, report.error().what);
+  if (!report) return answer_of(report.error());
+  log::changed("backup", report->folder, report->messages, "", request.uid);
+  return answer(backup_json(*report));
 }
 
 }  // namespace waypost::mta

@@ -6,10 +6,14 @@
 //   GET  /v1/queue/count?filter=
 //   GET  /v1/queue/ID
 //   GET  /v1/queue/ID/content?offset=       at most 1 MiB of the message as octets; none at its end
-//   POST /v1/queue/change {"change":"hold","ids":[]|"filter":""|"all":true,"reason":"","dry_run":true} GET
-//   /v1/trace?id=&message_id=&from=&to=&since=&limit= POST /v1/reload
-// An answer over 299 is {"error":"..."}: 400 the request makes no sense, 404, 405, 413 too big, 422 errors in the
-// configuration, 503 try again, 507 disk full, 500 trouble that is in the daemon's log.
+//   POST /v1/queue/change {"change":"hold","ids":[]|"filter":""|"all":true,"reason":"","dry_run":true}
+//   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
+//   POST /v1/reload
+//   POST /v1/store/check
+//   POST /v1/store/backup {"folder":"/srv/backup/monday"}
+// An answer over 299 is {"error":"..."}: 400 the request makes no sense, 403 no permission for that folder, 404, 405,
+// 409 it is there already, 413 too big, 422 errors in the configuration, 503 try again, 507 disk full, 500 trouble that
+// is in the daemon's log.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -24,6 +28,8 @@
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
 #include "net/clock.h"
+#include "queue/backup.h"
+#include "queue/check.h"
 #include "queue/files.h"
 #include "queue/history.h"
 #include "queue/sqlite_store.h"
@@ -80,6 +86,9 @@ class ControlBackend {
   virtual Result<DaemonFacts> facts() = 0;
   /// Errors: busy (one is under way).
   virtual Result<ReloadReport> reload() = 0;
+  /// Errors of both: busy (one is under way), and as queue/backup.h.
+  virtual Result<queue::CheckReport> check_store() = 0;
+  virtual Result<queue::BackupReport> back_up(const std::string& folder) = 0;
   virtual net::WallTime now() = 0;
 };
 
@@ -107,6 +116,8 @@ class ControlApi {
   ControlAnswer change(const ControlRequest& request);
   ControlAnswer trace(const ControlRequest& request);
   ControlAnswer reload(const ControlRequest& request);
+  ControlAnswer check_store();
+  ControlAnswer back_up(const ControlRequest& request);
   /// All that match, up to `limit` messages.
   Result<std::vector<queue::MessageRow>> rows(const queue::Filter& filter, std::size_t limit);
 

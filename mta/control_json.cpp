@@ -190,4 +190,74 @@ Json reload_json(const ReloadReport& report) {
   return json;
 }
 
+Json check_json(const queue::CheckReport& report) {
+  Json json;
+  json["schema"] = 1;
+  json["clean"] = report.found == 0;
+  json["messages"] = report.messages;
+  json["recipients"] = report.recipients;
+  json["destinations"] = report.destinations;
+  json["octets"] = report.octets;
+  json["spool_files"] = report.spool_files;
+  json["left_over"] = report.left_over;
+  json["found"] = report.found;
+  json["findings"] = Json::array();
+  for (const queue::Finding& finding : report.findings) {
+    Json one;
+    one["kind"] = std::string(queue::to_text(finding.kind));
+    one["id"] = finding.message.value == 0 ? Json(nullptr) : Json(finding.message.text());
+    one["text"] = finding.text;
+    json["findings"].push_back(std::move(one));
+  }
+  return json;
+}
+
+Json backup_json(const queue::BackupReport& report) {
+  Json json;
+  json["schema"] = 1;
+  json["folder"] = report.folder;
+  json["messages"] = report.messages;
+  json["recipients"] = report.recipients;
+  json["spool_files"] = report.spool_files;
+  json["copied"] = report.copied;
+  json["missing"] = report.missing;
+  json["pages"] = report.pages;
+  json["slices"] = report.slices;
+  json["longest_slice_us"] = static_cast<std::uint64_t>(report.longest_slice.count());
+  return json;
+}
+
+Json restore_json(const queue::RestoreReport& report) {
+  Json json;
+  json["schema"] = 1;
+  json["messages"] = report.messages;
+  json["recipients"] = report.recipients;
+  json["again"] = report.compared ? Json(report.again) : Json(nullptr);
+  json["dropped"] = report.compared ? Json(report.dropped) : Json(nullptr);
+  json["kept"] = report.kept.empty() ? Json(nullptr) : Json(report.kept);
+  return json;
+}
+
+Json salvage_json(const queue::SalvageReport& report) {
+  Json json;
+  json["schema"] = 1;
+  json["folder"] = report.folder;
+  json["kept"] = report.kept.empty() ? Json(nullptr) : Json(report.kept);
+  json["messages"] = report.messages;
+  json["recipients"] = report.recipients;
+  json["in_doubt"] = report.in_doubt;
+  json["unreadable_pages"] = report.unreadable_pages;
+  json["broken_rows"] = report.broken_rows;
+  json["lost"] = Json::array();
+  for (const queue::SalvageReport::Lost& lost : report.lost) {
+    Json one;
+    one["id"] = lost.message.text();
+    one["why"] = lost.why;
+    one["from"] = lost.reverse_path;
+    one["recipients"] = lost.recipients;
+    json["lost"].push_back(std::move(one));
+  }
+  return json;
+}
+
 }  // namespace waypost::mta

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "mta/control_api.h"
+#include "queue/restore.h"
+#include "queue/salvage.h"
 
 namespace waypost::mta {
 
@@ -29,5 +31,11 @@ Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& r
 Json facts_json(const DaemonFacts& facts);
 Json finding_json(const conf::Finding& finding, const char* severity);
 Json reload_json(const ReloadReport& report);
+
+// Each with "schema": 1, which changes if a key ever has to.
+Json check_json(const queue::CheckReport& report);
+Json backup_json(const queue::BackupReport& report);
+Json restore_json(const queue::RestoreReport& report);
+Json salvage_json(const queue::SalvageReport& report);
 
 }  // namespace waypost::mta

@@ -12,6 +12,7 @@
 
 #include "base/event_log.h"
 #include "conf/load.h"
+#include "mta/client.h"
 #include "mta/interfaces.h"
 #include "mta/privileges.h"
 #include "queue/disk_space.h"
@@ -196,7 +197,8 @@ int Daemon::open_queue() {
     opened = fail(files.error());
   }
   if (opened) return 0;
-  log::failure(opened.error().what);
+  const bool is_damaged = opened.error().code == Errc::damaged;
+  log::failure(opened.error().what + (is_damaged ? "; " + damage_advice(config_.get()->file) : ""));
   return exit_code(opened.error());
 }
 
@@ -245,9 +247,13 @@ int Daemon::open_control() {
 }
 
 void Daemon::start_control() {
-  backend_ =
-      std::make_unique<LiveBackend>(LiveParts{*loops_.front().runtime, *scope_, relay_->store(), *files_, *history_,
-                                              [this] { return facts(); }, [this] { return reload(); }});
+  net::Runtime& first = *loops_.front().runtime;
+  backend_ = std::make_unique<LiveBackend>(LiveParts{
+      first, *scope_, relay_->store(), *files_, *history_, [this] { return facts(); }, [this] { return reload(); },
+      [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
+      [this, &first](std::string folder, std::stop_token stop) {
+        return queue_->back_up(first, std::move(folder), std::move(stop));
+      }});
   api_ = std::make_unique<ControlApi>(*backend_);
   const Result<> started = control_->start(*api_);
   if (started) return;

@@ -11,9 +11,12 @@ Error needs_daemon() {
 
 class DiskBackend : public ControlBackend {
  public:
-  DiskBackend(std::unique_ptr<queue::QueueReader> reader, std::unique_ptr<queue::Files> files,
+  DiskBackend(std::string data_dir, std::unique_ptr<queue::QueueReader> reader, std::unique_ptr<queue::Files> files,
               std::unique_ptr<queue::History> history)
-      : reader_(std::move(reader)), files_(std::move(files)), history_(std::move(history)) {}
+      : data_dir_(std::move(data_dir)),
+        reader_(std::move(reader)),
+        files_(std::move(files)),
+        history_(std::move(history)) {}
 
   Result<queue::Listing> list(const queue::Filter& filter, std::optional<queue::Id> after, std::size_t limit) override {
     return reader_->list(filter, after, limit, now());
@@ -31,11 +34,16 @@ class DiskBackend : public ControlBackend {
   }
   Result<DaemonFacts> facts() override { return fail(needs_daemon()); }
   Result<ReloadReport> reload() override { return fail(needs_daemon()); }
+  Result<queue::CheckReport> check_store() override { return queue::check_folder(data_dir_); }
+  Result<queue::BackupReport> back_up(const std::string& folder) override {
+    return queue::back_up_folder(data_dir_, folder);
+  }
   net::WallTime now() override {
     return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now());
   }
 
  private:
+  std::string data_dir_;
   std::unique_ptr<queue::QueueReader> reader_;
   std::unique_ptr<queue::Files> files_;
   std::unique_ptr<queue::History> history_;
@@ -52,7 +60,11 @@ Result<std::unique_ptr<ControlBackend>> open_disk_backend(const std::string& dat
   Result<std::unique_ptr<queue::History>> history = queue::open_history_read_only(data_dir + "/history.db");
   if (!history && history.error().code != Errc::not_found) return fail(history.error());
   std::unique_ptr<queue::History> opened = history ? *std::move(history) : nullptr;
-  return std::make_unique<DiskBackend>(*std::move(reader), *std::move(files), std::move(opened));
+  return std::make_unique<DiskBackend>(data_dir, *std::move(reader), *std::move(files), std::move(opened));
+}
+
+std::unique_ptr<ControlBackend> open_store_backend(const std::string& data_dir) {
+  return std::make_unique<DiskBackend>(data_dir, nullptr, nullptr, nullptr);
 }
 
 }  // namespace waypost::mta

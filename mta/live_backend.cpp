@@ -10,6 +10,7 @@ using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds kRead = 60s;     // a page, a count
 constexpr std::chrono::seconds kChange = 600s;  // goes through the whole queue, a slice at a time
+constexpr std::chrono::seconds kWhole = 4h;     // reads all of it, bodies too
 
 }  // namespace
 
@@ -36,6 +37,7 @@ void LiveBackend::stop() {
     std::lock_guard lock(gate_->mutex);
     gate_->stopped = true;
   }
+  stopping_.request_stop();
   gate_->changed.notify_all();
 }
 
@@ -106,6 +108,16 @@ Result<DaemonFacts> LiveBackend::facts() {
 
 Result<ReloadReport> LiveBackend::reload() {
   return wait<ReloadReport>([&parts = parts_] { return parts.reload(); }, kRead);
+}
+
+Result<queue::CheckReport> LiveBackend::check_store() {
+  return wait<queue::CheckReport>([&parts = parts_, stop = stopping_.get_token()] { return parts.check(stop); },
+                                  kWhole);
+}
+
+Result<queue::BackupReport> LiveBackend::back_up(const std::string& folder) {
+  return wait<queue::BackupReport>(
+      [&parts = parts_, folder, stop = stopping_.get_token()] { return parts.back_up(folder, stop); }, kWhole);
 }
 
 net::WallTime LiveBackend::now() {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
 
 #include "mta/control_api.h"
@@ -23,6 +24,8 @@ struct LiveParts {
   queue::History& history;
   std::function<DaemonFacts()> facts;                       ///< called on the loop
   std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
+  std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
+  std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
 };
 
 /// Threads call in and wait. After the loop has ended every call returns `cancelled` at once if stop() was called.
@@ -42,6 +45,8 @@ class LiveBackend : public ControlBackend {
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override;
   Result<DaemonFacts> facts() override;
   Result<ReloadReport> reload() override;
+  Result<queue::CheckReport> check_store() override;
+  Result<queue::BackupReport> back_up(const std::string& folder) override;
   net::WallTime now() override;
 
  private:
@@ -59,6 +64,7 @@ class LiveBackend : public ControlBackend {
   Result<T> wait(std::function<net::Task<Result<T>>()> ask, std::chrono::seconds timeout);
 
   LiveParts parts_;
+  std::stop_source stopping_;
   std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
 };
 

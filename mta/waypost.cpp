@@ -14,6 +14,7 @@
 #include "mta/cmd_config.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_status.h"
+#include "mta/cmd_store.h"
 #include "mta/cmd_trace.h"
 
 namespace waypost::mta {
@@ -45,20 +46,32 @@ int run(int argc, char** argv) {
   app.footer("Example: waypost queue list state:deferred\nEach verb has a --help of its own; waypost(8) says more.");
 
   std::unique_ptr<Relay> relay;
+  const auto find = [&]() -> Result<> {
+    if (relay) return {};
+    Result<std::unique_ptr<Relay>> found = find_relay(file, config->count() > 0);
+    if (!found) return fail(found.error());
+    relay = *std::move(found);
+    return {};
+  };
   Console console{
-      std::cout, std::cerr, [&file] { return file; },
+      std::cout,
+      std::cerr,
+      [&file] { return file; },
       [&](const ControlRequest& request) -> Result<ControlAnswer> {
-        if (!relay) {
-          Result<std::unique_ptr<Relay>> found = find_relay(file, config->count() > 0);
-          if (!found) return fail(found.error());
-          relay = *std::move(found);
-        }
+        const Result<> found = find();
+        if (!found) return fail(found.error());
         return relay->ask(request);
       },
-      [] { return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now()); }};
+      [] { return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now()); },
+      [&]() -> Result<std::string> {
+        const Result<> found = find();
+        if (!found) return fail(found.error());
+        return relay->data_dir();
+      }};
   add_status(app, console);
   add_queue(app, console);
   add_trace(app, console);
+  add_store(app, console);
   add_config(app, console);
   add_reload(app, console);
 

@@ -1,4 +1,5 @@
 // tests/mta/cmd_test.cpp: the tool's verbs, with the real handlers behind them and no daemon.
+#include <filesystem>
 #include <sstream>
 #include <string>
 
@@ -7,8 +8,10 @@
 #include "mta/cmd_config.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_status.h"
+#include "mta/cmd_store.h"
 #include "mta/cmd_trace.h"
 #include "tests/mta/fake_backend.h"
+#include "tests/queue/queue_fixture.h"
 
 using namespace waypost;
 using namespace waypost::mta;
@@ -20,12 +23,16 @@ struct Terminal {
   ControlApi api{backend};
   std::ostringstream out, err;
   std::optional<Error> away;
-  Console console{out, err, [] { return std::string("none.toml"); },
+  Console console{out,
+                  err,
+                  [] { return std::string("none.toml"); },
                   [this](const ControlRequest& request) -> Result<ControlAnswer> {
                     if (away) return fail(*away);
                     return api.handle(request);
                   },
-                  [] { return tests::kNow; }};
+                  [] { return tests::kNow; },
+                  [this] { return Result<std::string>(data_dir); }};
+  std::string data_dir = "/no/such/folder";
 
   /// Runs a command line as the tool does. Returns its exit code.
   int run(std::vector<std::string> arguments) {
@@ -34,6 +41,7 @@ struct Terminal {
     add_status(app, console);
     add_queue(app, console);
     add_trace(app, console);
+    add_store(app, console);
     add_config(app, console);
     add_reload(app, console);
     out.str("");
@@ -95,6 +103,12 @@ TEST_SUITE("mta/cmd") {
                                                {"trace"},
                                                {"trace", "--since", "yesterday"},
                                                {"config"},
+                                               {"store"},
+                                               {"store", "backup"},
+                                               {"store", "restore"},
+                                               {"store", "salvage"},
+                                               {"store", "salvage", "x", "--in-place"},
+                                               {"store", "check", "--force"},
                                                {"queue", "list", "--limit", "x"},
                                                {"status", "x"}}) {
       CAPTURE(bad.size());
@@ -345,5 +359,74 @@ TEST_SUITE("mta/cmd") {
         check(below);
     };
     for (CLI::App* verb : app.get_subcommands([](CLI::App*) { return true; })) check(verb);
+  }
+
+  TEST_CASE("store check: one screen, and 1 if it found something") {
+    Terminal t;
+    t.backend.checked.messages = 1204;
+    CHECK(t.run({"store", "check"}) == 0);
+    CHECK(t.said("1 204 messages"));
+    CHECK(t.said("clean"));
+    t.backend.checked.left_over = 2;
+    CHECK(t.run({"store", "check"}) == 0);
+    CHECK(t.said("2 spool files of no message"));
+    for (int i = 0; i < 100; ++i)
+      t.backend.checked.add(queue::Finding::Kind::body, queue::Id{1000}, "body of \x1b[31m: damaged");
+    CHECK(t.run({"store", "check"}) == 1);
+    CHECK(t.said("100 findings"));
+    CHECK(t.said("and 70 more"));
+    CHECK(t.said("store salvage --in-place"));
+    CHECK(!t.said("\x1b"));
+    CHECK(lines(t.out.str()) < 40);
+    CHECK(t.run({"store", "check", "--json"}) == 1);
+    CHECK(lines(t.out.str()) == 1);
+    CHECK(Json::parse(t.out.str())["findings"].size() == 100);
+    CHECK(t.run({"store", "check", "/no/such/folder"}) == 66);
+  }
+
+  TEST_CASE("store backup: the daemon gets an absolute path, and what is in the way is 73") {
+    Terminal t;
+    CHECK(t.run({"store", "backup", "monday", "--json"}) == 0);
+    CHECK(Json::parse(t.out.str())["folder"] == (std::filesystem::current_path() / "monday").string());
+    CHECK(t.run({"store", "backup", "/srv/b"}) == 0);
+    CHECK(t.said("2 messages, 3 recipients"));
+    t.backend.failure = Error(Errc::exists, "/srv/b is there already");
+    CHECK(t.run({"store", "backup", "/srv/b"}) == 73);
+    t.backend.failure = Error(Errc::denied, "making the folder /srv/b.partial: Permission denied");
+    CHECK(t.run({"store", "backup", "/srv/b"}) == 77);
+  }
+
+  TEST_CASE("store restore and salvage, on the files") {
+    tests::QueueFixture f;
+    for (int i = 0; i < 3; ++i) f.accept(f.message("s@a.example", {"r@b.example"}));
+    tests::TemporaryFolder outside;
+    const std::string backup = outside.path() + "/b";
+    REQUIRE(f.run(f.queue->back_up(f.runtime, backup, std::stop_token())));
+    Terminal t;
+    t.data_dir = f.folder.path();
+    CHECK(t.run({"store", "restore", backup}) == 73);
+    CHECK(t.complained("in use by pid"));
+    CHECK(t.complained("stop the daemon first"));
+    CHECK(t.run({"store", "salvage", "--in-place"}) == 73);
+    f.close();
+    CHECK(t.run({"store", "check", backup}) == 0);
+    CHECK(t.run({"store", "restore", backup}) == 73);
+    CHECK(t.complained("holds 3 messages"));
+    CHECK(t.run({"store", "restore", backup, "--force"}) == 0);
+    CHECK(t.said("restored 3 messages"));
+    CHECK(t.said("delivered again"));
+    CHECK(t.said("queue.db.before-restore"));
+    CHECK(t.run({"store", "restore", outside.path() + "/none"}) == 66);
+    CHECK(t.run({"store", "salvage", outside.path() + "/new"}) == 0);
+    CHECK(t.said("3 messages"));
+    CHECK(t.run({"store", "salvage", outside.path() + "/new"}) == 73);
+
+    // A damaged backup stays one.
+    std::filesystem::resize_file(backup + "/queue.db", 8192);
+    CHECK(t.run({"store", "restore", backup, "--force"}) == 1);
+    CHECK(t.complained("nothing was restored"));
+    t.data_dir = backup;
+    CHECK(t.run({"store", "salvage", "--in-place"}) == 0);
+    CHECK(t.said("queue.db.damaged"));
   }
 }

@@ -54,7 +54,9 @@ TEST_SUITE("mta/control_api") {
           Case{"GET", "/v1/queue/change", 405}, Case{"GET", "/v1/reload", 405}, Case{"DELETE", "/v1/status", 405},
           Case{"GET", "/v1/queue/nonsense!", 400}, Case{"GET", "/v1/queue/", 400},
           Case{"GET", "/v1/queue/0000000000ZZ/x", 404}, Case{"POST", "/v1/queue/0000000000ZZ", 405},
-          Case{"GET", "/v1/trace", 400}, Case{"POST", "/v1/queue/change", 400}}) {
+          Case{"GET", "/v1/trace", 400}, Case{"POST", "/v1/queue/change", 400}, Case{"GET", "/v1/store/check", 405},
+          Case{"GET", "/v1/store/backup", 405}, Case{"POST", "/v1/store/backup", 400},
+          Case{"POST", "/v1/store/burn", 404}}) {
       CAPTURE(c.method);
       CAPTURE(c.path);
       ControlRequest request;
@@ -293,5 +295,34 @@ TEST_SUITE("mta/control_api") {
     CHECK(status["out"]["relayed"] == 1203772);
     CHECK(status["queue"]["messages"] == 2);
     CHECK(status["disk"]["free"].is_number_unsigned());
+  }
+
+  TEST_CASE("a check and a backup are answered as they were made, with a schema") {
+    Api a;
+    Json json = json_of(a.post("/v1/store/check"));
+    CHECK(json["schema"] == 1);
+    CHECK(json["clean"] == true);
+    CHECK(json["findings"].empty());
+    a.backend.checked.messages = 7;
+    a.backend.checked.add(queue::Finding::Kind::body, queue::Id{1000}, "its checksum does not hold");
+    a.backend.checked.add(queue::Finding::Kind::database, queue::Id{}, "a page is missing");
+    json = json_of(a.post("/v1/store/check"));
+    CHECK(json["clean"] == false);
+    CHECK(json["messages"] == 7);
+    CHECK(json["found"] == 2);
+    CHECK(json["findings"][0]["kind"] == "body");
+    CHECK(json["findings"][0]["id"] == kFirst);
+    CHECK(json["findings"][1]["id"].is_null());
+
+    for (const char* body : {"", "[]", "{}", "{\"folder\":1}"}) CHECK(a.post("/v1/store/backup", body).status == 400);
+    json = json_of(a.post("/v1/store/backup", "{\"folder\":\"/srv/b\"}"));
+    CHECK(json["schema"] == 1);
+    CHECK(json["folder"] == "/srv/b");
+    CHECK(json["messages"] == 2);
+    for (auto [code, want] : {std::pair{Errc::exists, 409}, std::pair{Errc::denied, 403}, std::pair{Errc::busy, 503},
+                              std::pair{Errc::full, 507}, std::pair{Errc::damaged, 500}}) {
+      a.backend.failure = Error(code, "why");
+      CHECK(a.post("/v1/store/backup", "{\"folder\":\"/srv/b\"}").status == want);
+    }
   }
 }

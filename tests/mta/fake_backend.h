@@ -29,6 +29,7 @@ class FakeBackend : public mta::ControlBackend {
   std::string body = "Subject: x\r\n\r\nline \x1b[31m\r\n";
   std::optional<Error> failure;        ///< of every call
   mta::ReloadReport report;            ///< what a reload gives
+  queue::CheckReport checked;          ///< what a check finds
   std::vector<queue::Filter> changed;  ///< filters of the changes that were made
   std::string reason;                  ///< of the last one
   std::size_t largest_page = 0;        ///< that was asked for
@@ -138,6 +139,19 @@ class FakeBackend : public mta::ControlBackend {
   Result<mta::ReloadReport> reload() override {
     if (failure) return fail(*failure);
     return report;
+  }
+  Result<queue::CheckReport> check_store() override {
+    if (failure) return fail(*failure);
+    return checked;
+  }
+  Result<queue::BackupReport> back_up(const std::string& folder) override {
+    if (failure) return fail(*failure);
+    queue::BackupReport made;
+    made.folder = folder;
+    made.messages = 2;
+    made.recipients = 3;
+    made.spool_files = 1;
+    return made;
   }
   net::WallTime now() override { return kNow; }
 

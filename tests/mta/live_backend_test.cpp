@@ -36,7 +36,21 @@ struct Live {
                                   facts.hostname = "relay.example";
                                   return facts;
                                 },
-                                [this] { return reload(); }}};
+                                [this] { return reload(); },
+                                [](std::stop_token stop) { return check(std::move(stop)); },
+                                [](std::string folder, std::stop_token) { return back_up(std::move(folder)); }}};
+
+  static net::Task<Result<queue::CheckReport>> check(std::stop_token stop) {
+    if (stop.stop_requested()) co_return fail(Errc::cancelled, "stopped");
+    queue::CheckReport report;
+    report.messages = 7;
+    co_return report;
+  }
+  static net::Task<Result<queue::BackupReport>> back_up(std::string folder) {
+    queue::BackupReport report;
+    report.folder = std::move(folder);
+    co_return report;
+  }
 
   static net::Task<Result<ReloadReport>> good() {
     ReloadReport report;
@@ -75,6 +89,12 @@ TEST_SUITE("mta/live_backend") {
     const auto report = live.call<Result<ReloadReport>>([&live] { return live.backend.reload(); });
     REQUIRE(report);
     CHECK(report->file == "waypost.toml");
+    const auto checked = live.call<Result<queue::CheckReport>>([&live] { return live.backend.check_store(); });
+    REQUIRE(checked);
+    CHECK(checked->messages == 7);
+    const auto backup = live.call<Result<queue::BackupReport>>([&live] { return live.backend.back_up("/srv/b"); });
+    REQUIRE(backup);
+    CHECK(backup->folder == "/srv/b");
     CHECK(live.backend.find(queue::HistoryQuery())->size() == 3);  // in the caller's thread
   }
 
