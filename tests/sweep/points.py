@@ -71,6 +71,17 @@ SCENARIOS = {
 }
 
 
+def guarded(sweep, fault, call):
+    """A point; one that does not come to its end is a finding, and the next ones go on."""
+    try:
+        return sweep.point(fault, call)
+    except (OSError, AssertionError) as error:
+        point = Point(sweep.name, fault, call)
+        point.broken.append(f"{type(error).__name__}: {error}")
+        sweep.recover()
+        return point
+
+
 def removed(relay, since):
     return relay.log_text(since).count(": removed")
 
@@ -91,9 +102,14 @@ class Sweep:
             calls = self.count()
             for fault in faults:
                 for call in choose(fault, calls if fault == KILL else disk_calls(calls, self.scene)):
-                    report(self.point(fault, call))
+                    report(guarded(self, fault, call))
         finally:
             self.scene.end()
+
+    def recover(self):
+        self.scene.end_daemon()
+        self.scene.start()
+        self.scene.drain()
 
     def count(self):
         """A run without a fault."""
@@ -145,7 +161,7 @@ def settle(point, scene, start):
     """Starts the daemon again if it ended, by `start()`, and drains the queue. It may be about to end: what follows from a
     fault takes its time."""
     relay = scene.relay
-    if point.reached and point.fault == KILL:
+    if point.reached and point.fault == KILL and point.ended is None:
         relay.program.wait(10)
     for last in (False, True):
         if not relay.program.running():

@@ -101,8 +101,11 @@ class Scene:
         """Until the storage thread has nothing left to do. To ask it is work: the checkpoint comes after 0.1 s without."""
         harness.wait_for("the checkpoint", lambda: self.relay.ask("/v1/status")["store"]["wal_pages"] == 0, 10, every=0.13)
 
-    def end(self):
+    def end_daemon(self):
         if self.relay.program and self.relay.program.running():
             self.relay.kill()
+
+    def end(self):
+        self.end_daemon()
         self.gate.set()
         self.sink.stop()

@@ -69,9 +69,12 @@ class StartUp:
             calls = self.count()
             for fault in faults:
                 for call in choose(fault, calls if fault == points.KILL else points.disk_calls(calls, self.scene)):
-                    report(self.point(fault, call))
+                    report(points.guarded(self, fault, call))
         finally:
             self.scene.end()
+
+    def recover(self):
+        self.scene.end_daemon()
 
     def count(self):
         """The calls from the first one that touches the data folder until the daemon is ready and idle. Those before it, of
@@ -110,8 +113,8 @@ class StartUp:
         if not point.reached and point.ended is None:
             relay.kill()  # no tracer at the next start
         points.settle(point, scene, relay.start)
-        self.use()
-        scene.drain()
+        if self.use():
+            points.settle(point, scene, relay.start)  # the fault may have been one of this
         self.judge(point)
         points.judge_ledger(point, scene, 0)
         self.after(point)
@@ -119,7 +122,8 @@ class StartUp:
         return point
 
     def use(self):
-        pass
+        """Whether there is more to come to an end than what was queued."""
+        return False
 
     def judge(self, point):
         """A start may fail with a fault of its disk, and says so."""
@@ -143,3 +147,4 @@ class Migration(StartUp):
 
     def use(self):
         self.scene.send((SMALL, ""), (SPOOLED, ""))
+        return True
