@@ -5,6 +5,8 @@
 
 #include <toml++/toml.h>
 
+#include "base/escape.h"
+
 namespace waypost::conf {
 namespace {
 
@@ -48,7 +50,7 @@ void merge_tables(Value& into, Value from, const std::string& path, std::vector<
       into.members.push_back(std::move(added));
       continue;
     }
-    std::string key = path.empty() ? added.key : path + "." + added.key;
+    std::string key = (path.empty() ? path : path + ".") + escape(added.key, 200);
     Value& first = there->value;
     if (first.kind == Value::Kind::table && added.value.kind == Value::Kind::table) {
       merge_tables(first, std::move(added.value), key, errors);
@@ -105,7 +107,7 @@ std::optional<Value> parse_document(const std::string& text, const std::string& 
     return convert(table, file);
   } catch (const toml::parse_error& error) {
     Place place = place_of(file, error.source());
-    errors.push_back({file, place.line, place.column, "", "is not TOML: " + std::string(error.description()),
+    errors.push_back({file, place.line, place.column, "", "is not TOML: " + escape(error.description(), 500),
                       "what comes after this place has not been looked at"});
     return std::nullopt;
   }

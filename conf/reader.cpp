@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/escape.h"
 #include "base/text.h"
 #include "conf/suggest.h"
 #include "conf/units.h"
@@ -80,7 +81,8 @@ const Place& Section::place() const {
 }
 
 std::string Section::shown(const std::string& key) const {
-  return joined(shown_, key);
+  // TOML's quoted keys may hold anything.
+  return joined(shown_, escape(key, 200));
 }
 
 bool Section::has(const std::string& key) const {

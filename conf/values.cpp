@@ -276,7 +276,8 @@ Result<std::string> parse_domain(const std::string& text) {
 
 Result<std::string> parse_pattern(const std::string& text) {
   if (text == "*") return text;
-  if (text.starts_with('.')) return wrong(text, "begins with a dot: all below a domain is \"*" + text + "\"");
+  if (text.starts_with('.'))
+    return wrong(text, "begins with a dot: all below a domain is \"*" + escape(text, 200) + "\"");
   if (text.starts_with('@')) return wrong(text, "begins with \"@\": write the domain alone");
   if (!text.starts_with("*.")) {
     if (text.find('*') == std::string::npos) return parse_domain(text);

@@ -74,6 +74,7 @@ TEST_SUITE("conf/mistakes") {
         {"postmaster = \"a@b_c\"", 1, "postmaster", "after its \"@\""},
         {"message_size = \"5MB\"", 1, "message_size", "unknown key (is \"limits.message_size\" meant?)"},
         {"xyzzy = 1", 1, "xyzzy", "unknown key"},
+        {"\"xy\\u001b[31m\" = 1", 1, "xy\\x1b[31m", "unknown key"},
         {"# a comment\n\n  treads = 2", 3, "treads", "did you mean \"threads\"?"},
         {"tls = true", 1, "tls", "must be a section, not true or false"},
     };
