@@ -1,5 +1,6 @@
 #include "smtp/date.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <string_view>
@@ -13,8 +14,12 @@ struct Civil {
   int hour = 0, minute = 0, second = 0, millisecond = 0;
 };
 
+// The years of four digits, 0000 to 9999: what is beyond, as a damaged row may hold it, is written as the nearest.
+constexpr Time kFirst{std::chrono::milliseconds(-62'167'219'200'000)};
+constexpr Time kLast{std::chrono::milliseconds(253'402'300'799'999)};
+
 Civil civil(Time at, std::chrono::minutes utc_offset) {
-  Time local = at + utc_offset;
+  Time local = std::clamp(std::clamp(at, kFirst, kLast) + utc_offset, kFirst, kLast);
   auto midnight = std::chrono::floor<std::chrono::days>(local);
   std::chrono::year_month_day date(midnight);
   std::chrono::hh_mm_ss time(local - midnight);
