@@ -72,7 +72,8 @@ std::string final_recipient(const std::string& address) {
   return out;
 }
 
-// `Name: value`, folded at spaces before column 76 where there are any.
+// `Name: value`, folded at spaces before column 76 where there are any. A line that continues it is never blank: many
+// readers take that for the end of the section.
 void field(std::string& out, std::string_view name, std::string_view value) {
   std::string line = std::string(name) + ":";
   std::size_t at = 0;
@@ -80,15 +81,16 @@ void field(std::string& out, std::string_view name, std::string_view value) {
     std::size_t end = value.find(' ', at);
     if (end == std::string_view::npos) end = value.size();
     const std::string_view word = value.substr(at, end - at);
+    at = end + 1;
     if (line.size() + 1 + word.size() > 76 && line.size() > name.size() + 1) {
       out += line + "\r\n";
       line.clear();
     }
+    if (line.empty() && word.empty()) continue;
     line += ' ';
     line += word;
-    at = end + 1;
   }
-  out += line + "\r\n";
+  if (!line.empty()) out += line + "\r\n";
 }
 
 // Text for people at 72 columns, indented.

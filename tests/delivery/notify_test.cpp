@@ -155,6 +155,17 @@ TEST_SUITE("delivery/notify") {
     CHECK(count(out->body, "\r\nFinal-Recipient: rfc822; " + odd + "\r\n") == 1);
   }
 
+  TEST_CASE("spaces in a reply, however many, make no blank line within a field") {
+    Subject told = subject("r@b.example");
+    told.report.reply = "550 " + std::string(68, 'x') + std::string(300, ' ') + "end" + std::string(90, ' ');
+    auto made = compose_notification(kNotifier, message("s@a.example"), {told}, "", queue::Id{7}, kNow);
+    REQUIRE(made);
+    std::string status = made->body.substr(made->body.find("\r\nDiagnostic-Code: "));
+    CHECK(status.find("\r\n  ") == std::string::npos);
+    CHECK(status.find("\r\n \r\n") == std::string::npos);
+    CHECK(status.find("\r\n end") != std::string::npos);
+  }
+
   TEST_CASE("ENVID and ORCPT are decoded [RFC 3461 6.3]") {
     queue::MessageInfo info = message("s@a.example");
     info.envid = "QQ+2B314";
