@@ -109,8 +109,11 @@ Result<ChangeOrder> parse_order(const std::string& body) {
   if (ids != json.end()) {
     if (!ids->is_array() || ids->empty()) return fail(Errc::invalid, "ids is a list of queue ids");
     for (const Json& each : *ids) {
-      const std::optional<queue::Id> id = each.is_string() ? queue::Id::parse(each.get<std::string>()) : std::nullopt;
-      if (!id) return fail(Errc::invalid, "not a queue id: " + escape(to_line(each), 60));
+      // Only a string is shown again: writing JSON recurses, and lists may be nested as deep as the body is long.
+      if (!each.is_string()) return fail(Errc::invalid, "ids is a list of queue ids");
+      const auto& shown = each.get_ref<const std::string&>();
+      const std::optional<queue::Id> id = queue::Id::parse(shown);
+      if (!id) return fail(Errc::invalid, "not a queue id: " + escape(shown, 60));
       const bool again = std::find(order.ids.begin(), order.ids.end(), *id) != order.ids.end();
       if (again) continue;
       order.ids.push_back(*id);
@@ -122,6 +125,7 @@ Result<ChangeOrder> parse_order(const std::string& body) {
   Result<queue::Filter> parsed = queue::parse_filter(filter);
   if (!parsed) return fail(parsed.error());
   order.filter = *std::move(parsed);
+  if (order.filter.terms.empty() && !flag("all")) return fail(Errc::invalid, "the filter has no term: all says it all");
   order.words = flag("all") ? "all" : filter;
   return order;
 }

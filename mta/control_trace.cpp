@@ -16,8 +16,9 @@ namespace {
 std::optional<net::WallTime> parse_utc(const std::string& text) {
   std::tm parts{};
   const char* end = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  if (end == nullptr || *end != '\0') return std::nullopt;
-  return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::from_time_t(timegm(&parts)));
+  if (end != text.c_str() + text.size()) return std::nullopt;
+  // Not by system_clock's own count, whose nanoseconds end in 2262.
+  return net::WallTime(std::chrono::seconds(timegm(&parts)));
 }
 
 /// Errors: invalid, also when nothing is asked for.

@@ -14,8 +14,12 @@
 namespace waypost::mta {
 namespace {
 
+// Not by system_clock's own conversions: their nanoseconds end in 2262, and a time may come from a damaged row.
 net::WallTime from_seconds(std::time_t seconds) {
-  return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::from_time_t(seconds));
+  return net::WallTime(std::chrono::seconds(seconds));
+}
+std::time_t to_seconds(net::WallTime time) {
+  return std::chrono::floor<std::chrono::seconds>(time.time_since_epoch()).count();
 }
 
 std::string formatted(const std::tm& parts, const char* format) {
@@ -33,14 +37,14 @@ std::size_t width(std::string_view text) {
 }  // namespace
 
 std::string local_time(net::WallTime time) {
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
+  const std::time_t seconds = to_seconds(time);
   std::tm parts{};
   localtime_r(&seconds, &parts);
   return formatted(parts, "%Y-%m-%d %H:%M:%S");
 }
 
 std::string utc_seconds(net::WallTime time) {
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
+  const std::time_t seconds = to_seconds(time);
   std::tm parts{};
   gmtime_r(&seconds, &parts);
   return formatted(parts, "%Y-%m-%dT%H:%M:%SZ");

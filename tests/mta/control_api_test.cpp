@@ -75,10 +75,19 @@ TEST_SUITE("mta/control_api") {
           "{\"change\":\"hold\",\"all\":false}", "{\"change\":\"hold\",\"all\":true,\"filter\":\"to:x\"}",
           "{\"change\":\"hold\",\"ids\":[]}", "{\"change\":\"hold\",\"ids\":\"x\"}",
           "{\"change\":\"hold\",\"ids\":[1]}", "{\"change\":\"hold\",\"ids\":[\"x\"]}",
-          "{\"change\":\"hold\",\"filter\":\"colour:red\"}", "{\"change\":1,\"all\":true}"}) {
+          "{\"change\":\"hold\",\"filter\":\"colour:red\"}", "{\"change\":\"delete\",\"filter\":\" \"}",
+          "{\"change\":1,\"all\":true}"}) {
       CAPTURE(body);
       CHECK(a.post("/v1/queue/change", body).status == 400);
     }
+    CHECK(a.backend.changed.empty());
+  }
+
+  TEST_CASE("lists nested as deep as a body is long overrun no stack") {
+    Api a;
+    const std::string deep = std::string(400'000, '[') + std::string(400'000, ']');
+    CHECK(a.post("/v1/queue/change", "{\"change\":\"hold\",\"ids\":[" + deep + "]}").status == 400);
+    CHECK(a.post("/v1/queue/change", deep).status == 400);
     CHECK(a.backend.changed.empty());
   }
 
@@ -284,6 +293,13 @@ TEST_SUITE("mta/control_api") {
     const ControlAnswer answer = a.post("/v1/reload");
     CHECK(answer.status == 422);
     CHECK(json_of(answer)["findings"][0]["line"] == 3);
+  }
+
+  TEST_CASE("a trace since any year that can be written") {
+    Api a;
+    CHECK(a.get("/v1/trace", {{"since", "9999-12-31T23:59:59Z"}}).status == 200);
+    CHECK(a.get("/v1/trace", {{"since", "0000-01-01T00:00:00Z"}}).status == 200);
+    CHECK(a.get("/v1/trace", {{"since", std::string("2026-11-22T09:00:00Z\0x", 22)}}).status == 400);
   }
 
   TEST_CASE("status has what the daemon knows") {

@@ -40,6 +40,8 @@ TEST_SUITE("mta/output") {
     CHECK(*parse_when("2026-11-22 10:00Z", now) == now);
     CHECK(*parse_when(local_time(now), now) == now);
     CHECK(local_time(*parse_when("2026-11-21", now)) == "2026-11-21 00:00:00");
+    CHECK(utc_seconds(*parse_when("9999-12-31T23:59:59Z", now)) == "9999-12-31T23:59:59Z");
+    CHECK(!utc_seconds(net::WallTime::max()).empty());
     for (const char* bad : {"", "yesterday", "2", "2026", "2026-13-01", "2026-11-22 10:00 x", "-2h"}) {
       CAPTURE(bad);
       CHECK(!parse_when(bad, now));
