@@ -13,6 +13,7 @@ namespace waypost::queue {
 
 /// 60 bits: milliseconds since 1970 in the upper 42, a count in the lower 18.
 struct Id {
+  static constexpr std::uint64_t kMax = (std::uint64_t{1} << 60) - 1;
   std::uint64_t value = 0;
   /// Twelve characters of Crockford's base 32, which sort as the ids do: `01JD8Q2M3XK7`.
   std::string text() const;

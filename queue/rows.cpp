@@ -97,6 +97,7 @@ StoredMessage read_message_unchecked(const Run& row) {
 Result<StoredMessage> read_message(const Run& row) {
   StoredMessage message = read_message_unchecked(row);
   Id id = message.info.id;
+  if (id.value > Id::kMax) return damaged(id, "an id that no message has");
   // The sum first: what it holds for was checked before it was written.
   if (row.integer(1) != sum_of(message, row.text(2))) return damaged(id, "the sum of its row does not hold");
   if (row.octets(15).size() != message.checksum.size()) return damaged(id, "no checksum");

@@ -29,7 +29,8 @@ constexpr Sql kSweep{
     "WHERE state = 1 AND recipient.destination = destination.id)"};
 
 constexpr std::size_t kKnownDestinations = 50'000;
-constexpr std::uint64_t kReserveAhead = std::uint64_t{60'000} << 18;  // a minute of ids
+constexpr std::uint64_t kReserveAhead = std::uint64_t{60'000} << 18;          // a minute of ids
+constexpr std::uint64_t kSaneIds = Id::kMax - kReserveAhead * 60 * 24 * 365;  // a year before there are no more
 constexpr std::chrono::hours kSweepEvery{1};
 constexpr std::chrono::hours kForgetFailingAfter{24};
 
@@ -44,7 +45,11 @@ Result<> StoreCore::begin(Database& db) {
     Run run(db, sql);
     Result<bool> found = run.step();
     if (!found) return fail(found.error());
-    if (*found) reserve_ = std::max(reserve_, id_of(std::max<std::int64_t>(run.integer(0), 0)));
+    if (!*found) continue;
+    // A flipped bit at the top must not be the end of all ids; those that the clock gives are larger than the true
+    // ones.
+    Id last = id_of(std::max<std::int64_t>(run.integer(0), 0));
+    if (last.value < kSaneIds) reserve_ = std::max(reserve_, last);
   }
   kept_reserve_ = reserve_;
   ids_.start_after(reserve_);

@@ -302,6 +302,22 @@ TEST_SUITE("queue/fault") {
     }
   }
 
+  TEST_CASE("F14: a flipped bit at the top of an id, or of what is reserved, is not the end of all ids") {
+    for (const char* sql : {"UPDATE message SET id = id | 0x2000000000000000",
+                            "UPDATE meta SET value = value | 0x0fff000000000000 WHERE key = 'id_reserve'",
+                            "UPDATE meta SET value = -value WHERE key = 'id_reserve'"}) {
+      CAPTURE(sql);
+      QueueFixture f;
+      Id first = f.accept(f.message("s@a.example", {"r@b.example"}));
+      f.tamper(sql);
+      f.reopen();
+      Id second = f.accept(f.message("s@a.example", {"r@b.example"}));
+      CHECK(second > first);
+      CHECK(second.value < Id::kMax);
+      CHECK(f.body(second).has_value());
+    }
+  }
+
   TEST_CASE("a destination's row that is missing or renamed sends no mail astray") {
     for (const char* sql : {"DELETE FROM destination", "UPDATE destination SET name = 'evil.example'"}) {
       QueueFixture f;
