@@ -45,6 +45,7 @@ class Builder {
   }
 
   std::string like(std::string_view column, const std::string& pattern) {
+    if (matches_nothing(pattern)) return "0";
     return std::string(column) + " LIKE " + value(like_pattern(pattern)) + " ESCAPE '\\'";
   }
 
@@ -71,6 +72,7 @@ class Builder {
   }
 
   std::string error(const Term& term) {
+    if (matches_nothing(term.text)) return "0";
     // Found anywhere in the reply: nobody writes the whole of it.
     std::string pattern = value("%" + like_pattern(term.text) + "%");
     std::string like = " LIKE " + pattern + " ESCAPE '\\'";
@@ -156,6 +158,10 @@ class Builder {
 
 Conditions conditions_of(const Filter& filter, net::WallTime now) {
   return Builder(filter, now).build();
+}
+
+bool matches_nothing(std::string_view pattern) {
+  return pattern.find('\0') != std::string_view::npos;
 }
 
 std::string like_pattern(std::string_view pattern) {

@@ -24,5 +24,7 @@ Conditions conditions_of(const Filter& filter, net::WallTime now);
 
 /// A pattern of the filter language as one of LIKE, with `\` to escape: `*@b.example` is `%@b.example`.
 std::string like_pattern(std::string_view pattern);
+/// No value holds a NUL; LIKE would end its pattern there, and `*` before it would mean everything.
+bool matches_nothing(std::string_view pattern);
 
 }  // namespace waypost::queue

@@ -89,6 +89,7 @@ std::string find_statement(const HistoryQuery& query) {
 }
 
 Result<std::vector<Id>> find_messages(Database& db, const HistoryQuery& query) {
+  if (matches_nothing(query.from) || matches_nothing(query.to)) return std::vector<Id>();
   std::string from = like_pattern(query.from), to = like_pattern(query.to);
   Run row(db, find_statement(query));
   if (query.id) row.at(1) << number(*query.id);

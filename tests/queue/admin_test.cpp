@@ -62,6 +62,9 @@ TEST_SUITE("queue/admin") {
         {"-user:ann", {b}},
         {"user:\"\"", {b}},
         {"client:198.51.100.*", {b}},
+        {std::string("from:*\0x", 8), {}},  // not everything
+        {std::string("error:*\0x", 9), {}},
+        {std::string("-from:*\0x", 9), {a, b}},
     };
     for (const auto& row : table) {
       CAPTURE(row.text);

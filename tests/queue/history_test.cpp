@@ -110,7 +110,7 @@ TEST_SUITE("queue/history") {
     struct {
       HistoryQuery query;
       std::size_t events;
-    } table[14];
+    } table[15];
     table[0].events = 6;
     table[1].query.from = "*@shop.example", table[1].events = 5;
     table[2].query.from = "ANN@shop.example", table[2].events = 2;
@@ -125,6 +125,7 @@ TEST_SUITE("queue/history") {
     table[11].query.id = Id{2}, table[11].query.from = "ann@*", table[11].events = 0;
     table[12].query.from = "' OR 1=1 --", table[12].events = 0;
     table[13].query.message_id = "<2@c.example>", table[13].query.from = "bob@*", table[13].events = 3;
+    table[14].query.from = std::string("*\0x", 3), table[14].events = 0;  // not everything
     for (std::size_t i = 0; i < std::size(table); ++i) {
       CAPTURE(i);
       CHECK(found(**history, table[i].query) == table[i].events);
