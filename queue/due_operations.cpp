@@ -87,7 +87,7 @@ Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(
   return std::optional(std::move(out));
 }
 
-/// The recipients that were read, without those that the caller has already.
+/// How many recipients were read.
 Result<std::size_t> DueOperation::visit(Database& db, const Destination& destination) {
   std::int64_t now = millis(query_.now);
   const DestinationState& state = destination.state;
@@ -98,15 +98,12 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     return 0;
   }
 
-  auto held = query_.held_by_caller.find(state.name);
-  std::size_t already = held == query_.held_by_caller.end() ? 0 : held->second;
-  std::size_t limit = query_.per_destination + already;
   std::size_t read = 0;
   std::size_t first = page.due.size();
   std::unordered_map<std::uint64_t, std::size_t> places;  // of a message, in page.due
   {
     Run row(db, kDueRecipients);
-    row << destination.id << now << static_cast<std::int64_t>(limit);
+    row << destination.id << now << static_cast<std::int64_t>(query_.per_destination);
     Result<bool> found = row.step();
     for (; found && *found; found = row.step()) {
       read += 1;
@@ -132,11 +129,11 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     if (!found) return fail(found.error());
   }
   if (page.due.size() > first) page.destinations.push_back(state);
-  if (read < limit) {
+  if (read < query_.per_destination) {
     Result<> noted = note_later(db, destination);
     if (!noted) return fail(noted.error());
   }
-  return read - std::min(read, already);
+  return read;
 }
 
 Result<> DueOperation::note_later(Database& db, const Destination& destination) {

@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
@@ -28,8 +27,6 @@ struct DueQuery {
   WallTime now;
   std::size_t limit = 1000;           ///< recipients in the page, about
   std::size_t per_destination = 100;  ///< recipients of one destination
-  /// Recipients of each destination that the caller holds already: so many more of it are read, since these come first.
-  std::unordered_map<std::string, std::size_t> held_by_caller;
   std::optional<std::uint64_t> resume;
 };
 

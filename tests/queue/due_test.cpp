@@ -87,7 +87,7 @@ TEST_SUITE("queue/due") {
     CHECK_FALSE(page->resume);
   }
 
-  TEST_CASE("pages follow each other, and what the caller holds is read over") {
+  TEST_CASE("pages follow each other, with so many of each destination") {
     QueueFixture f;
     for (int i = 0; i < 30; ++i) accept_many(f, 10, "d" + std::to_string(i) + ".example");
     DueQuery query;
@@ -95,16 +95,9 @@ TEST_SUITE("queue/due") {
     query.per_destination = 5;
     std::vector<Due> first = f.due(query);
     std::map<std::string, std::size_t> count;
-    std::set<std::uint64_t> ids;
-    for (const Due& due : first) {
-      count[due.destination] += 1;
-      ids.insert(due.message->id.value);
-    }
+    for (const Due& due : first) count[due.destination] += 1;
     CHECK(count.size() == 30);
     CHECK(first.size() == 150);
-    for (const auto& [name, n] : count) query.held_by_caller[name] = n;
-    for (const Due& due : f.due(query)) ids.insert(due.message->id.value);
-    CHECK(ids.size() == 300);
   }
 
   TEST_CASE("oldest first within a destination") {
