@@ -1,0 +1,194 @@
+// tests/queue/store_model.h: what a queue::Store promises, as plainly as it can be said.
+#pragma once
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "queue/store.h"
+
+namespace waypost::queue {
+
+/// The queue in memory. Nothing of it is ever lost, and nothing is quick.
+class StoreModel {
+ public:
+  struct Recipient {
+    std::string address, destination;
+    State state = State::deferred;
+    std::uint32_t attempts = 0;
+    net::WallTime next_attempt;
+    bool operator==(const Recipient&) const = default;
+  };
+  struct Message {
+    std::string from;
+    std::string body;
+    std::uint64_t size = 0;  // with its trace
+    net::WallTime arrival, expires;
+    bool warned = true;      // or is never to be
+    net::WallTime check_at;  // for a warning, then for expiry; an hour on where all is held
+    bool damaged = false;
+    std::vector<Recipient> recipients;
+  };
+  struct BackOff {
+    std::uint32_t failures = 0;
+    net::WallTime next_attempt;
+  };
+  std::map<Id, Message> messages;
+  std::map<std::string, BackOff> destinations;
+
+  bool backed_off(const std::string& name, net::WallTime now) const {
+    auto found = destinations.find(name);
+    return found != destinations.end() && found->second.failures > 0 && found->second.next_attempt > now;
+  }
+
+  bool move(Recipient& recipient, Event event) {
+    std::optional<State> next = next_state(recipient.state, event);
+    if (next) recipient.state = *next;
+    return next.has_value();
+  }
+
+  void leave(Id id) {
+    auto found = messages.find(id);
+    if (found == messages.end()) return;
+    const auto& all = found->second.recipients;
+    if (std::all_of(all.begin(), all.end(), [](const Recipient& r) { return is_end(r.state); })) messages.erase(found);
+  }
+
+  /// Nothing is attempted, or told, of a damaged message: who comes upon it holds it.
+  void hold_damaged(Message& message) {
+    for (Recipient& recipient : message.recipients) move(recipient, Event::hold);
+  }
+
+  /// What reading all that is due does. True if something was damaged.
+  bool read_due(net::WallTime now) {
+    bool any = false;
+    for (const DueKey& key : due(now)) {
+      Message& message = messages.at(std::get<0>(key));
+      if (!message.damaged) continue;
+      hold_damaged(message);
+      any = true;
+    }
+    return any;
+  }
+
+  /// True if the settlement had an effect, so that its notifications go out.
+  bool settle(const Settlement& settlement) {
+    auto found = messages.find(settlement.message);
+    if (found == messages.end()) return false;
+    bool effect = false;
+    for (const RecipientOutcome& outcome : settlement.recipients) {
+      if (outcome.index >= found->second.recipients.size()) continue;
+      Recipient& recipient = found->second.recipients[outcome.index];
+      if (!move(recipient, outcome.event)) continue;
+      effect = true;
+      recipient.next_attempt = outcome.next_attempt;
+      if (outcome.event <= Event::attempt_failed) recipient.attempts += 1;
+    }
+    leave(settlement.message);
+    found = messages.find(settlement.message);
+    if (settlement.warned && found != messages.end() && !found->second.warned) {
+      found->second.warned = true;
+      found->second.check_at = found->second.expires;
+      effect = true;
+    }
+    return effect;
+  }
+
+  using DueKey = std::tuple<Id, std::string, std::uint32_t>;
+  std::set<DueKey> due(net::WallTime now) const {
+    std::set<DueKey> out;
+    for (const auto& [id, message] : messages)
+      for (std::uint32_t i = 0; i < message.recipients.size(); ++i) {
+        const Recipient& recipient = message.recipients[i];
+        if (recipient.state != State::deferred || recipient.next_attempt > now) continue;
+        if (!backed_off(recipient.destination, now)) out.insert({id, recipient.destination, i});
+      }
+    return out;
+  }
+
+  std::optional<net::WallTime> next_due(net::WallTime now) const {
+    std::optional<net::WallTime> out;
+    std::map<std::string, net::WallTime> earliest;
+    for (const auto& [id, message] : messages)
+      for (const Recipient& recipient : message.recipients) {
+        if (recipient.state != State::deferred) continue;
+        net::WallTime at = recipient.next_attempt;
+        if (backed_off(recipient.destination, now)) {
+          // Of a destination in back-off its first recipient counts.
+          auto [entry, is_new] = earliest.emplace(recipient.destination, at);
+          if (!is_new) entry->second = std::min(entry->second, at);
+          continue;
+        }
+        if (at > now && (!out || at < *out)) out = at;
+      }
+    for (const auto& [name, at] : earliest) {
+      net::WallTime later = std::max(at, destinations.at(name).next_attempt);
+      if (!out || later < *out) out = later;
+    }
+    return out;
+  }
+
+  std::set<std::pair<Id, bool>> overdue(net::WallTime now) {
+    std::set<std::pair<Id, bool>> out;
+    for (auto& [id, message] : messages) {
+      if (message.check_at > now) continue;
+      if (message.damaged) hold_damaged(message);
+      const auto& all = message.recipients;
+      if (std::any_of(all.begin(), all.end(), [](const Recipient& r) { return r.state == State::deferred; }))
+        out.insert({id, message.expires <= now});
+      else
+        message.check_at = now + std::chrono::hours(1);
+    }
+    return out;
+  }
+
+  /// Of one destination, or of all (""): messages with such a recipient, and these recipients.
+  Counts count(net::WallTime now, const std::string& destination = "") const {
+    Counts out;
+    for (const auto& [id, message] : messages) {
+      std::uint64_t before = out.recipients;
+      for (const Recipient& recipient : message.recipients) {
+        if (is_end(recipient.state) || (!destination.empty() && recipient.destination != destination)) continue;
+        out.recipients += 1;
+        bool active = recipient.next_attempt <= now && !backed_off(recipient.destination, now);
+        (recipient.state == State::held ? out.held : active ? out.active : out.deferred) += 1;
+      }
+      if (out.recipients == before) continue;
+      out.messages += 1;
+      out.octets += message.size;
+      if (!out.oldest || message.arrival < *out.oldest) out.oldest = message.arrival;
+    }
+    return out;
+  }
+
+  /// For one destination, or for all (""); of one message, or of all.
+  Changed change(Change what, const std::string& destination, std::optional<Id> one, net::WallTime now) {
+    Changed out;
+    constexpr Event kEvents[] = {Event::hold, Event::release, Event::retry, Event::remove};
+    std::vector<Id> ids;
+    for (const auto& [id, message] : messages)
+      if (!one || *one == id) ids.push_back(id);
+    for (Id id : ids) {
+      std::uint64_t moved = 0;
+      for (Recipient& recipient : messages.at(id).recipients) {
+        if (!destination.empty() && recipient.destination != destination) continue;
+        if (!move(recipient, kEvents[static_cast<std::size_t>(what)])) continue;
+        moved += 1;
+        if (what == Change::release || what == Change::retry) recipient.next_attempt = now;
+        auto known = destinations.find(recipient.destination);
+        if (what == Change::retry && known != destinations.end())
+          known->second.next_attempt = std::min(known->second.next_attempt, now);
+      }
+      out.recipients += moved;
+      out.messages += moved > 0 ? 1 : 0;
+      leave(id);
+    }
+    return out;
+  }
+};
+
+}  // namespace waypost::queue

@@ -1,0 +1,359 @@
+// tests/queue/store_suite.h: what every queue::Store is put to, whatever it stands on: a random walk beside a model,
+// all answers compared, through restarts and damage. `Fixture` is a StoreFixture that opens an empty queue by itself:
+//
+//   TEST_CASE_TEMPLATE_INVOKE(store_suite, QueueFixture);
+//
+// A long walk: WAYPOST_WALK_STEPS=100000 WAYPOST_WALK_SEED=7 build/release/tests/test_queue -tc='queue/model*'
+#pragma once
+#include <algorithm>
+#include <iterator>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "tests/queue/store_fixture.h"
+#include "tests/queue/store_model.h"
+#include "tests/support/environment.h"
+
+namespace waypost::queue {
+
+class StoreWalk {
+ public:
+  StoreWalk(tests::StoreFixture& fixture, std::uint64_t seed) : f_(fixture), chance_(seed) {}
+
+  void steps(int count) {
+    for (int i = 0; i < count; ++i) {
+      CAPTURE(i);
+      step();
+      if (i % 20 == 0) compare();
+      if (i % 400 == 399) f_.reopen();
+    }
+    compare();
+    // All that came in goes out again, and nothing is left of it.
+    change(Change::remove, "", std::nullopt);
+    CHECK(model_.messages.empty());
+    compare();
+    CHECK(f_.spool_files() == 0);
+    CHECK(f_.failed.empty());
+  }
+
+ private:
+  std::uint64_t roll(std::uint64_t below) { return chance_() % below; }
+  std::string a_destination() { return "d" + std::to_string(roll(6)) + ".example"; }
+
+  void step() {
+    switch (roll(14)) {
+      case 0:
+      case 1:
+      case 2:
+        return accept();
+      case 3:
+      case 4:
+      case 5:
+      case 6:
+        return settle();
+      case 7:
+        return settle_destination();
+      case 8:
+        return change_some();
+      case 9:
+        return warn();
+      case 10:
+        return compare_body();
+      case 11:
+        return end_what_is_overdue();
+      case 12:
+        if (roll(8) == 0) damage();
+        return;
+      default:
+        f_.runtime.advance(std::chrono::seconds(roll(4000)));
+    }
+  }
+
+  /// Ids of messages grow, through restarts too: none ever has another's.
+  void check_new(Id id) {
+    CHECK(id > last_);
+    last_ = id;
+  }
+
+  std::string a_body() {
+    // Some are kept in files, and a few of these are read in several pieces.
+    std::size_t size = roll(20) == 0 ? 70'000 + roll(10'000) : roll(3000);
+    return std::string(size, static_cast<char>('a' + roll(26)));
+  }
+
+  StoreModel::Message modelled(const NewMessage& message, std::string body) {
+    StoreModel::Message mine;
+    mine.size = message.trace.size() + body.size();
+    mine.body = std::move(body);
+    mine.arrival = message.arrival;
+    mine.expires = message.expires;
+    mine.warned = !message.warn_at.has_value();
+    mine.check_at = std::min(message.warn_at.value_or(message.expires), message.expires);
+    for (const smtp::EnvelopeRecipient& recipient : message.envelope.recipients) {
+      const smtp::Path& to = recipient.forward_path;
+      mine.recipients.push_back({to.text(), to.mailbox.domain, State::deferred, 0, message.arrival});
+    }
+    return mine;
+  }
+
+  void accept() {
+    std::vector<std::string> to;
+    std::size_t recipients = 1 + roll(4);
+    for (std::size_t i = 0; i < recipients; ++i) to.push_back("r" + std::to_string(i) + "@" + a_destination());
+    NewMessage message = f_.message("s@a.example", to);
+    message.expires = f_.now() + std::chrono::hours(1 + roll(48));
+    if (roll(2) == 0) message.warn_at = f_.now() + std::chrono::minutes(roll(300));
+    std::string body = a_body();
+    StoreModel::Message mine = modelled(message, body);
+    f_.arrived.clear();
+    Id id = f_.accept(message, body);
+    check_new(id);
+    check_arrived(id, mine);
+    CHECK(model_.messages.emplace(id, std::move(mine)).second);
+  }
+
+  /// The schedule is told of each recipient once.
+  void check_arrived(Id id, const StoreModel::Message& message) {
+    std::set<std::pair<std::uint32_t, std::string>> told;
+    for (const Due& due : f_.arrived) {
+      if (due.message->id != id) continue;
+      for (const DueRecipient& recipient : due.recipients) {
+        CHECK(told.emplace(recipient.index, recipient.forward_path.text()).second);
+        CHECK(message.recipients.at(recipient.index).destination == due.destination);
+      }
+    }
+    REQUIRE(told.size() == message.recipients.size());
+    for (const auto& [index, address] : told) CHECK(message.recipients.at(index).address == address);
+  }
+
+  /// One that is there, now and then one that has left, or that never was.
+  Id an_id() {
+    if (!left_.empty() && roll(20) == 0) return left_[roll(left_.size())];
+    if (model_.messages.empty() || roll(20) == 0) return Id{roll(1000)};
+    auto it = model_.messages.begin();
+    std::advance(it, static_cast<std::ptrdiff_t>(roll(model_.messages.size())));
+    return it->first;
+  }
+
+  void note_if_left(Id id, bool was_there) {
+    if (was_there && !model_.messages.contains(id)) left_.push_back(id);
+  }
+
+  void settle() {
+    Settlement settlement;
+    settlement.message = an_id();
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      if (roll(2) == 0) continue;
+      constexpr Event kEvents[] = {
+          Event::attempt_deferred, Event::attempt_deferred, Event::attempt_relayed, Event::attempt_delivered,
+          Event::attempt_failed,   Event::lifetime_over,    Event::remove};
+      settlement.recipients.push_back(outcome(i, kEvents[roll(std::size(kEvents))]));
+    }
+    settle(std::move(settlement), roll(4) == 0 ? 1 + roll(2) : 0);
+  }
+
+  RecipientOutcome outcome(std::uint32_t index, Event event) {
+    RecipientOutcome out;
+    out.index = index;
+    out.event = event;
+    out.next_attempt = f_.now() + std::chrono::seconds(roll(7200));
+    out.status = "4.2.2";
+    return out;
+  }
+
+  void warn() {
+    Settlement settlement;
+    settlement.message = an_id();
+    settlement.warned = true;
+    settle(std::move(settlement), 1);
+  }
+
+  /// As the dispatcher does with what it is told of.
+  void end_what_is_overdue() {
+    Result<std::vector<Overdue>> listed = f_.run(f_.store->overdue(f_.now(), 100'000));
+    REQUIRE(listed);
+    (void)model_.overdue(f_.now());
+    std::size_t most = 1 + roll(20);
+    for (const Overdue& one : *listed) {
+      if (!one.expired) continue;
+      if (most-- == 0) break;
+      Settlement settlement;
+      settlement.message = one.message->id;
+      for (const DueRecipient& recipient : one.recipients)
+        settlement.recipients.push_back(outcome(recipient.index, Event::lifetime_over));
+      settle(std::move(settlement), 1);
+    }
+  }
+
+  void settle(Settlement settlement, std::size_t notifications) {
+    Id id = settlement.message;
+    bool was_there = model_.messages.contains(id);
+    bool effect = model_.settle(settlement);
+    f_.arrived.clear();
+    std::vector<Id> made;
+    for (std::size_t i = 0; i < notifications; ++i) {
+      Notification notification = f_.notification("s@" + a_destination());
+      settlement.notifications.push_back(notification);
+      if (!effect) continue;
+      check_new(notification.message.id);
+      made.push_back(notification.message.id);
+      model_.messages.emplace(notification.message.id, modelled(notification.message, notification.body));
+    }
+    Result<bool> done = f_.run(f_.store->settle(std::move(settlement)));
+    REQUIRE(done);
+    note_if_left(id, was_there);
+    if (was_there) CHECK(*done == !model_.messages.contains(id));
+    for (Id one : made) check_arrived(one, model_.messages.at(one));
+    if (!effect) CHECK(f_.arrived.empty());
+  }
+
+  void settle_destination() {
+    DestinationState state;
+    state.name = a_destination();
+    state.failures = static_cast<std::uint32_t>(roll(3));
+    // In wall time far ahead, so that the sweep at a start, which goes by the machine's clock, leaves it.
+    state.next_attempt = f_.now() + std::chrono::seconds(roll(7200));
+    Result<> done = f_.run(f_.store->settle_destination(state));
+    CHECK(done);
+    model_.destinations[state.name] = {state.failures, state.next_attempt};
+  }
+
+  void change_some() {
+    auto what = static_cast<Change>(roll(4));
+    if (what == Change::remove && roll(3) != 0) what = Change::release;
+    std::optional<Id> one;
+    if (roll(3) == 0) one = an_id();
+    change(what, roll(5) == 0 ? "" : a_destination(), one);
+  }
+
+  void change(Change what, const std::string& destination, std::optional<Id> one) {
+    std::string filter = destination.empty() ? "" : "destination:" + destination;
+    if (one) filter += " " + one->text();
+    Changed preview = f_.change(what, filter, true);
+    std::vector<Id> before;
+    for (const auto& [id, message] : model_.messages) before.push_back(id);
+    Changed got = f_.change(what, filter);
+    Changed want = model_.change(what, destination, one, f_.now());
+    CHECK(got.messages == want.messages);
+    CHECK(got.recipients == want.recipients);
+    CHECK(preview.messages == want.messages);
+    CHECK(preview.recipients == want.recipients);
+    for (Id id : before) note_if_left(id, true);
+  }
+
+  void damage() {
+    Id id = an_id();
+    f_.damage(id);
+    auto found = model_.messages.find(id);
+    if (found != model_.messages.end()) found->second.damaged = true;
+  }
+
+  void compare_body() {
+    Id id = an_id();
+    Result<std::string> got = f_.body(id);
+    auto want = model_.messages.find(id);
+    if (want == model_.messages.end() || want->second.damaged) {
+      REQUIRE_FALSE(got);
+      CHECK(got.error().code == (want == model_.messages.end() ? Errc::not_found : Errc::damaged));
+    } else {
+      REQUIRE(got);
+      CHECK((*got == want->second.body));
+    }
+  }
+
+  void compare() {
+    compare_due();
+    compare_overdue();
+    compare_counts("");
+    compare_counts(a_destination());
+    compare_list();
+  }
+
+  void compare_due() {
+    DueQuery query;
+    query.limit = 1 + roll(20);
+    query.per_destination = 10'000;
+    // A page before the one that found the damage may tell of a time that is no more.
+    if (model_.read_due(f_.now())) f_.due(query);
+    std::set<StoreModel::DueKey> due;
+    for (const Due& one : f_.due(query))
+      for (const DueRecipient& recipient : one.recipients)
+        CHECK(due.insert({one.message->id, one.destination, recipient.index}).second);
+    CHECK((due == model_.due(f_.now())));
+    CHECK((f_.next_due == model_.next_due(f_.now())));
+  }
+
+  void compare_overdue() {
+    Result<std::vector<Overdue>> listed = f_.run(f_.store->overdue(f_.now(), 100'000));
+    REQUIRE(listed);
+    std::set<std::pair<Id, bool>> overdue;
+    for (const Overdue& one : *listed) overdue.insert({one.message->id, one.expired});
+    CHECK((overdue == model_.overdue(f_.now())));
+  }
+
+  void compare_counts(const std::string& destination) {
+    Counts counts = f_.count(destination.empty() ? "" : "destination:" + destination);
+    Counts mine = model_.count(f_.now(), destination);
+    CHECK(counts.messages == mine.messages);
+    CHECK(counts.recipients == mine.recipients);
+    CHECK(counts.active == mine.active);
+    CHECK(counts.deferred == mine.deferred);
+    CHECK(counts.held == mine.held);
+    CHECK(counts.octets == mine.octets);
+    CHECK((counts.oldest == mine.oldest));
+  }
+
+  /// Page by page.
+  void compare_list() {
+    std::size_t limit = 1 + roll(200);
+    std::vector<MessageRow> rows;
+    std::optional<Id> after;
+    do {
+      Listing listing = f_.list("", after, limit);
+      CHECK(listing.messages.size() <= limit);
+      for (MessageRow& row : listing.messages) rows.push_back(std::move(row));
+      after = listing.resume;
+    } while (after);
+    REQUIRE(rows.size() == model_.messages.size());
+    auto message = model_.messages.begin();
+    for (const MessageRow& row : rows) {
+      CHECK(row.info.id == message->first);
+      CHECK(row.info.size == message->second.size);
+      REQUIRE(row.recipients.size() == message->second.recipients.size());
+      for (std::size_t i = 0; i < row.recipients.size(); ++i) {
+        const StoreModel::Recipient& recipient = message->second.recipients[i];
+        CHECK(row.recipients[i].state == recipient.state);
+        CHECK(row.recipients[i].attempts == recipient.attempts);
+        CHECK(row.recipients[i].forward_path.text() == recipient.address);
+      }
+      ++message;
+    }
+  }
+
+  tests::StoreFixture& f_;
+  StoreModel model_;
+  std::mt19937_64 chance_;
+  Id last_;
+  std::vector<Id> left_;
+};
+
+}  // namespace waypost::queue
+
+TEST_CASE_TEMPLATE_DEFINE("queue/model: a random walk gives what the model gives, through restarts and damage", Fixture,
+                          store_suite) {
+  std::uint64_t steps = waypost::tests::from_environment("WAYPOST_WALK_STEPS", 0);
+  std::uint64_t first = waypost::tests::from_environment("WAYPOST_WALK_SEED", 1);
+  std::uint64_t seeds = steps > 0 ? 1 : 6;
+  if (steps == 0) steps = 800;
+  for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
+    CAPTURE(seed);
+    Fixture fixture;
+    waypost::queue::StoreWalk walk(fixture, seed);
+    walk.steps(static_cast<int>(steps));
+  }
+}
