@@ -1,5 +1,7 @@
-// Random walks of commands against a reference model: after each reply the model knows which one was due (C4).
+// Random walks of commands against a reference model: after each reply the model knows which one was due, and what was
+// stored (C4). A long one: WAYPOST_WALK_STEPS=10000000 build/release/tests/test_mta -tc='random walks of commands*'
 #include <chrono>
+#include <cstdint>
 #include <random>
 #include <string>
 #include <string_view>
@@ -7,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+#include "base/text.h"
+#include "tests/support/environment.h"
 #include "tests/support/harness.h"
 
 namespace waypost::mta {
@@ -23,9 +27,13 @@ constexpr std::size_t kRecipients = 3;
 /// What a session must answer, written without any of its code. Codes and enhanced codes only.
 class Model {
  public:
+  struct Message {
+    std::string sender;
+    std::vector<std::string> recipients;
+    std::string body;
+  };
   bool closed = false;
-  std::size_t accepted = 0;  ///< messages that were answered with 250
-  std::vector<std::size_t> recipients_of;
+  std::vector<Message> accepted;  ///< those that were answered with 250
 
   std::string helo() {
     ++junk_;
@@ -33,11 +41,12 @@ class Model {
     greeted_ = true;
     return weigh("250 ");
   }
-  std::string mail(std::string_view refusal) {
+  std::string mail(std::string_view refusal, std::string_view sender) {
     if (!refusal.empty() && refusal.substr(0, 3) != "552") return error(refusal);  // it does not parse
     if (!greeted_ || mail_) return error("503 5.5.1");
     if (!refusal.empty()) return std::string(refusal);
     mail_ = true;
+    sender_ = sender;
     return "250 2.1.0";
   }
   std::string rcpt(std::string_view refusal, std::string_view address) {
@@ -55,14 +64,13 @@ class Model {
     return "250 2.1.5";
   }
   std::string data() { return mail_ && !recipients_.empty() ? "354 " : error("503 5.5.1"); }
-  std::string end_of_data(std::string_view refusal) {
-    std::size_t recipients = recipients_.size();
+  std::string end_of_data(std::string_view refusal, std::string_view body) {
+    Message message{sender_, recipients_, std::string(body)};
     reset();
     if (refusal.starts_with("4") || refusal.starts_with("552")) return std::string(refusal);
     if (!refusal.empty()) return error(refusal);
     errors_ = unknown_ = junk_ = 0;
-    ++accepted;
-    recipients_of.push_back(recipients);
+    accepted.push_back(std::move(message));
     return "250 2.0.0";
   }
   std::string rset() {
@@ -85,6 +93,7 @@ class Model {
  private:
   void reset() {
     mail_ = false;
+    sender_.clear();
     recipients_.clear();
   }
   std::string weigh(std::string_view reply) {
@@ -94,20 +103,22 @@ class Model {
   }
   bool greeted_ = false;
   bool mail_ = false;
+  std::string sender_;
   std::vector<std::string> recipients_;
   int errors_ = 0;
   int unknown_ = 0;
   int junk_ = 0;
 };
 
-struct Choice {
+struct Sender {
   std::string_view line;
   std::string_view refusal;
+  std::string_view address;
 };
-constexpr Choice kMails[] = {
-    {"MAIL FROM:<s@c.example>", ""},           {"MAIL FROM:<>", ""},
-    {"mail from: <s@c.example> size=10", ""},  {"MAIL FROM:<s@c.example> SIZE=1001", "552 5.3.4"},
-    {"MAIL FROM:<s@@c.example>", "501 5.1.7"}, {"MAIL FROM:<s@c.example> X=Y", "555 5.5.4"},
+constexpr Sender kMails[] = {
+    {"MAIL FROM:<s@c.example>", "", "s@c.example"},          {"MAIL FROM:<>", "", ""},
+    {"mail from: <t@c.example> size=10", "", "t@c.example"}, {"MAIL FROM:<s@c.example> SIZE=1001", "552 5.3.4", ""},
+    {"MAIL FROM:<s@@c.example>", "501 5.1.7", ""},           {"MAIL FROM:<s@c.example> X=Y", "555 5.5.4", ""},
 };
 struct Recipient {
   std::string_view line;
@@ -127,20 +138,25 @@ constexpr Recipient kRcpts[] = {
     {"RCPT TO:<x@>", "501 5.1.3", ""},
     {"RCPT TO:<r@b.example> NOTIFY=NEVER", "555 5.5.4", ""},
 };
-constexpr Choice kBodies[] = {
-    {"a: b\r\n\r\ntext\r\n.\r\n", ""},
-    {".\r\n", ""},
-    {"RCPT TO:<r@b.example>\r\nDATA\r\n..\r\n.\r\n", ""},
-    {"a\nb\r\n.\r\n", ""},
-    {"a\0b\r\n.\r\n"sv, "554 5.6.0"},
-    {"big", "552 5.3.4"},
-    {"full", "452 4.3.1"},
-    {"io", "451 4.3.0"},
+struct Body {
+  std::string_view wire;
+  std::string_view refusal;
+  std::string_view stored;
+};
+constexpr Body kBodies[] = {
+    {"a: b\r\n\r\ntext\r\n.\r\n", "", "a: b\r\n\r\ntext\r\n"},
+    {".\r\n", "", ""},
+    {"RCPT TO:<r@b.example>\r\nDATA\r\n..\r\n.\r\n", "", "RCPT TO:<r@b.example>\r\nDATA\r\n.\r\n"},
+    {"a\nb\r\n.\r\n", "", "a\r\nb\r\n"},
+    {"a\0b\r\n.\r\n"sv, "554 5.6.0", ""},
+    {"big", "552 5.3.4", ""},
+    {"full", "452 4.3.1", ""},
+    {"io", "451 4.3.0", ""},
 };
 
 class Walk {
  public:
-  explicit Walk(unsigned seed) : chance_(seed), h_(options()) { h_.heard(); }
+  explicit Walk(std::uint64_t seed) : chance_(seed), h_(options()) { h_.heard(); }
 
   /// One command and its reply; what went wrong, or "".
   std::string step() {
@@ -155,9 +171,9 @@ class Walk {
       case 2:
       case 3:
       case 4: {
-        const Choice& mail = kMails[pick(4) == 0 ? pick(std::size(kMails)) : pick(3)];
+        const Sender& mail = kMails[pick(4) == 0 ? pick(std::size(kMails)) : pick(3)];
         line = mail.line;
-        want = model_.mail(mail.refusal);
+        want = model_.mail(mail.refusal, mail.address);
         break;
       }
       case 5:
@@ -204,12 +220,19 @@ class Walk {
     return body();
   }
   bool closed() const { return model_.closed; }
-  /// What was stored is what was answered with 250.
+  /// What was stored since the last call is what was answered with 250.
   std::string check_store() {
-    if (h_.store.committed.size() != model_.accepted) return "stored another number than was accepted";
-    for (std::size_t i = 0; i < model_.accepted; ++i)
-      if (h_.store.committed[i].message.envelope.recipients.size() != model_.recipients_of[i])
-        return "recipients differ";
+    if (h_.store.committed.size() != model_.accepted.size()) return "stored another number than was accepted";
+    for (; checked_ < model_.accepted.size(); ++checked_) {
+      const Model::Message& want = model_.accepted[checked_];
+      const tests::FakeStore::Committed& got = h_.store.committed[checked_];
+      if (got.message.envelope.reverse_path.text() != want.sender) return "the sender differs";
+      std::vector<std::string> recipients;
+      for (const smtp::EnvelopeRecipient& each : got.message.envelope.recipients)
+        recipients.push_back(to_lower(each.forward_path.text()));
+      if (recipients != want.recipients) return "recipients differ";
+      if (got.body != want.body) return "the body differs";
+    }
     return "";
   }
 
@@ -224,13 +247,13 @@ class Walk {
   std::size_t pick(std::size_t of) { return chance_() % of; }
 
   std::string body() {
-    const Choice& choice = kBodies[pick(std::size(kBodies))];
-    std::string wire(choice.line);
-    if (choice.line == "big") wire = std::string(1001, 'x') + "\r\n.\r\n";
-    if (choice.line == "full" || choice.line == "io") wire = "a: b\r\n\r\n.\r\n";
-    if (choice.line == "full") h_.store.fail_commits(Errc::full);
-    if (choice.line == "io") h_.store.fail_commits(Errc::io);
-    std::string wrong = exchange(wire, model_.end_of_data(choice.refusal), choice.line);
+    const Body& choice = kBodies[pick(std::size(kBodies))];
+    std::string wire(choice.wire);
+    if (choice.wire == "big") wire = std::string(1001, 'x') + "\r\n.\r\n";
+    if (choice.wire == "full" || choice.wire == "io") wire = "a: b\r\n\r\n.\r\n";
+    if (choice.wire == "full") h_.store.fail_commits(Errc::full);
+    if (choice.wire == "io") h_.store.fail_commits(Errc::io);
+    std::string wrong = exchange(wire, model_.end_of_data(choice.refusal, choice.stored), choice.wire);
     h_.store.fail_commits(std::nullopt);
     return wrong;
   }
@@ -250,25 +273,31 @@ class Walk {
     return "";
   }
 
-  std::mt19937 chance_;
+  std::mt19937_64 chance_;
   Model model_;
   Harness h_;
+  std::size_t checked_ = 0;  // messages
 };
 
 TEST_SUITE("mta/session") {
   TEST_CASE("random walks of commands: each reply is the one that the model knows (C4)") {
-    int steps = 0;
-    std::size_t sessions = 0;
-    for (unsigned seed = 1; steps < 40'000; ++seed) {
+    const std::uint64_t enough = tests::from_environment("WAYPOST_WALK_STEPS", 40'000);
+    const std::uint64_t first = tests::from_environment("WAYPOST_WALK_SEED", 1);
+    std::uint64_t steps = 0;
+    std::uint64_t sessions = 0;
+    for (std::uint64_t seed = first; steps < enough; ++seed) {
       CAPTURE(seed);
       Walk walk(seed);
       std::string wrong;
-      for (int i = 0; i < 400 && !walk.closed() && wrong.empty(); ++i, ++steps) wrong = walk.step();
-      if (wrong.empty()) wrong = walk.check_store();
+      for (int i = 0; i < 400 && !walk.closed() && wrong.empty(); ++i, ++steps) {
+        wrong = walk.step();
+        if (wrong.empty()) wrong = walk.check_store();
+      }
       REQUIRE(wrong == "");
       ++sessions;
     }
-    CHECK(sessions > 100);
+    MESSAGE(steps, " steps in ", sessions, " sessions");
+    CHECK(sessions > enough / 400);
   }
 }
 
