@@ -215,10 +215,10 @@ def judge_fault(point, scene):
 
 
 def judge_ledger(point, scene, allowed):
-    """`allowed`: how many may have come again after a kill. One that ends by itself may do so while the queue drains; one
-    that goes on has committed all outcomes."""
+    """`allowed`: how many may have come again after a kill. One that ends by itself may do so while the queue drains, each
+    message being under way then; one that goes on has committed all outcomes."""
     if point.fault != KILL:
-        allowed = 0 if point.ended is None else 2
+        allowed = 0 if point.ended is None else len(scene.ledger.tried)
     point.again = sum(scene.ledger.again())
     point.broken += scene.ledger.broken()
     if point.again > allowed:
