@@ -173,7 +173,7 @@ Result<std::vector<Match>> match_slice(Database& db, const Conditions& condition
   for (; found && *found; found = row.step()) {
     Match match;
     match.message = id_of(row.integer(0));
-    match.index = static_cast<std::uint32_t>(row.integer(1));
+    match.index = row.integer(1);
     match.state = state_of(row.integer(2));
     match.attempts = static_cast<std::uint32_t>(row.integer(3));
     match.next_attempt = row.integer(4);

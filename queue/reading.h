@@ -32,7 +32,7 @@ void add(Counts& to, const Counts& more);
 /// The recipients in the slice that the filter means.
 struct Match {
   Id message;
-  std::uint32_t index = 0;
+  std::int64_t index = 0;  ///< as it stands in the row, though it be damaged
   State state = State::deferred;
   std::uint32_t attempts = 0;
   std::int64_t next_attempt = 0;

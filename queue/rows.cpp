@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "base/escape.h"
+#include "smtp/header_scan.h"
 
 namespace waypost::queue {
 namespace {
@@ -33,6 +34,21 @@ class Sum {
 /// What goes into a command line or a header again must be one line, whoever wrote it into the file.
 bool is_one_line(std::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; });
+}
+
+/// Header fields in wire form: what goes before a body must not end its header section.
+bool is_header(std::string_view text) {
+  if (text.empty()) return true;
+  if (!text.ends_with("\r\n") || text.find('\0') != std::string_view::npos) return false;
+  for (std::size_t at = text.find_first_of("\r\n"); at != std::string_view::npos; at = text.find_first_of("\r\n", at)) {
+    if (text.compare(at, 2, "\r\n") != 0) return false;
+    at += 2;
+  }
+  smtp::HeaderScan scan;
+  scan.feed(text);
+  scan.feed("\r\n");
+  scan.finish();
+  return scan.notes().octets == text.size();
 }
 
 tl::unexpected<Error> damaged(Id id, std::string_view what) {
@@ -104,7 +120,7 @@ Result<StoredMessage> read_message(const Run& row) {
   if (row.integer(6) < 0 || row.integer(6) > 2) return damaged(id, "body type");
   if (row.integer(11) < 0 || row.integer(11) > 2) return damaged(id, "RET");
   if (!is_one_line(message.info.envid) || !is_one_line(message.info.user)) return damaged(id, "ENVID or user");
-  if (!message.trace.empty() && !message.trace.ends_with("\r\n")) return damaged(id, "trace");
+  if (!is_header(message.trace)) return damaged(id, "trace");
   if (!stored_path(row.text(2))) return damaged(id, "reverse-path");
   return message;
 }
@@ -113,6 +129,7 @@ Result<DueRecipient> read_recipient(const Run& row, std::string_view destination
   Id message = id_of(row.integer(0));
   DueRecipient out;
   out.index = static_cast<std::uint32_t>(row.integer(1));
+  if (row.integer(1) != std::int64_t{out.index}) return damaged(message, "number of a recipient");
   std::int64_t notify = row.integer(5);
   if (notify < 0 || notify > 15) return damaged(message, "NOTIFY of a recipient");
   out.notify.bits = static_cast<std::uint8_t>(notify);

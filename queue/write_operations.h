@@ -39,7 +39,7 @@ void announce(StoreCore& core, Prepared prepared);
 /// One recipient's row, to move it on.
 struct RecipientMove {
   Id message;
-  std::uint32_t index = 0;
+  std::int64_t index = 0;
   State state = State::deferred;  ///< after the move
   std::uint32_t attempts = 0;
   WallTime next_attempt;

@@ -170,7 +170,7 @@ TEST_SUITE("queue/fault") {
     Result<Id> refused;
     for (int i = 0; i < 100; ++i) {
       NewMessage message = f.message("s@a.example", {"r@b.example"});
-      message.trace = std::string(5000, 'R') + "\r\n";
+      message.trace = "R: " + std::string(5000, 'R') + "\r\n";
       refused = f.try_accept(message, std::string(100'000, 'x'));
       if (!refused) break;
     }
@@ -279,6 +279,7 @@ TEST_SUITE("queue/fault") {
         "UPDATE message SET envid = char(13, 10) || 'RCPT TO:<x@y>' WHERE id = (SELECT min(id) FROM message)",
         "UPDATE message SET checksum = x'00' WHERE id = (SELECT min(id) FROM message)",
         "UPDATE message SET expires = expires + 1 WHERE id = (SELECT min(id) FROM message)",
+        "UPDATE recipient SET idx = idx + (1 << 32) WHERE message = (SELECT min(id) FROM message)",
         "DELETE FROM message WHERE id = (SELECT min(id) FROM message)",
     };
     for (const char* sql : kDamage) {
