@@ -1,5 +1,6 @@
-// tests/fuzz/client.cpp: a host that says anything. Every recipient gets one sane outcome, and none is relayed but by a
-// 2xx after the final dot.
+// tests/fuzz/client.cpp: a host that says anything, while the relay may stop at any moment. Every recipient gets one
+// sane outcome, and none is relayed but by a 2xx after the final dot. Covers: delivery/attempt.cpp
+// delivery/connection.cpp delivery/disposition.cpp delivery/wire_body.cpp
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -87,12 +88,19 @@ net::Task<bool> listen(net::Runtime& runtime, net::Stream& stream, net::Duration
   }
 }
 
-/// The input, octet by octet: \x01 lets the client speak first, \x02 closes, \x03 lets a minute pass; 1yz replies do
-/// not exist, so that these octets are no loss.
-net::Task<> serve(OneHostRuntime& runtime, std::string_view input) {
+struct Session {
+  tests::StoredMessage message;
+  std::stop_source stop;
+  delivery::Connection::Opened opened;
+  std::optional<delivery::AttemptResult> result;  ///< of the last attempt
+};
+
+/// The input, octet by octet: \x01 lets the client speak first, \x02 closes, \x03 lets a minute pass, \x04 stops the
+/// relay; nothing that a host says has need of these.
+net::Task<> serve(OneHostRuntime& runtime, Session& session, std::string_view input) {
   std::unique_ptr<net::Stream> stream = std::move(runtime.host);
   while (!input.empty()) {
-    std::size_t size = std::min(input.find_first_of("\x01\x02\x03"), input.size());
+    std::size_t size = std::min(input.find_first_of("\x01\x02\x03\x04"), input.size());
     if (size > 0) {
       std::string said(input.substr(0, size));
       std::string_view piece = said;
@@ -104,6 +112,11 @@ net::Task<> serve(OneHostRuntime& runtime, std::string_view input) {
     char what = input.front();
     input.remove_prefix(1);
     if (what == '\x02') co_return;
+    if (what == '\x04') {
+      session.stop.request_stop();
+      if (session.opened.connection) session.opened.connection->close();
+      continue;
+    }
     net::Duration patience = what == '\x01' ? net::Duration(std::chrono::seconds(1)) : std::chrono::minutes(1);
     bool there = co_await listen(runtime, *stream, patience);
     if (!there) break;
@@ -121,13 +134,7 @@ bool has_2xx(std::string_view text) {
   return false;
 }
 
-struct Session {
-  tests::StoredMessage message;
-  delivery::Connection::Opened opened;
-  std::optional<delivery::AttemptResult> result;
-};
-
-net::Task<> converse(net::Runtime& runtime, Session& session) {
+net::Task<> converse(net::Runtime& runtime, Session& session, Tape& tape, bool twice) {
   delivery::Peer peer;
   peer.name = "mx.b.example";
   delivery::ClientSettings settings;
@@ -135,13 +142,19 @@ net::Task<> converse(net::Runtime& runtime, Session& session) {
   settings.connect_timeout = std::chrono::seconds(30);
   settings.command_timeout = std::chrono::minutes(5);
   settings.data_timeout = std::chrono::minutes(10);
-  session.opened = co_await delivery::Connection::open(runtime, peer, settings, std::stop_token());
+  std::stop_token stop = session.stop.get_token();
+  session.opened = co_await delivery::Connection::open(runtime, peer, settings, stop);
   if (!session.opened.connection) co_return;
+  delivery::Connection& connection = *session.opened.connection;
   tests::StoredMessage& message = session.message;
-  queue::BodyReader body = message.reader(runtime);
-  session.result = co_await delivery::attempt(*session.opened.connection, message.info, message.recipients,
-                                              *message.content, std::move(body));
-  co_await session.opened.connection->quit();
+  for (int messages = twice ? 2 : 1; messages > 0; --messages) {
+    tape = {};
+    queue::BodyReader body = message.reader(runtime);
+    session.result =
+        co_await delivery::attempt(connection, message.info, message.recipients, *message.content, std::move(body));
+    if (!connection.usable()) break;
+  }
+  co_await connection.quit();
 }
 
 void check_text(const std::string& text) {
@@ -178,8 +191,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if ((shape & 32) != 0) session.message.info.smtputf8 = session.message.info.eight_bit = true;
 
   net::Scope scope(runtime, [](std::string_view) { fuzz::check(false, "nothing throws"); });
-  scope.spawn(serve(runtime, input));
-  scope.spawn(converse(runtime, session));
+  scope.spawn(serve(runtime, session, input));
+  scope.spawn(converse(runtime, session, tape, (shape & 64) != 0));
   bool ended = runtime.run_until([&scope] { return scope.running() == 0; });
   fuzz::check(ended, "a session comes to an end");
 

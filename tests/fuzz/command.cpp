@@ -1,5 +1,6 @@
 // tests/fuzz/command.cpp: a command line. A command that is written is read as the same; a refusal is one line of the
 // right class.
+// Covers: smtp/command.cpp smtp/parameters.cpp smtp/path.cpp smtp/address.cpp
 #include "smtp/command.h"
 
 #include "tests/fuzz/input.h"

@@ -1,4 +1,5 @@
 // tests/fuzz/dns.cpp: any octets as the answer of a name server, to questions for a.example.
+// Covers: resolver/dns_answer.cpp
 #include <cstdlib>
 #include <vector>
 

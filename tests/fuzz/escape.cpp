@@ -1,5 +1,6 @@
 // tests/fuzz/escape.cpp: peer text in logs and reports: one line of valid UTF-8, within its limit; and xtext there and
 // back.
+// Covers: base/escape.cpp
 #include "base/escape.h"
 
 #include <algorithm>

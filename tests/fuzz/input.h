@@ -27,6 +27,15 @@ inline std::uint8_t take_octet(std::string_view& input) {
   return octet;
 }
 
+/// What stands before the next US (0x1F), which is taken off too: so that seeds can be read, and a mutation moves what
+/// is beside it from one field to another.
+inline std::string_view take_field(std::string_view& input) {
+  std::size_t end = input.find('\x1F');
+  std::string_view field = input.substr(0, end);
+  input.remove_prefix(end == std::string_view::npos ? input.size() : end + 1);
+  return field;
+}
+
 /// No octet that ends or begins a line.
 inline bool is_one_line(std::string_view text) {
   return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;

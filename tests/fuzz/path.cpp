@@ -1,4 +1,5 @@
 // tests/fuzz/path.cpp: addresses. What is accepted is written in a form that means the same, on one line.
+// Covers: smtp/path.cpp smtp/address.cpp
 #include "smtp/path.h"
 
 #include "tests/fuzz/input.h"

@@ -1,4 +1,5 @@
 // tests/fuzz/reply.cpp: a server's lines. Replies stay within their limits; what is written again is read as the same.
+// Covers: smtp/reply_parser.cpp smtp/reply.cpp smtp/extensions.cpp
 #include "smtp/reply.h"
 
 #include <algorithm>

@@ -2,7 +2,9 @@
 //
 // The first octet says who it is and what the listener is like. In the rest some octets are not sent: RS (0x1E) ends a
 // piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F) holds commits
-// back, or lets them go; FS (0x1C) stops the server.
+// back, or lets them go; FS (0x1C) stops the server; ESC (0x1B) fails commits for want of room, then for an error of
+// the disk, then no more; SUB (0x1A) does so with what is written to spool files. Covers: mta/session.cpp
+// mta/session_data.cpp mta/policy.cpp mta/limits.cpp net/line_buffer.cpp queue/body.cpp
 #include <algorithm>
 #include <set>
 #include <string>
@@ -43,6 +45,7 @@ void check_line(std::string_view line) {
 struct Heard {
   std::size_t start_input = 0;
   std::size_t queued = 0;
+  std::size_t put_off = 0;  ///< bodies, by 451 or 452
 };
 
 Heard check_replies(std::string_view heard) {
@@ -58,9 +61,16 @@ Heard check_replies(std::string_view heard) {
     code = line[3] == '-' ? line.substr(0, 3) : std::string_view();
     if (line.starts_with("354 ")) ++out.start_input;
     if (line.starts_with("250 2.0.0 Ok: queued as ")) ++out.queued;
+    if (line.starts_with("452 4.3.1 ") || line.starts_with("451 4.3.0 ")) ++out.put_off;
   }
   fuzz::check(code.empty(), "the last reply is whole");
   return out;
+}
+
+/// No failure, then a full disk, then an error of it, then none.
+std::optional<Errc> after(std::optional<Errc> failure) {
+  if (!failure) return Errc::full;
+  return *failure == Errc::full ? std::optional(Errc::io) : std::nullopt;
 }
 
 /// May a stranger write to it? Written without the policy's code.
@@ -109,6 +119,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   bool trusted = (first & 1) != 0;
   tests::Harness h(options(first));
   bool held = false;
+  bool failed = false;  // once, at least
+  std::optional<Errc> commits, appends;
   std::string sent;
   std::string piece;
 
@@ -119,11 +131,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     piece.clear();
   };
   for (char c : input) {
-    if (c >= 0x1C && c <= 0x1F) send();
+    if (c >= 0x1A && c <= 0x1F) send();
     switch (c) {
       case 0x1C:
         h.stop();
         h.runtime.run_until_idle();
+        break;
+      case 0x1A:
+        appends = after(appends);
+        h.store.files.fail_appends(appends);
+        failed = true;
+        break;
+      case 0x1B:
+        commits = after(commits);
+        h.store.fail_commits(commits);
+        failed = true;
         break;
       case 0x1D:
         h.runtime.advance(std::chrono::seconds(30));
@@ -148,6 +170,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Heard heard = check_replies(h.all_heard());
   fuzz::check(heard.queued == h.store.committed.size(), "250 is said of what was stored, and of nothing else");
   fuzz::check(h.store.begun <= heard.start_input, "nothing is stored without DATA");
+  fuzz::check(failed || heard.put_off == 0, "mail is put off where something failed, and not else");
   std::size_t ends = 0;
   for (std::size_t at = sent.find("\r\n.\r\n"); at != std::string::npos; at = sent.find("\r\n.\r\n", at + 3)) ++ends;
   fuzz::check(h.store.begun <= ends, "nothing is stored without CRLF.CRLF");

@@ -1,4 +1,5 @@
 // tests/fuzz/transparency.cpp: the body, in and out, cut into chunks anywhere, beside the plain reference.
+// Covers: smtp/transparency.cpp
 #include "smtp/transparency.h"
 
 #include "tests/fuzz/input.h"
