@@ -77,6 +77,11 @@ Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(
     if (!*found) return std::optional<Destination>();
     out.id = seek.integer(0);
     out.earliest = seek.integer(1);
+    // Values that are no numbers stand behind all that are; a scan that does not get on would never end.
+    if (out.id <= after) {
+      log::failure("queue.db has a recipient whose destination is no number: it is left out");
+      return std::optional<Destination>();
+    }
   }
   Run row(db, kDestination);
   row << out.id;
