@@ -28,12 +28,11 @@
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
 #include "net/clock.h"
-#include "queue/backup.h"
-#include "queue/check.h"
 #include "queue/files.h"
 #include "queue/history.h"
 #include "queue/sqlite_store.h"
 #include "queue/store.h"
+#include "queue/upkeep.h"
 
 namespace waypost::mta {
 
@@ -86,7 +85,7 @@ class ControlBackend {
   virtual Result<DaemonFacts> facts() = 0;
   /// Errors: busy (one is under way).
   virtual Result<ReloadReport> reload() = 0;
-  /// Errors of both: busy (one is under way), and as queue/backup.h.
+  /// Errors of both: busy (one is under way), and as SqliteQueue::back_up() and check().
   virtual Result<queue::CheckReport> check_store() = 0;
   virtual Result<queue::BackupReport> back_up(const std::string& folder) = 0;
   virtual net::WallTime now() = 0;

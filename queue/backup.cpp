@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/escape.h"
+#include "queue/check.h"
 #include "queue/disk_space.h"
 #include "queue/lock.h"
 #include "queue/new_folder.h"

@@ -1,30 +1,17 @@
 // queue/backup.h: a copy of the queue while mail goes on: a folder that is a data folder itself (ARCHITECTURE.md).
 #pragma once
 #include <atomic>
-#include <chrono>
-#include <cstdint>
 #include <stop_token>
 #include <string>
 
 #include "base/result.h"
 #include "net/runtime.h"
 #include "net/task.h"
-#include "queue/check.h"
 #include "queue/storage_thread.h"
 #include "queue/store_core.h"
+#include "queue/upkeep.h"
 
 namespace waypost::queue {
-
-struct BackupReport {
-  std::string folder;
-  std::uint64_t messages = 0, recipients = 0;
-  std::uint64_t spool_files = 0;
-  std::uint64_t copied = 0;   ///< of these; the others are links to the same file
-  std::uint64_t missing = 0;  ///< spool files that were not there: damage of the queue, not of the backup
-  std::uint64_t pages = 0;    ///< of queue.db
-  std::uint64_t slices = 0;   ///< in which these were copied
-  std::chrono::microseconds longest_slice{0};  ///< for so long commits waited at most
-};
 
 /// What a copy needs of the running store. References outlive it.
 struct LiveQueue {
@@ -43,9 +30,6 @@ net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string folder, std
 /// Checks a copy of queue.db that is made like that beside it and removed again, and the spool files as they are. So
 /// nothing that takes long runs on the storage thread. Errors: busy, full, cancelled, and of Files.
 net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop);
-
-/// A data folder that no daemon uses. Blocks. Errors: as back_up(); busy: a daemon has it.
-Result<BackupReport> back_up_folder(const std::string& data_dir, const std::string& folder);
 
 /// Makes `path`, a copy of queue.db as it stands in `from`. Blocks. Errors: exists, damaged, full, io.
 Result<> copy_database(Database& from, const std::string& path);

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "queue/check.h"
+#include "queue/upkeep.h"
 
 namespace waypost::queue {
 

@@ -363,7 +363,7 @@ Result<Database> make_queue(const std::string& path) {
       "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA locking_mode=EXCLUSIVE; PRAGMA "
       "journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384");
   if (!set) return fail(set.error());
-  Result<> ready = bring_up_to_date(*db, kQueueSchema, [](int) { return std::string(); });
+  Result<> ready = bring_up_to_date(*db, kQueueSchema, [](int) { return Result<>(); });
   if (!ready) return fail(ready.error());
   return db;
 }
