@@ -100,12 +100,12 @@ std::string damage_advice(const std::string& config) {
 }
 
 /// The daemon's lock keeps these from a queue that is in use.
-Result<ControlAnswer> Relay::ask_store(const ControlRequest& request, const Error& why) {
+Result<ControlAnswer> RelayClient::ask_store(const ControlRequest& request, const Error& why) {
   notes_ << "waypost: " << why.what << "; reading the queue on disk\n";
   return ControlApi(*open_store_backend(data_dir_)).handle(request);
 }
 
-Result<ControlAnswer> Relay::ask(const ControlRequest& request) {
+Result<ControlAnswer> RelayClient::ask(const ControlRequest& request) {
   if (disk_) return ControlApi(*disk_).handle(request);
   Result<ControlAnswer> answer = ask_daemon(socket_, request);
   if (answer || answer.error().code != Errc::refused) return answer;

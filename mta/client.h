@@ -17,11 +17,11 @@ bool is_readable_on_disk(const ControlRequest& request);
 /// What to do about a damaged queue.db, as commands; `config` "" where its name is not known.
 std::string damage_advice(const std::string& config);
 
-/// One relay, as its configuration names it.
-class Relay {
+/// The way to one relay, as its configuration names it.
+class RelayClient {
  public:
   /// `notes` hears once that the files are read, where they are.
-  Relay(std::string socket, std::string data_dir, std::ostream& notes)
+  RelayClient(std::string socket, std::string data_dir, std::ostream& notes)
       : socket_(std::move(socket)), data_dir_(std::move(data_dir)), notes_(notes) {}
 
   /// Errors: those of ask_daemon().

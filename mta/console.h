@@ -18,7 +18,8 @@ struct Console {
   std::ostream& err;
   /// The configuration that --config names, or the usual one.
   std::function<std::string()> config_file;
-  /// The daemon, or the files. Errors: as Relay::ask(), and `unsupported` for a configuration that cannot be used.
+  /// The daemon, or the files. Errors: as RelayClient::ask(), and `unsupported` for a configuration that cannot be
+  /// used.
   std::function<Result<ControlAnswer>(const ControlRequest&)> ask;
   std::function<net::WallTime()> now;
   /// The data folder that the configuration names. Errors: unsupported.

@@ -22,7 +22,7 @@ namespace {
 
 /// Where the relay of this configuration is found. A file with errors serves, as far as it could be read: the daemon
 /// may run with the one before it. Errors: unsupported (the file that was named cannot be read).
-Result<std::unique_ptr<Relay>> find_relay(const std::string& file, bool named) {
+Result<std::unique_ptr<RelayClient>> find_relay(const std::string& file, bool named) {
   const conf::Loaded loaded = conf::load(file);
   if (!loaded.errors.empty()) {
     const conf::Finding& first = loaded.errors.front();
@@ -31,7 +31,7 @@ Result<std::unique_ptr<Relay>> find_relay(const std::string& file, bool named) {
     if (unreadable && named) return fail(Errc::unsupported, first.text());
     if (!unreadable) std::cerr << "waypost: note: " << file << " has errors, see waypost config check\n";
   }
-  return std::make_unique<Relay>(loaded.config.control_socket, loaded.config.data_dir, std::cerr);
+  return std::make_unique<RelayClient>(loaded.config.control_socket, loaded.config.data_dir, std::cerr);
 }
 
 int run(int argc, char** argv) {
@@ -45,10 +45,10 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Example: waypost queue list state:deferred\nEach verb has a --help of its own; waypost(8) says more.");
 
-  std::unique_ptr<Relay> relay;
+  std::unique_ptr<RelayClient> relay;
   const auto find = [&]() -> Result<> {
     if (relay) return {};
-    Result<std::unique_ptr<Relay>> found = find_relay(file, config->count() > 0);
+    Result<std::unique_ptr<RelayClient>> found = find_relay(file, config->count() > 0);
     if (!found) return fail(found.error());
     relay = *std::move(found);
     return {};
