@@ -21,7 +21,7 @@ constexpr auto kNoUsableExchanger = 24h;  // PROTOCOL, "MX exists, none usable":
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
 constexpr std::chrono::minutes kLeap{60};          // of the wall clock, that is not taken for time
-constexpr std::chrono::minutes kFirstAttempts{5};  // after a start, before anything expires
+constexpr std::chrono::minutes kFirstAttempts{5};  // after a start, before what had expired until then leaves
 constexpr std::chrono::minutes kNote{10};          // how often the wall clock is written down
 constexpr net::Duration kForget = 60s;             // how often destinations without mail are looked for
 constexpr int kMessagesInTurn = 20;                // that a worker delivers before it gives way to a site without any
@@ -553,8 +553,8 @@ net::Task<> Dispatcher::destination_reached(std::string name) {
 
 net::Task<> Dispatcher::sweep() {
   net::TimePoint forget_at = runtime_.now() + kForget;
-  // What came to its end while nothing ran is tried once more (F22).
-  expiry_from_ = runtime_.now() + kFirstAttempts;
+  began_ = runtime_.wall_now();
+  first_attempts_until_ = runtime_.now() + kFirstAttempts;
   co_await recall_time();
   while (!stopping_) {
     if (runtime_.now() >= forget_at) {
@@ -583,6 +583,9 @@ net::Task<bool> Dispatcher::overdue_in_turn() {
   bool progress = false;
   for (queue::Overdue& one : *overdue) {
     if (stopping_) co_return false;
+    // What came to its end while nothing ran is tried once more (F22).
+    const bool ended_before = one.expired && one.message->expires <= began_;
+    if (ended_before && runtime_.now() < first_attempts_until_) continue;
     const bool done = co_await expire_or_warn(std::move(one));
     progress = progress || done;
   }

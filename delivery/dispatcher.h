@@ -147,7 +147,9 @@ class Dispatcher {
   std::optional<std::uint64_t> resume_;
   net::TimePoint clock_seen_{};  ///< when the wall clock was `wall_seen_`
   queue::WallTime wall_seen_{};
-  net::TimePoint expiry_from_{};  ///< nothing expires until then: a start, or a leap of the wall clock
+  net::TimePoint expiry_from_{};  ///< nothing expires until then: the wall clock leapt
+  queue::WallTime began_{};
+  net::TimePoint first_attempts_until_{};  ///< what had expired before `began_` does not leave until then
   net::TimePoint note_at_{};      ///< when the wall clock is written down again, for the next start
   std::stop_source wake_;
   bool woken_ = false;

@@ -679,6 +679,28 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(world.dispatcher->stats().expired == 0);
   }
 
+  TEST_CASE("after a start mail that came since expires in time, what had expired is tried once more") {
+    RelayWorld world;
+    three_exchangers(world);  // nobody listens
+    conf::Config config = *world.config;
+    config.queue.expire = std::chrono::minutes(20);
+    world.config = std::make_shared<const conf::Config>(config);
+    world.submit("", {"before@b.test"});
+    world.pass(1min);
+    world.shut();
+    world.runtime.jump_wall(30min);
+    world.open();
+    world.pass(3min);
+    CHECK(world.counts().messages == 1);
+    config.queue.expire = std::chrono::minutes(1);
+    world.config = std::make_shared<const conf::Config>(config);
+    world.submit("", {"since@b.test"});
+    world.pass(90s);
+    CHECK(world.counts().messages == 1);  // not the new one
+    world.pass(3min);
+    CHECK(world.empty());
+  }
+
   TEST_CASE("a clock that was set back while nothing ran postpones nothing (F23)") {
     RelayWorld world;
     Host& host = own_host(world, "b.test", "192.0.2.1");
