@@ -110,7 +110,8 @@ void write_salvage(const Json& report, Console& console) {
 int refuse_restore(const queue::RestoreRefusal& refusal, const Error& error, bool json, Console& console) {
   if (refusal.damaged) {
     (void)finish_check(check_json(*refusal.damaged), json, console);
-    console.give_up(1, "the backup is damaged, and nothing was restored");
+    console.give_up(
+        1, "the backup is damaged, and nothing was restored: with --force what it has takes the queue's place");
   } else if (refusal.messages_in_queue) {
     const std::uint64_t messages = *refusal.messages_in_queue;
     console.give_up(EX_CANTCREAT, (messages == 0 ? std::string("there is a queue already, which cannot be read")
@@ -233,7 +234,7 @@ void add_store(CLI::App& app, Console& console) {
   CLI::App* restore = store->add_subcommand("restore", "Make a backup the queue again, while no daemon runs");
   restore->add_option("folder", restore_options->folder, "The backup")->type_name("FOLDER")->required();
   restore->add_flag("--force", restore_options->force,
-                    "Also where the queue holds mail; it is kept beside the new one");
+                    "Also where the queue holds mail, which is kept beside it, or the backup is damaged");
   restore->add_flag("--json", restore_options->json, "One JSON object, keys stable");
   restore->footer("Example: waypost store restore /srv/backup/2026-11-22");
   restore->callback([restore_options, &console] { console.exit_code = store_restore(*restore_options, console); });

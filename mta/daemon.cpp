@@ -392,9 +392,9 @@ net::Task<> Daemon::wind_down() {
   // The tool finds the socket gone; its requests under way are answered, or told that the daemon stops.
   control_->unlink();
   backend_->stop();
-  const net::TimePoint until = main.now() + Relay::kGrace + Relay::kAbort;
   const bool ended = co_await relay_->wind_down();
   if (!ended) cut_off();
+  const net::TimePoint until = main.now() + Relay::kGrace;
   // This task is one of the scope's; the others are a reload, or what an administrator asked.
   while (scope_->running() > 1) {
     if (main.now() > until) cut_off();

@@ -34,7 +34,7 @@ Relay::~Relay() = default;
 
 std::vector<std::unique_ptr<Relay::Side>> Relay::make_sides() {
   std::vector<std::unique_ptr<Side>> sides;
-  for (net::Runtime* loop : parts_.loops) sides.push_back(std::make_unique<Side>(*loop, parts_, accepting_));
+  for (net::Runtime* loop : parts_.loops) sides.push_back(std::make_unique<Side>(*loop, parts_, *accepting_));
   return sides;
 }
 
@@ -46,9 +46,10 @@ void Relay::start(const std::vector<Port>& ports) {
     main.post([this, shared] { dispatcher_.arrived(std::move(*shared)); });
   };
   events.changed = [this, &main] { main.post([this] { dispatcher_.changed(); }); };
-  events.failed = [this](const Error& error) {
-    accepting_ = false;
-    parts_.failed(error);
+  // The storage thread outlives this relay, and may meet a failing disk at its last checkpoint.
+  events.failed = [accepting = accepting_, failed = parts_.failed](const Error& error) {
+    *accepting = false;
+    failed(error);
   };
   parts_.queue.set_events(std::move(events));
   dispatcher_.start();
@@ -73,7 +74,7 @@ net::Task<bool> Relay::wind_down() {
       dispatcher_.abort();
       aborted = true;
     }
-    if (main.now() > patient_until + kAbort + kGrace) co_return false;
+    if (main.now() > patient_until + kAbort) co_return false;
     co_await main.sleep_for(kPoll, std::stop_token());
   }
   co_return true;

@@ -67,7 +67,7 @@ class Relay {
   net::Task<> drain(Side& side);
 
   RelayParts parts_;
-  std::atomic<bool> accepting_{true};
+  std::shared_ptr<std::atomic<bool>> accepting_ = std::make_shared<std::atomic<bool>>(true);
   std::vector<std::unique_ptr<Side>> sides_;
   delivery::Dispatcher dispatcher_;
   std::size_t draining_ = 0;  ///< sides whose sessions have not ended yet

@@ -51,7 +51,12 @@ Result<> mark_closed(const std::string& path) {
   if (!db) return fail(db.error());
   Result<> set = db->run("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF");
   if (!set) return set;
-  return StoreCore::mark_closed(*db);
+  Result<> marked = StoreCore::mark_closed(*db);
+  if (!marked) return marked;
+  // queue.db alone goes where it is to be.
+  Result<Database::Checkpointed> moved = db->checkpoint();
+  if (!moved) return fail(moved.error());
+  return {};
 }
 
 /// A copy on its way. Made and finished off the storage thread, and stepped on it.
@@ -338,6 +343,8 @@ Result<BackupReport> back_up_folder(const std::string& data_dir, const std::stri
   if (!own) return fail(own.error());
   Result<FolderLock> lock = FolderLock::shared(*own);
   if (!lock) return fail(lock.error());
+  Result<> whole = check_wal(*own + "/queue.db");
+  if (!whole) return fail(whole.error());
   Result<std::unique_ptr<Files>> files = open_files(*own);
   if (!files) return fail(files.error());
   BackupReport report;

@@ -25,7 +25,8 @@ constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE 
 
 // The index alone: where a row cannot be read its id is known.
 constexpr Sql kOverdue{
-    "SELECT id FROM message INDEXED BY message_check WHERE check_at <= ?1 ORDER BY check_at, id LIMIT ?2"};
+    "SELECT id, check_at FROM message INDEXED BY message_check WHERE check_at <= ?1 AND (check_at, id) > (?3, ?4) "
+    "ORDER BY check_at, id LIMIT ?2"};
 constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_DESTINATION_COLUMNS
                                   " FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
                                   "WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
@@ -170,20 +171,26 @@ Result<std::shared_ptr<const MessageInfo>> DueOperation::message(Database& db, I
   return info;
 }
 
-OverdueOperation::OverdueOperation(WallTime now, std::size_t limit) : Operation(Kind::read), now_(now), limit_(limit) {}
+OverdueOperation::OverdueOperation(WallTime now, std::size_t limit, OverduePlace after)
+    : Operation(Kind::read), now_(now), limit_(limit), after_(after) {}
 
 Result<> OverdueOperation::apply(Database& db) {
   overdue.clear();
   damaged.clear();
   later.clear();
+  place = after_;
   std::vector<Id> ids;
   {
     Run row(db, kOverdue);
-    row << millis(now_) << static_cast<std::int64_t>(limit_);
+    row << millis(now_) << static_cast<std::int64_t>(limit_) << after_.check_at << number(after_.id);
     Result<bool> found = row.step();
-    for (; found && *found; found = row.step()) ids.push_back(id_of(row.integer(0)));
+    for (; found && *found; found = row.step()) {
+      place = {row.integer(1), id_of(row.integer(0))};
+      ids.push_back(place.id);
+    }
     if (!found) return fail(found.error());
   }
+  last = ids.size() < limit_;
   for (Id id : ids) {
     Overdue entry;
     bool unreadable = false;
@@ -252,17 +259,19 @@ HoldDamagedOperation::HoldDamagedOperation(StoreCore& core, std::vector<Id> mess
     : Operation(Kind::write), core_(core), messages_(std::move(messages)), now_(now) {}
 
 Result<> HoldDamagedOperation::apply(Database& db) {
+  held_.clear();
   for (Id id : messages_) {
     Run hold(db, kHoldDamaged);
     hold << number(id);
     Result<> held = hold.done();
     if (!held) return held;
+    if (db.changed_rows() > 0) held_.push_back(id);
   }
   return {};
 }
 
 void HoldDamagedOperation::committed() {
-  for (Id id : messages_) {
+  for (Id id : held_) {
     HistoryEvent event;
     event.message = id;
     event.time = now_;

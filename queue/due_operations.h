@@ -36,21 +36,31 @@ class DueOperation : public Operation {
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
 };
 
-/// Store::overdue(). A read: SQLite commits no transaction in which it met a damaged page, not even one that was read.
+/// Up to where overdue messages were looked at, in their order.
+struct OverduePlace {
+  std::int64_t check_at = 0;
+  Id id;
+};
+
+/// Store::overdue(), a page. A read: SQLite commits no transaction in which it met a damaged page, not even one that
+/// was read.
 class OverdueOperation : public Operation {
  public:
-  OverdueOperation(WallTime now, std::size_t limit);
+  OverdueOperation(WallTime now, std::size_t limit, OverduePlace after);
   Result<> apply(Database& db) override;
 
   std::vector<Overdue> overdue;
   std::vector<Id> damaged;
   std::vector<Id> later;  ///< of which all is held: to be looked at again later
+  OverduePlace place;     ///< of the last one
+  bool last = true;       ///< there are no more
 
  private:
   Result<bool> read_message_of(Database& db, Id id, Overdue& into, bool& unreadable);
   Result<bool> read_recipients(Database& db, Overdue& into);
   WallTime now_;
   std::size_t limit_;
+  OverduePlace after_;
 };
 
 /// Messages of which all is held are not overdue again for an hour.
@@ -73,7 +83,7 @@ class HoldDamagedOperation : public Operation {
 
  private:
   StoreCore& core_;
-  std::vector<Id> messages_;
+  std::vector<Id> messages_, held_;
   WallTime now_;
 };
 

@@ -32,8 +32,11 @@ tl::unexpected<Error> error(int code, const std::string& doing) {
 /// Files first, then the folders that have their names, those below first.
 Result<> sync_tree(const std::string& folder) {
   std::error_code failed;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, failed)) {
-    Result<> synced = entry.is_directory() ? sync_tree(entry.path().string()) : sync_path(entry.path().string());
+  for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed)) {
+    const std::string path = entry->path().string();
+    const bool below = entry->is_directory(failed);
+    if (failed) break;
+    Result<> synced = below ? sync_tree(path) : sync_path(path);
     if (!synced) return synced;
   }
   if (failed) return error(failed.value(), "reading the folder " + folder);

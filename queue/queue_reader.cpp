@@ -72,7 +72,8 @@ Result<> check_wal(const std::string& path) {
   if (!db || !StoreCore::is_marked_open(*db)) return {};
   return fail(Errc::damaged, escape(path) +
                                  "-wal is missing, which has the newest mail: this is a copy of a queue in "
-                                 "use that was made without it, or another program has taken it away");
+                                 "use that was made without it, or it was taken away. Where another program had "
+                                 "opened the queue after the daemon was killed, such as sqlite3, nothing is missing");
 }
 
 Result<Database> open_to_read(const std::string& path) {

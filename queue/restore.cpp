@@ -70,7 +70,8 @@ Result<> take_over_spool(Database& backup, const std::string& from, NewFolder& t
   for (; found && *found; found = row.step()) {
     if (row.integer(1) == 0) continue;
     Result<Taken> taken = take_spool_file(from, **files, to, body_path(id_of(row.integer(0)).text()));
-    if (!taken) return fail(taken.error());
+    // A message without its body is put off, and goes back to its sender when its time is over.
+    if (!taken && taken.error().code != Errc::not_found) return fail(taken.error());
   }
   if (!found) return fail(found.error());
   return {};
@@ -93,7 +94,7 @@ Result<RestoreReport> restore(const std::string& backup, const std::string& data
 
   Result<CheckReport> checked = check_folder(*from);
   if (!checked) return fail(checked.error());
-  if (checked->found > 0) {
+  if (checked->found > 0 && !force) {
     refusal.damaged = *std::move(checked);
     return fail(Errc::exists, "the backup is damaged");
   }

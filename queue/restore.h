@@ -23,7 +23,8 @@ struct RestoreRefusal {
   std::optional<std::uint64_t> messages_in_queue;  ///< and `force` was not given; 0: it cannot be read
 };
 
-/// While no daemon runs. `force`: also where the queue that is there holds mail, or cannot be read. Blocks.
+/// While no daemon runs. `force`: also where the queue that is there holds mail or cannot be read, and where the backup
+/// is damaged: the daemon sends none of what is. Blocks.
 /// Errors: exists (`refusal` says why), busy (a daemon has the queue), not_found, denied, full, io, unsupported.
 Result<RestoreReport> restore(const std::string& backup, const std::string& data_dir, bool force,
                               RestoreRefusal& refusal);

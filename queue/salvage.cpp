@@ -124,7 +124,7 @@ class Salvage {
     if (!record.in_index && has_types(record, "ntnnnttt")) return add_destination(record.rowid, record.text(1));
     if (record.in_index && has_types(record, "tn") && record.text(0) == "id_reserve")
       reserve_ = std::max(reserve_, record.number(1));
-    else if (record.in_index && has_types(record, "tn") && record.text(0) != "open")
+    else if (record.in_index && has_types(record, "tn") && record.text(0) != "open" && record.text(0) != "time_noted")
       return add_destination(record.number(1), record.text(0));
     if (use != Use::tree || !record.in_index) return {};
     if (has_types(record, "nn")) named_.insert(record.number(1));

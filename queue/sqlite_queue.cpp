@@ -202,7 +202,7 @@ Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Fil
   if (options.vfs.empty()) {
     Result<std::string> real = real_folder(folder);
     if (!real) return fail(real.error());
-    folder = *std::move(real);
+    folder = options.data_dir = *std::move(real);
     Result<FolderLock> locked = FolderLock::exclusive(folder);
     if (!locked) return fail(locked.error());
     lock = *std::move(locked);

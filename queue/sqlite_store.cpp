@@ -140,19 +140,20 @@ net::Task<> SqliteStore::hold_damaged(std::vector<Id> messages, WallTime now) {
 }
 
 net::Task<Result<std::vector<Overdue>>> SqliteStore::overdue(WallTime now, std::size_t limit) {
-  // Pages on which everything is held move on, and the next ones are looked at; not for ever.
-  for (int pages = 0; pages < 10; ++pages) {
-    OverdueOperation operation(now, limit);
+  // Pages on which everything is held or cannot be read are looked past; not for ever.
+  OverduePlace after;
+  for (int pages = 0; pages < 100; ++pages) {
+    OverdueOperation operation(now, limit, after);
     Result<> done = co_await run(operation);
     if (!done) co_return fail(done.error());
-    const bool again = operation.overdue.empty() && !operation.later.empty();
+    after = operation.place;
     if (!operation.later.empty()) {
       LookAgainOperation move(std::move(operation.later), now);
       done = co_await run(move);
-      if (!done) co_return fail(done.error());
+      if (!done && done.error().code != Errc::damaged) co_return fail(done.error());
     }
     if (!operation.damaged.empty()) co_await hold_damaged(std::move(operation.damaged), now);
-    if (!again) co_return std::move(operation.overdue);
+    if (operation.last || !operation.overdue.empty()) co_return std::move(operation.overdue);
   }
   co_return std::vector<Overdue>();
 }

@@ -412,7 +412,9 @@ Result<> NoteTimeOperation::apply(Database& db) {
     Run row(db, kNoted);
     Result<bool> found = row.step();
     if (!found) return fail(found.error());
-    if (*found) noted = wall_time(row.integer(0));
+    // No checksum tells whether it is damaged.
+    constexpr std::int64_t kYear2100 = 4'102'444'800'000;
+    if (*found && row.integer(0) > 0 && row.integer(0) < kYear2100) noted = wall_time(row.integer(0));
   }
   if (!now_) return {};
   Run row(db, kNote);

@@ -391,6 +391,15 @@ TEST_SUITE("queue/backup") {
     REQUIRE(refusal.damaged.has_value());
     CHECK(refusal.damaged->found == 1);
     CHECK(restore(h.folder.path(), h.folder.path(), false, refusal).error().code == Errc::invalid);
+
+    // Where it is all that is left it is better than nothing.
+    Result<RestoreReport> forced = restore(backup, h.folder.path(), true, refusal);
+    REQUIRE_MESSAGE(forced, (forced ? std::string() : forced.error().what));
+    CHECK(forced->messages == 22);
+    h.reopen();
+    CHECK(h.count().messages == 22);
+    CHECK_FALSE(h.body(ids[0]));
+    CHECK(h.body(ids[1]));
   }
 
   TEST_CASE("a restore that was cut off at any of its renames is finished by the next start") {
