@@ -131,7 +131,7 @@ net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::strin
 
 std::string Host::on_recipient(Dialogue& dialogue, const std::string& line) {
   const std::string address = path_in(line);
-  scene_.ledger.attempted(address);
+  scene_.ledger.attempted(address, name_, scene_.network.runtime().now());
   if (dialogue.does(Manner::rcpt_452)) return "452 4.2.2 full\r\n";
   if (address.starts_with("no-")) {
     scene_.ledger.failed_for_good(address);

@@ -12,6 +12,8 @@ using namespace std::chrono_literals;
 
 /// A settlement may take this long: slow disks, and outcomes that wait for each other.
 constexpr net::Duration kUnrecorded = 60s;
+/// The first step of every schedule is a minute at least, less a tenth.
+constexpr net::Duration kShortestWait = 50s;
 
 std::string domain_of(const std::string& address) {
   return address.substr(address.rfind('@') + 1);
@@ -77,6 +79,14 @@ void Ledger::told(int message, Message::State state, net::TimePoint now, int lif
   known.state = state;
   known.accepted_at = now;
   known.life = life;
+}
+
+void Ledger::attempted(const std::string& recipient, const std::string& host, net::TimePoint now) {
+  Recipient& known = recipients_[recipient];
+  ++known.attempts;
+  auto [last, is_first] = known.attempted_at.try_emplace(host, now);
+  if (!is_first) known.shortest_wait = std::min(known.shortest_wait, now - last->second);
+  last->second = now;
 }
 
 std::vector<Take*> Ledger::taken(const std::string& from, const std::vector<std::string>& to, const std::string& body,
@@ -206,6 +216,8 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
     if (!cause) broken(address + " is lost");
     if (cause && tells) broken(address + " ended, and nobody was told");
   }
+  if (terms.calm && recipient.shortest_wait < kShortestWait)
+    broken(address + " was attempted again after " + std::to_string(recipient.shortest_wait.count()) + " ms");
   if (terms.calm && !recipient.cause && address.starts_with("ok-") && !terms.failed.contains(domain) &&
       !terms.dead.contains(domain)) {
     const bool soon = !recipient.takes.empty() && recipient.takes.front().at - message.accepted_at < kUnrecorded;

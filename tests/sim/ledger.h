@@ -40,7 +40,7 @@ class Ledger {
   void told(int message, Message::State state, net::TimePoint now, int life);
 
   // What hosts see. Each returns what has to be confirmed.
-  void attempted(const std::string& recipient) { ++recipients_[recipient].attempts; }
+  void attempted(const std::string& recipient, const std::string& host, net::TimePoint now);
   /// Somebody said, or the DNS says, that it cannot be delivered ever.
   void failed_for_good(const std::string& recipient) { recipients_[recipient].cause = true; }
   std::vector<Take*> taken(const std::string& from, const std::vector<std::string>& to, const std::string& body,
@@ -83,6 +83,8 @@ class Ledger {
     bool cause = false;
     bool removed = false;
     int attempts = 0;
+    std::map<std::string, net::TimePoint> attempted_at;  ///< by host: the last time
+    net::Duration shortest_wait = net::Duration::max();  ///< between two attempts at one host
   };
   struct Life {
     net::TimePoint ended;

@@ -63,8 +63,11 @@ std::vector<Domain> make_domains(Chance& chance, int hosts) {
     if (kind == 4) domain.kind = Domain::Kind::routed;
     if (domain.kind == Domain::Kind::routed) domain.name = "routed.example";
     const int exchangers = domain.kind == Domain::Kind::address_only ? 1 : static_cast<int>(chance.from(1, 3));
-    for (int k = 0; k < exchangers; ++k)
-      domain.exchangers.emplace_back(chance.one_in(2) ? 10 : 20, static_cast<int>(chance.below(hosts)));
+    const std::uint64_t first = chance.below(static_cast<std::uint64_t>(hosts));
+    for (int k = 0; k < std::min(exchangers, hosts); ++k) {
+      const int host = static_cast<int>((first + static_cast<std::uint64_t>(k)) % static_cast<std::uint64_t>(hosts));
+      domain.exchangers.emplace_back(chance.one_in(2) ? 10 : 20, host);
+    }
     const bool twice =
         std::any_of(domains.begin(), domains.end(), [&](const Domain& d) { return d.name == domain.name; });
     if (!twice) domains.push_back(domain);

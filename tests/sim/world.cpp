@@ -20,7 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kMostSteps = 20'000'000;  // a run that spins is none
+constexpr std::uint64_t kMostSteps = 3'000'000;  // a run that spins is none
 const net::Address kRelay = *net::Address::parse("192.0.2.25", 25);
 
 /// Of the store's history nothing is asked here.
