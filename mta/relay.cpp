@@ -74,7 +74,8 @@ net::Task<bool> Relay::wind_down() {
       dispatcher_.abort();
       aborted = true;
     }
-    if (main.now() > patient_until + kAbort) co_return false;
+    // Sessions were given their own time, which is longer (Session::kGrace).
+    if (main.now() > patient_until + kGrace + kAbort) co_return false;
     co_await main.sleep_for(kPoll, std::stop_token());
   }
   co_return true;

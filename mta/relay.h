@@ -33,8 +33,8 @@ struct RelayParts {
 /// Made and destroyed while no loop runs, used on the first loop.
 class Relay {
  public:
-  static constexpr net::Duration kGrace = std::chrono::seconds(20);  ///< after a stop: what is under way may end
-  static constexpr net::Duration kAbort = std::chrono::seconds(5);   ///< then connections are closed; for unwinding
+  static constexpr net::Duration kGrace = std::chrono::seconds(20);  ///< after a stop: deliveries under way may end
+  static constexpr net::Duration kAbort = std::chrono::seconds(5);   ///< then their connections are closed; to unwind
 
   explicit Relay(RelayParts parts);
   Relay(const Relay&) = delete;

@@ -65,6 +65,7 @@ class World {
   bool open_queue(Life& life);
   void end_life(bool power, std::uint64_t seed, tests::Loss loss);
   void restart();
+  void bury(bool ended);
   void name_domains(tests::FakeResolver& names);
   void name_domain(tests::FakeResolver& names, const Domain& domain);
 
@@ -272,9 +273,18 @@ void World::end_life(bool power, std::uint64_t seed, tests::Loss loss) {
   life_->resolver->stop();
   drive([this] { return life_->scope.running() == 0; });
   runtime_.run_until_idle();
-  life_.reset();
+  bury(ended);
   if (power) disk_.lose_power(seed, loss);
   ending_ = false;
+}
+
+/// One that has not ended keeps what its coroutines stand on.
+void World::bury(bool ended) {
+  if (!ended) {
+    ledger_.broken("a stop did not end all that was under way");
+    (void)life_.release();
+  }
+  life_.reset();
 }
 
 /// As SIGTERM, and a start after it.
@@ -285,13 +295,12 @@ void World::restart() {
   bool ended = false;
   life_->scope.spawn(wind_down(*life_->relay, ended));
   drive([this] { return life_->scope.running() == 0; });
-  if (!ended) ledger_.broken("a stop did not end all that was under way");
   if (life_->limits.connections() != 0) ledger_.broken("connections are counted after a stop");
   life_->resolver->stop();
   runtime_.run_until_idle();
   // An outcome that a failing disk did not take is told again by the remote host.
   ledger_.life_ended(lives_, now(), life_->failed);
-  life_.reset();
+  bury(ended);
   disk_.kill();
   ending_ = false;
   later(1s, [this] { start_life(); });
