@@ -28,8 +28,8 @@ std::string field(std::string_view text, std::string_view name, std::size_t from
   return std::string(text.substr(at, text.find("\r\n", at) - at));
 }
 
-/// What stands before the message as it was sent: header fields of ours, and nothing else.
-bool is_trace(std::string_view prefix, const std::string& hostname, int received) {
+/// What stands before the message as it was sent: one Received field, and nothing else.
+bool is_trace(std::string_view prefix) {
   int found = 0;
   while (!prefix.empty()) {
     std::size_t end = prefix.find("\r\n");
@@ -40,8 +40,7 @@ bool is_trace(std::string_view prefix, const std::string& hostname, int received
     const bool known = line.starts_with("Received: ") || line.starts_with("\t") || line.starts_with(" ");
     if (!known) return false;
   }
-  (void)hostname;
-  return found == received;
+  return found == 1;
 }
 
 std::string with_crlf(std::string_view text) {
@@ -109,8 +108,8 @@ std::vector<Take*> Ledger::taken(const std::string& from, const std::vector<std:
   }
   const Message& message = messages_[static_cast<std::size_t>(found->second)];
   if (message.from != from) broken(token + " came from <" + from + ">, and was sent from <" + message.from + ">");
-  const bool whole = body.ends_with(message.body) &&
-                     is_trace(std::string_view(body).substr(0, body.size() - message.body.size()), hostname_, 1);
+  const bool whole =
+      body.ends_with(message.body) && is_trace(std::string_view(body).substr(0, body.size() - message.body.size()));
   if (!whole) broken(token + " is not as it was sent: " + std::to_string(body.size()) + " octets");
   if (message.state == Message::State::refused) broken(token + " was refused, and came");
   for (const std::string& address : to) {

@@ -23,8 +23,6 @@ struct Take {
 /// Keeps account of one run. Every recipient's address is used for one message only.
 class Ledger {
  public:
-  explicit Ledger(std::string hostname) : hostname_(std::move(hostname)) {}
-
   // What clients do and hear.
   struct Message {
     enum class State : std::uint8_t { unknown, accepted, refused };
@@ -94,7 +92,6 @@ class Ledger {
   bool excused(const Take& take) const;
   void settle(const std::string& address, const Recipient& recipient, const Terms& terms);
 
-  std::string hostname_;
   std::vector<Message> messages_;
   std::map<std::string, int> tokens_;
   std::map<std::string, Recipient> recipients_;

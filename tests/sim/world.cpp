@@ -122,7 +122,6 @@ World::World(const Plan& plan, std::FILE* trace)
       started_(runtime_.now()),
       network_(runtime_, plan.seed + 1, trace_),
       disk_(plan.seed + 2),
-      ledger_(plan.config.hostname),
       scene_{network_, ledger_, [this] { return lives_; }, [this](const std::string& what) { note(what); }},
       config_(std::make_shared<const conf::Config>(plan.config)),
       clients_(runtime_, [this](std::string_view what) { ledger_.broken("client: " + std::string(what)); }) {
