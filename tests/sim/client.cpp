@@ -160,7 +160,7 @@ net::Task<bool> content(Dialogue& dialogue, Scene& scene, Transaction& transacti
   if (dialogue.chance.one_in(30)) {
     // Broken off in the middle: nothing of it may ever be seen.
     wire.resize(dialogue.chance.below(wire.size()));
-    scene.ledger.told(number, Ledger::Message::State::refused, scene.network.runtime().now(), scene.life());
+    scene.ledger.told(number, Ledger::Message::State::refused, scene.network.runtime().now());
     const bool sent = co_await dialogue.send(wire);
     (void)sent;
     dialogue.hang_up();
@@ -171,9 +171,8 @@ net::Task<bool> content(Dialogue& dialogue, Scene& scene, Transaction& transacti
   if (sent) code = co_await dialogue.hear();
   if (code == 0) co_return false;  // it does not know
   const bool accepted = code == 250;
-  // A store that failed in the middle does not know either; it says so, and its process ends.
   scene.ledger.told(number, accepted ? Ledger::Message::State::accepted : Ledger::Message::State::refused,
-                    scene.network.runtime().now(), scene.life());
+                    scene.network.runtime().now());
   scene.note("client was told " + dialogue.last + " for " + transaction.token);
   co_return true;
 }

@@ -73,11 +73,10 @@ int Ledger::offered(std::string token, Message message, const std::vector<std::s
   return number;
 }
 
-void Ledger::told(int message, Message::State state, net::TimePoint now, int life) {
+void Ledger::told(int message, Message::State state, net::TimePoint now) {
   Message& known = messages_[static_cast<std::size_t>(message)];
   known.state = state;
   known.accepted_at = now;
-  known.life = life;
 }
 
 void Ledger::attempted(const std::string& recipient, const std::string& host, net::TimePoint now) {

@@ -31,11 +31,10 @@ class Ledger {
     bool never = false;            ///< NOTIFY=NEVER
     State state = State::unknown;  ///< refused until the body was begun
     net::TimePoint accepted_at;
-    int life = 0;
   };
   /// A transaction in which the body is about to be sent. `to`: the recipients that were accepted.
   int offered(std::string token, Message message, const std::vector<std::string>& to);
-  void told(int message, Message::State state, net::TimePoint now, int life);
+  void told(int message, Message::State state, net::TimePoint now);
 
   // What hosts see. Each returns what has to be confirmed.
   void attempted(const std::string& recipient, const std::string& host, net::TimePoint now);
