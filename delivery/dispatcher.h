@@ -55,6 +55,7 @@ class Dispatcher {
   struct Stats {
     std::uint64_t delivered = 0, relayed = 0, deferred = 0, bounced = 0, expired = 0;
     std::size_t connections = 0, sites = 0, destinations = 0, held = 0;
+    void count(queue::Event outcome);  ///< of one recipient, committed
   };
   Stats stats() const;
 
@@ -106,12 +107,12 @@ class Dispatcher {
   void log_unlearnt(const Tally& tally, const HostFailure& failure);
   net::Task<> into_maildirs(const std::string& path_template, Tally& tally,
                             std::shared_ptr<const queue::Content> content);
-  net::Task<> finish(const Tally& tally, std::shared_ptr<const queue::Content> content);
+  net::Task<> settle(Tally& tally, std::vector<std::size_t> positions, std::shared_ptr<const queue::Content> content);
   net::Task<std::optional<queue::Notification>> notification(const queue::MessageInfo& message,
                                                              std::vector<Subject> subjects,
                                                              std::shared_ptr<const queue::Content> content);
   net::Task<bool> expire_or_warn(queue::Overdue overdue);
-  net::Task<Result<bool>> settle(queue::Settlement settlement);
+  net::Task<Result<bool>> commit(queue::Settlement settlement);
   net::Task<std::string> original_of(std::shared_ptr<const queue::Content> content, bool whole);
   net::Task<> fail_destination(std::string destination, HostFailure failure);
   net::Task<> destination_reached(std::string destination);
@@ -150,7 +151,7 @@ class Dispatcher {
   net::TimePoint expiry_from_{};  ///< nothing expires until then: the wall clock leapt
   queue::WallTime began_{};
   net::TimePoint first_attempts_until_{};  ///< what had expired before `began_` does not leave until then
-  net::TimePoint note_at_{};      ///< when the wall clock is written down again, for the next start
+  net::TimePoint note_at_{};               ///< when the wall clock is written down again, for the next start
   std::stop_source wake_;
   bool woken_ = false;
   bool read_store_ = true;

@@ -62,6 +62,28 @@ ReportedRecipient reported(const smtp::Path& path, const std::string& orcpt, Rep
 
 }  // namespace
 
+void Dispatcher::Stats::count(queue::Event event) {
+  switch (event) {
+    case queue::Event::attempt_delivered:
+      ++delivered;
+      break;
+    case queue::Event::attempt_relayed:
+      ++relayed;
+      break;
+    case queue::Event::attempt_deferred:
+      ++deferred;
+      break;
+    case queue::Event::attempt_failed:
+      ++bounced;
+      break;
+    case queue::Event::lifetime_over:
+      ++expired;
+      break;
+    default:
+      break;
+  }
+}
+
 net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Connection>& connection) {
   const std::string destination = due.destination;
   Tally tally(std::move(due));
@@ -119,7 +141,7 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
   } else if (tally.reached) {
     co_await destination_reached(destination);
   }
-  co_await finish(tally, content);
+  co_await settle(tally, tally.unsettled(), content);
   release(tally.due());
 }
 
@@ -132,7 +154,7 @@ void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
     const std::string to = tally.due().recipients[at].forward_path.text();
     log::attempt(
         {id, to, failure.host, runtime_.wall_now() - message.arrival, failure.status, "deferred", failure.reason});
-    ++stats_.deferred;
+    stats_.count(queue::Event::attempt_deferred);
   }
 }
 
@@ -156,6 +178,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
       last.ours = last.ours || stopping_;
       if (next == candidates.end() || tried.size() >= kMaxAddresses || sessions >= kMaxSessions || stopping_) break;
       tried.insert(next->address);
+      co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
       Connection::Opened opened =
           co_await Connection::open(runtime_, *next, client_settings(*config), scope_.stop_token());
       if (!opened.connection) {
@@ -240,6 +263,7 @@ net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally&
       any_taken = any_taken || result.outcomes[i].event == queue::Event::attempt_relayed;
     }
     if (further.empty() || !any_taken || !connection.usable() || stopping_) co_return result;
+    co_await settle(tally, tally.taken(), content);
     positions = std::move(further);
   }
 }
@@ -273,57 +297,40 @@ net::Task<> Dispatcher::into_maildirs(const std::string& path_template, Tally& t
   }
 }
 
-/// Commits what was learnt, with the notification that it causes, and logs it.
-net::Task<> Dispatcher::finish(const Tally& tally, std::shared_ptr<const queue::Content> content) {
+/// Commits the outcomes of `positions`, with the notification that they cause, and logs them.
+net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
+                               std::shared_ptr<const queue::Content> content) {
+  if (positions.empty()) co_return;
   const std::shared_ptr<const conf::Config> config = config_();
   const queue::MessageInfo& message = *tally.due().message;
   const queue::WallTime now = runtime_.wall_now();
   queue::Settlement settlement;
   settlement.message = message.id;
   std::vector<Subject> failed;
-  std::vector<std::size_t> positions;  // in tally.due(), of those in the settlement
-  for (std::size_t at = 0; at < tally.entries().size(); ++at) {
-    const Tally::Entry& entry = tally.entries()[at];
+  for (const std::size_t at : positions) {
+    const Outcome& outcome = tally.entries()[at].outcome;
     const queue::DueRecipient& recipient = tally.due().recipients[at];
-    if (!entry.learnt) continue;
     queue::RecipientOutcome out;
     out.index = recipient.index;
-    out.event = entry.outcome.event;
-    out.status = entry.outcome.status;
-    out.reply = entry.outcome.reply;
-    out.host = entry.outcome.host;
-    switch (out.event) {
-      case queue::Event::attempt_deferred: {
-        out.next_attempt = queue::next_attempt(config->queue.retry, recipient.attempts + 1, now, runtime_.random());
-        if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
-        due_at(out.next_attempt);
-        ++stats_.deferred;
-        break;
-      }
-      case queue::Event::attempt_failed: {
-        Subject subject{recipient.forward_path, recipient.notify,
-                        reported(recipient.forward_path, recipient.orcpt, ReportedRecipient::Action::failed)};
-        subject.report.status = out.status;
-        subject.report.reply = out.reply;
-        subject.report.host = out.host;
-        subject.report.remote_said_it = !out.host.empty() && out.host != "maildir";
-        failed.push_back(std::move(subject));
-        ++stats_.bounced;
-        break;
-      }
-      case queue::Event::attempt_relayed:
-        ++stats_.relayed;
-        break;
-      case queue::Event::attempt_delivered:
-        ++stats_.delivered;
-        break;
-      default:
-        break;
+    out.event = outcome.event;
+    out.status = outcome.status;
+    out.reply = outcome.reply;
+    out.host = outcome.host;
+    if (out.event == queue::Event::attempt_deferred) {
+      out.next_attempt = queue::next_attempt(config->queue.retry, recipient.attempts + 1, now, runtime_.random());
+      if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
+      due_at(out.next_attempt);
+    } else if (out.event == queue::Event::attempt_failed) {
+      Subject subject{recipient.forward_path, recipient.notify,
+                      reported(recipient.forward_path, recipient.orcpt, ReportedRecipient::Action::failed)};
+      subject.report.status = out.status;
+      subject.report.reply = out.reply;
+      subject.report.host = out.host;
+      subject.report.remote_said_it = !out.host.empty() && out.host != "maildir";
+      failed.push_back(std::move(subject));
     }
     settlement.recipients.push_back(std::move(out));
-    positions.push_back(at);
   }
-  if (settlement.recipients.empty()) co_return;
   std::optional<queue::Notification> report = co_await notification(message, std::move(failed), content);
   const std::string id = message.id.text();
   std::string report_id;
@@ -332,19 +339,21 @@ net::Task<> Dispatcher::finish(const Tally& tally, std::shared_ptr<const queue::
     settlement.notifications.push_back(std::move(*report));
   }
   const std::vector<queue::RecipientOutcome> outcomes = settlement.recipients;
-  const Result<bool> settled = co_await settle(std::move(settlement));
-  if (!settled) co_return;
+  const Result<bool> left = co_await commit(std::move(settlement));
+  if (!left) co_return;
+  tally.settled(positions);
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const queue::RecipientOutcome& out = outcomes[i];
     const std::string to = tally.due().recipients[positions[i]].forward_path.text();
     log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), out.reply});
+    stats_.count(out.event);
   }
   if (!report_id.empty()) log::notified(id, report_id, "non-delivery");
-  if (*settled) log::left_queue(id);
+  if (*left) log::left_queue(id);
 }
 
 /// Until it is committed: an outcome that is not would be attempted again.
-net::Task<Result<bool>> Dispatcher::settle(queue::Settlement settlement) {
+net::Task<Result<bool>> Dispatcher::commit(queue::Settlement settlement) {
   for (;;) {
     Result<bool> settled = co_await store_.settle(settlement);
     if (settled || settled.error().code != Errc::full || stopping_) {
@@ -442,7 +451,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     report_id = report->message.id.text();
     settlement.notifications.push_back(std::move(*report));
   }
-  const Result<bool> settled = co_await settle(std::move(settlement));
+  const Result<bool> settled = co_await commit(std::move(settlement));
   if (!overdue.expired) read_store_ = true;  // what was claimed from the window is in the store
   for (const std::string& destination : claimed) {
     schedule_.release(message.id, destination);
@@ -450,8 +459,8 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
   }
   if (!settled) co_return false;
   if (overdue.expired) {
-    stats_.expired += told.size();
     for (const Subject& subject : told) {
+      stats_.count(queue::Event::lifetime_over);
       log::attempt({id, subject.report.address, subject.report.host, runtime_.wall_now() - message.arrival,
                     subject.report.status, "expired", subject.report.reply});
     }

@@ -23,6 +23,25 @@ bool Tally::any_open() const {
   return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.open; });
 }
 
+std::vector<std::size_t> Tally::taken() const {
+  std::vector<std::size_t> positions = unsettled();
+  std::erase_if(positions,
+                [this](std::size_t at) { return entries_[at].outcome.event != queue::Event::attempt_relayed; });
+  return positions;
+}
+
+std::vector<std::size_t> Tally::unsettled() const {
+  std::vector<std::size_t> positions;
+  for (std::size_t at = 0; at < entries_.size(); ++at) {
+    if (entries_[at].learnt && !entries_[at].settled) positions.push_back(at);
+  }
+  return positions;
+}
+
+void Tally::settled(const std::vector<std::size_t>& positions) {
+  for (const std::size_t at : positions) entries_[at].settled = true;
+}
+
 bool Tally::any_unlearnt() const {
   return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return !entry.learnt; });
 }

@@ -33,8 +33,13 @@ class Tally {
     Outcome outcome;
     bool learnt = false;  ///< `outcome` is of an attempt of this recipient; else only hosts failed
     bool open = true;
+    bool settled = false;  ///< `outcome` is committed
   };
   const std::vector<Entry>& entries() const { return entries_; }
+  /// Positions with an outcome that is not committed yet: of those that a host took, or of all.
+  std::vector<std::size_t> taken() const;
+  std::vector<std::size_t> unsettled() const;
+  void settled(const std::vector<std::size_t>& positions);
   /// A recipient of which nothing was learnt: its destination failed.
   bool any_unlearnt() const;
   bool in_doubt = false;

@@ -483,6 +483,30 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(host.connections == 1);
   }
 
+  TEST_CASE("what a host took is settled before a silent host is tried for the others") {
+    RelayWorld world;
+    world.resolver.add_mx("b.test", {{10, "mx1.b.test"}, {20, "mx2.b.test"}});
+    world.resolver.add_host("mx1.b.test", {"192.0.2.1"});
+    world.resolver.add_host("mx2.b.test", {"192.0.2.2"});
+    Host& mx1 = world.host("192.0.2.1");
+    mx1.on_rcpt = [](const std::string& line) {
+      return line.find("full@") != std::string::npos ? "452 4.2.2 full" : "250 ok";
+    };
+    world.host("192.0.2.2").banner = "220-not yet";
+    const queue::Id id = world.submit("s@a.test", {"r@b.test", "full@b.test"});
+    REQUIRE(world.until([&] { return world.host("192.0.2.2").connections == 1; }, 5s));
+    world.until([] { return false; }, 2s);
+    REQUIRE(world.tapped->settled.size() == 1);
+    CHECK(world.tapped->settled[0].message == id);
+    REQUIRE(world.tapped->settled[0].recipients.size() == 1);
+    CHECK(world.tapped->settled[0].recipients[0].event == queue::Event::attempt_relayed);
+    CHECK(mx1.taken.size() == 1);
+    mx1.on_rcpt = [](const std::string&) { return "250 ok"; };
+    REQUIRE(world.drained(30min));
+    REQUIRE(mx1.taken.size() == 2);
+    CHECK(mx1.taken[1].to == std::vector<std::string>{"<full@b.test>"});
+  }
+
   TEST_CASE("a message that makes the host hang up does not keep the others from it") {
     RelayWorld world;
     Host& host = own_host(world, "b.test", "192.0.2.1");

@@ -51,6 +51,20 @@ TEST_SUITE("delivery/tally") {
     CHECK(tally.entries()[2].outcome.event == queue::Event::attempt_failed);
   }
 
+  TEST_CASE("what a host took can be settled before the next is tried, the rest after the last") {
+    Tally tally(three());
+    CHECK(tally.unsettled().empty());
+    tally.record({0, 1, 2}, {of(queue::Event::attempt_relayed), of(queue::Event::attempt_deferred, true),
+                             of(queue::Event::attempt_failed)});
+    CHECK(tally.taken() == std::vector<std::size_t>{0});
+    CHECK(tally.unsettled() == std::vector<std::size_t>{0, 1, 2});
+    tally.settled(tally.taken());
+    CHECK(tally.taken().empty());
+    tally.record({1}, {of(queue::Event::attempt_relayed)});
+    CHECK(tally.taken() == std::vector<std::size_t>{1});
+    CHECK(tally.unsettled() == std::vector<std::size_t>{1, 2});
+  }
+
   TEST_CASE("closing gives all that are open one outcome and leaves the others") {
     Tally tally(three());
     tally.record({0}, {of(queue::Event::attempt_relayed)});
