@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 #include <sysexits.h>
@@ -40,6 +41,13 @@ int give_up(Console& console, const Error& error) {
   if (error.code == Errc::busy) what += ": stop the daemon first";
   console.give_up(exit_of(error.code), what);
   return console.exit_code;
+}
+
+/// What the daemon, or the tool in its place, was asked. A status of 1 is a check's own: findings.
+std::optional<Json> ask(Console& console, const ControlRequest& request) {
+  std::optional<Json> report = console.fetch(request);
+  if (!report && console.exit_code == 1) console.exit_code = EX_NOINPUT;
+  return report;
 }
 
 /// The daemon has a working folder of its own.
@@ -134,7 +142,7 @@ int store_check(const StoreCheckOptions& options, Console& console) {
   ControlRequest request;
   request.method = "POST";
   request.path = "/v1/store/check";
-  const std::optional<Json> report = console.fetch(request);
+  const std::optional<Json> report = ask(console, request);
   if (!report) return console.exit_code;
   return finish_check(*report, options.json, console);
 }
@@ -146,7 +154,7 @@ int store_backup(const StoreBackupOptions& options, Console& console) {
   request.method = "POST";
   request.path = "/v1/store/backup";
   request.body = to_line(order);
-  const std::optional<Json> report = console.fetch(request);
+  const std::optional<Json> report = ask(console, request);
   if (!report) return console.exit_code;
   const std::uint64_t missing = number_of(*report, "missing");
   if (options.json) {

@@ -40,6 +40,8 @@ int exit_of(int status) {
       return EX_CANTCREAT;
     case 422:
       return EX_CONFIG;
+    case 501:
+      return EX_UNAVAILABLE;
     case 503:
     case 507:
       return EX_TEMPFAIL;

@@ -182,8 +182,9 @@ std::string ControlRequest::parameter(const std::string& name) const {
 ControlAnswer answer_of(const Error& error) {
   switch (error.code) {
     case Errc::invalid:
-    case Errc::unsupported:
       return refuse(400, error.what);
+    case Errc::denied:
+      return refuse(403, error.what);
     case Errc::not_found:
       return refuse(404, error.what);
     case Errc::too_big:
@@ -194,6 +195,8 @@ ControlAnswer answer_of(const Error& error) {
       return refuse(503, error.what);
     case Errc::exists:
       return refuse(409, error.what);
+    case Errc::unsupported:
+      return refuse(501, error.what);
     case Errc::full:
       return refuse(507, error.what);
     default:
@@ -387,7 +390,6 @@ ControlAnswer ControlApi::back_up(const ControlRequest& request) {
   const auto folder = order.is_object() ? order.find("folder") : order.end();
   if (folder == order.end() || !folder->is_string()) return refuse(400, "folder is the path of a new folder");
   const Result<queue::BackupReport> report = backend_.back_up(folder->get<std::string>());
-  if (!report && report.error().code == Errc::denied) return refuse(403, report.error().what);
   if (!report) return answer_of(report.error());
   log::changed("backup", report->folder, report->messages, "", request.uid);
   return answer(backup_json(*report));

@@ -31,7 +31,6 @@ constexpr std::uint64_t kPage = 4096;
 constexpr std::chrono::hours kSettledAfter{24};
 
 constexpr Sql kInFile{"SELECT id FROM message WHERE in_file = 1"};
-constexpr Sql kThere{"SELECT 1 FROM message WHERE id = ?1"};
 
 /// An empty file, whose pages are not synced as they are written: a copy that is cut off is thrown away.
 Result<Database> open_copy(const std::string& path) {
@@ -69,13 +68,12 @@ struct Copying {
 
 class CopyOperation : public Operation {
  public:
-  CopyOperation(StoreCore& core, Copying& copying, bool with_files)
-      : Operation(Kind::read), core_(core), copying_(copying), with_files_(with_files) {}
+  CopyOperation(StoreCore& core, Copying& copying) : Operation(Kind::read), core_(core), copying_(copying) {}
 
   Result<> apply(Database& db) override {
     auto began = std::chrono::steady_clock::now();
     if (!copying_.pages) {
-      if (with_files_) core_.hold_files();
+      core_.hold_files();
       Result<std::int64_t> total = db.value("PRAGMA page_count");
       if (!total) return fail(total.error());
       copying_.total = static_cast<std::uint64_t>(*total);
@@ -96,7 +94,6 @@ class CopyOperation : public Operation {
  private:
   StoreCore& core_;
   Copying& copying_;
-  bool with_files_;
 };
 
 /// Lets go of the source; without `keep_files` also of the spool files that were kept.
@@ -114,29 +111,6 @@ class EndOperation : public Operation {
   StoreCore& core_;
   Copying& copying_;
   bool keep_files_;
-};
-
-/// Which messages are in the queue now.
-class ThereOperation : public Operation {
- public:
-  explicit ThereOperation(std::vector<Finding>& findings) : Operation(Kind::read), findings_(findings) {}
-  Result<> apply(Database& db) override {
-    gone = 0;
-    for (auto finding = findings_.begin(); finding != findings_.end();) {
-      Run row(db, kThere);
-      row << number(finding->message);
-      Result<bool> there = row.step();
-      if (!there) return fail(there.error());
-      bool has_left = finding->kind == Finding::Kind::spool && !*there;
-      finding = has_left ? findings_.erase(finding) : finding + 1;
-      gone += has_left ? 1 : 0;
-    }
-    return {};
-  }
-  std::uint64_t gone = 0;
-
- private:
-  std::vector<Finding>& findings_;
 };
 
 /// One copy at a time.
@@ -162,13 +136,13 @@ Result<> has_room(Files& files, std::uint64_t octets) {
 }
 
 /// Fills copying.to. `files` are those of the folder that has the copy, for its room.
-net::Task<Result<>> copy_pages(LiveQueue queue, Copying& copying, Files& files, std::string path, bool with_files,
+net::Task<Result<>> copy_pages(LiveQueue queue, Copying& copying, Files& files, std::string path,
                                std::stop_token stop) {
   Result<> done;
   bool more = true;
   while (done && more) {
     if (stop.stop_requested()) co_return fail(Errc::cancelled, "the daemon is stopping");
-    CopyOperation slice(queue.core, copying, with_files);
+    CopyOperation slice(queue.core, copying);
     Submit end(queue.storage, queue.runtime, slice);
     done = co_await end;
     more = slice.more;
@@ -194,7 +168,8 @@ net::Task<> end_copy(LiveQueue queue, Copying& copying, bool keep_files) {
 }
 
 /// The folder has its queue.db. Takes the spool files along, and counts.
-Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, BackupReport& report) {
+Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, const std::stop_token& stop,
+              BackupReport& report) {
   Result<Database> db = open_to_read(folder.path() + "/queue.db");
   if (!db) return fail(db.error());
   for (auto [sql, into] : {std::pair{"SELECT count(*) FROM message", &report.messages},
@@ -206,6 +181,7 @@ Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, Back
   Run row(*db, kInFile);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
+    if (stop.stop_requested()) return fail(Errc::cancelled, "the daemon is stopping");
     Result<Taken> taken = take_spool_file(data_dir, files, folder, body_path(id_of(row.integer(0)).text()));
     bool missing = !taken && taken.error().code == Errc::not_found;
     if (!taken && !missing) return fail(taken.error());
@@ -218,10 +194,11 @@ Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, Back
 }
 
 /// The copy of queue.db stands there, and nothing uses it any more. Blocks.
-Result<> complete(NewFolder& folder, const std::string& data_dir, Files& files, BackupReport& report) {
+Result<> complete(NewFolder& folder, const std::string& data_dir, Files& files, const std::stop_token& stop,
+                  BackupReport& report) {
   Result<> marked = mark_closed(folder.path() + "/queue.db");
   if (!marked) return marked;
-  Result<> filled = fill(folder, data_dir, files, report);
+  Result<> filled = fill(folder, data_dir, files, stop, report);
   if (!filled) return filled;
   report.folder = folder.final_path();
   return folder.done(data_dir);
@@ -276,13 +253,13 @@ net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string path, std::
   co_await queue.runtime.offload(std::move(begin));
   if (done) {
     std::string copy = folder->path() + "/queue.db";
-    done = co_await copy_pages(queue, copying, folder->files(), std::move(copy), true, stop);
+    done = co_await copy_pages(queue, copying, folder->files(), std::move(copy), stop);
     // The source is let go of at once; the spool files stay until they were taken along.
     co_await end_copy(queue, copying, true);
   }
   std::function<void()> end = [&] {
     copying.to.reset();
-    if (done) done = complete(*folder, data_dir, queue.core.files(), report);
+    if (done) done = complete(*folder, data_dir, queue.core.files(), stop, report);
     folder.reset();
   };
   co_await queue.runtime.offload(std::move(end));
@@ -301,7 +278,6 @@ net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop)
   Copying copying;
   Result<> done;
   std::function<void()> begin = [&] {
-    ::unlink(path.c_str());  // of a daemon that was killed
     Result<Database> to = open_copy(path);
     if (to)
       copying.to.emplace(*std::move(to));
@@ -310,7 +286,7 @@ net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop)
   };
   co_await queue.runtime.offload(std::move(begin));
   if (done) {
-    done = co_await copy_pages(queue, copying, queue.core.files(), path, false, stop);
+    done = co_await copy_pages(queue, copying, queue.core.files(), path, stop);
     co_await end_copy(queue, copying, true);
   }
   Result<CheckReport> report;
@@ -321,20 +297,13 @@ net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop)
     copying.to.reset();
     Result<Database> copy = done ? open_to_read(path) : Result<Database>(fail(done.error()));
     if (copy)
-      report = check_database(*copy, queue.core.files(), limit);
+      report = check_database(*copy, queue.core.files(), limit, stop);
     else
       report = fail(copy.error());
     ::unlink(path.c_str());
   };
   co_await queue.runtime.offload(std::move(check));
-  if (!report) co_return report;
-
-  // What left while its body was looked for took it along.
-  ThereOperation there(report->findings);
-  Submit end(queue.storage, queue.runtime, there);
-  Result<> asked = co_await end;
-  if (!asked) co_return fail(asked.error());
-  report->found -= there.gone;
+  co_await end_copy(queue, copying, false);
   co_return report;
 }
 
@@ -363,7 +332,7 @@ Result<BackupReport> back_up_folder(const std::string& data_dir, const std::stri
     Result<> copied = copy_database(*db, folder->path() + "/queue.db");
     if (!copied) return fail(copied.error());
   }
-  Result<> done = complete(*folder, *own, **files, report);
+  Result<> done = complete(*folder, *own, **files, std::stop_token(), report);
   if (!done) return fail(done.error());
   return report;
 }

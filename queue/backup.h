@@ -27,8 +27,8 @@ struct LiveQueue {
 /// closes).
 net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string folder, std::stop_token stop);
 
-/// Checks a copy of queue.db that is made like that beside it and removed again, and the spool files as they are. So
-/// nothing that takes long runs on the storage thread. Errors: busy, full, cancelled, and of Files.
+/// Checks a copy of queue.db that is made like that beside it and removed again, with the spool files, which stay until
+/// then. So nothing that takes long runs on the storage thread. Errors: busy, full, cancelled, and of Files.
 net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop);
 
 /// Makes `path`, a copy of queue.db as it stands in `from`. Blocks. Errors: exists, damaged, full, io.

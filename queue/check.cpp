@@ -25,7 +25,8 @@ constexpr Sql kNamed{"SELECT 1 FROM message WHERE id = ?1 AND in_file = 1"};
 
 class Check {
  public:
-  Check(Database& db, Files& files, std::optional<Id> settled) : db_(db), files_(files), settled_(settled) {}
+  Check(Database& db, Files& files, std::optional<Id> settled, const std::stop_token& stop)
+      : db_(db), files_(files), settled_(settled), stop_(stop) {}
 
   Result<CheckReport> run() {
     check_trees();
@@ -64,7 +65,7 @@ class Check {
   Result<> check_messages() {
     Run row(db_, kMessages);
     Result<bool> found = row.step();
-    for (; found && *found; found = row.step()) {
+    for (; found && *found && !stop_.stop_requested(); found = row.step()) {
       report_.messages += 1;
       Id id = id_of(row.integer(0));
       Result<StoredMessage> message = read_message(row);
@@ -141,6 +142,7 @@ class Check {
       Result<std::vector<std::string>> names = files_.list("body/" + folder);
       if (!names) return fail(names.error());
       for (const std::string& name : *names) {
+        if (stop_.stop_requested()) return {};
         std::optional<Id> id = Id::parse(name.substr(0, name.find('.')));
         if (id && settled_ && *id > *settled_) continue;
         bool whole = name.find('.') == std::string::npos;
@@ -161,6 +163,7 @@ class Check {
   Database& db_;
   Files& files_;
   std::optional<Id> settled_;
+  const std::stop_token& stop_;
   CheckReport report_;
   bool cut_short_ = false;
 };
@@ -190,8 +193,11 @@ void CheckReport::add(Finding::Kind kind, Id message, std::string text) {
   if (findings.size() < kMaxFindings) findings.push_back(Finding{kind, message, std::move(text)});
 }
 
-Result<CheckReport> check_database(Database& db, Files& files, std::optional<Id> settled) {
-  return Check(db, files, settled).run();
+Result<CheckReport> check_database(Database& db, Files& files, std::optional<Id> settled, const std::stop_token& stop) {
+  std::stop_callback interrupt(stop, [&db] { db.interrupt(); });
+  Result<CheckReport> report = Check(db, files, settled, stop).run();
+  if (stop.stop_requested()) return fail(Errc::cancelled, "the daemon is stopping");
+  return report;
 }
 
 Result<CheckReport> check_folder(const std::string& data_dir) {
@@ -209,7 +215,7 @@ Result<CheckReport> check_folder(const std::string& data_dir) {
     unreadable.add(Finding::Kind::database, Id{}, ours.error().what);
     return unreadable;
   }
-  Result<CheckReport> report = check_database(*db, **files, std::nullopt);
+  Result<CheckReport> report = check_database(*db, **files, std::nullopt, std::stop_token());
   Result<> whole = check_wal(*folder + "/queue.db");
   if (report && !whole) report->add(Finding::Kind::database, Id{}, whole.error().what);
   return report;

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -81,8 +83,14 @@ Result<> finish_replacements(const std::string& data_dir) {
   if (!files) return fail(files.error());
   Result<std::vector<std::string>> names = (*files)->list(".");
   if (!names) return fail(names.error());
+  std::error_code failed;
   for (const std::string& name : *names) {
-    if (!name.starts_with(kIncoming) || name.ends_with(".partial")) continue;
+    bool is_copy = name.starts_with("queue.db.check");
+    if (!name.starts_with(kIncoming) && !is_copy) continue;
+    if (is_copy || name.ends_with(".partial")) {
+      std::filesystem::remove_all(data_dir + "/" + name, failed);  // that it fails harms nothing
+      continue;
+    }
     Result<> finished = finish(data_dir, name.substr(kIncoming.size()));
     if (!finished) return finished;
   }

@@ -15,7 +15,8 @@ Result<NewFolder> make_replacement(const std::string& data_dir, const std::strin
 /// The old queue.db is then at the path that is returned; "" if there was none. Errors: io, full, denied.
 Result<std::string> replace_queue(const std::string& data_dir, NewFolder replacement);
 
-/// At the start of whatever opens the queue to write. Errors: io, denied.
+/// At the start of whatever opens the queue to write: also what a restore, a salvage or a check left that was cut off
+/// is removed. Errors: io, denied.
 Result<> finish_replacements(const std::string& data_dir);
 
 }  // namespace waypost::queue

@@ -169,6 +169,10 @@ void Database::watch_wal(std::function<void(int)> on_commit) {
   sqlite3_wal_hook(db_.get(), on_wal_commit, on_commit_.get());
 }
 
+void Database::interrupt() {
+  sqlite3_interrupt(db_.get());
+}
+
 void Database::abandon() {
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
 }

@@ -51,6 +51,8 @@ class Database {
   Result<Checkpointed> checkpoint();
   /// `on_commit(pages in the WAL)` after each commit. Replaces SQLite's own checkpoints.
   void watch_wal(std::function<void(int)> on_commit);
+  /// From any thread: the statement that runs ends with an error soon.
+  void interrupt();
   /// No checkpoint when it is closed: what is in the WAL stays there.
   void abandon();
   void checkpoint_on_close();  ///< as at the beginning

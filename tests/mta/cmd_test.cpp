@@ -123,9 +123,9 @@ TEST_SUITE("mta/cmd") {
       Errc code;
       int away, inside;
     };
-    for (const Case& c : {Case{Errc::refused, 69, 70}, Case{Errc::closed, 69, 70}, Case{Errc::denied, 77, 70},
+    for (const Case& c : {Case{Errc::refused, 69, 70}, Case{Errc::closed, 69, 70}, Case{Errc::denied, 77, 77},
                           Case{Errc::busy, 75, 75}, Case{Errc::timed_out, 75, 75}, Case{Errc::full, 70, 75},
-                          Case{Errc::io, 70, 70}, Case{Errc::unsupported, 78, 64}}) {
+                          Case{Errc::io, 70, 70}, Case{Errc::unsupported, 78, 69}}) {
       for (const std::vector<std::string>& verb :
            std::vector<std::vector<std::string>>{{"status"},
                                                  {"queue", "list"},

@@ -66,9 +66,10 @@ net::Task<> traffic(QueueFixture& f, std::vector<Id> leave, int arrive, std::vec
   ended = true;
 }
 
-net::Task<> keep(net::Task<Result<BackupReport>> task, std::optional<Result<BackupReport>>& into,
-                 const bool& other_ended, bool& was_under_way) {
-  Result<BackupReport> report = co_await task;
+template <class Report>
+net::Task<> keep(net::Task<Result<Report>> task, std::optional<Result<Report>>& into, const bool& other_ended,
+                 bool& was_under_way) {
+  Result<Report> report = co_await task;
   into = std::move(report);
   was_under_way = !other_ended;
 }
@@ -258,6 +259,45 @@ TEST_SUITE("queue/backup") {
     CHECK(report->left_over == 0);
     CHECK_FALSE(fs::exists(f.folder.path() + "/queue.db.check"));
     CHECK(f.failed.empty());
+  }
+
+  TEST_CASE("a check while mail leaves finds every spool file in its place") {
+    QueueFixture f;
+    std::vector<Id> ids = fill(f, 120);
+    std::optional<Result<CheckReport>> report;
+    std::vector<Id> arrived;
+    bool ended = false, check_was_first = false;
+    f.scope.spawn(keep(f.queue->check(f.runtime, std::stop_token()), report, ended, check_was_first));
+    f.scope.spawn(traffic(f, ids, 100, arrived, ended));
+    f.pump();
+    REQUIRE(report.has_value());
+    REQUIRE_MESSAGE(*report, (*report ? std::string() : report->error().what));
+    CHECK(check_was_first);
+    CHECK((*report)->spool_files > 0);
+    CHECK((*report)->found == 0);
+    CHECK(ended);
+    CHECK(f.spool_files() == 0);
+
+    std::stop_source stop;
+    stop.request_stop();
+    Result<CheckReport> stopped = f.run(f.queue->check(f.runtime, stop.get_token()));
+    REQUIRE_FALSE(stopped);
+    CHECK(stopped.error().code == Errc::cancelled);
+    CHECK(f.run(f.queue->check(f.runtime, std::stop_token())));
+  }
+
+  TEST_CASE("what a check or a replacement left that was cut off is removed by the next start") {
+    QueueFixture f;
+    f.accept(f.message("s@a.example", {"r@b.example"}), "x");
+    f.close();
+    const std::string at = f.folder.path();
+    write_octets(at + "/queue.db.check", "x");
+    write_octets(at + "/queue.db.check-journal", "x");
+    fs::create_directories(at + "/incoming.before-restore.partial/body");
+    f.reopen();
+    CHECK(f.count().messages == 1);
+    for (const char* name : {"queue.db.check", "queue.db.check-journal", "incoming.before-restore.partial"})
+      CHECK_FALSE(fs::exists(at + "/" + name));
   }
 
   TEST_CASE("a check of files that are damaged, or none of ours, is a finding; of none at all an error") {
