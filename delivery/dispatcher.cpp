@@ -13,31 +13,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr net::Duration kIdle = 5s;                              // a connection is kept so long for the next message
-constexpr net::Duration kLongestSleep = 60s;                     // the wall clock may jump: look again
-constexpr net::Duration kSweepAtLeast = 1s, kSweepAtMost = 60s;  // between looks at what is overdue
-constexpr std::size_t kSweepLimit = 200;
-constexpr auto kNoUsableExchanger = 24h;  // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
+constexpr net::Duration kIdle = 5s;           // a connection is kept so long for the next message
+constexpr net::Duration kLongestSleep = 60s;  // the wall clock may jump: look again
+constexpr auto kNoUsableExchanger = 24h;      // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
-constexpr std::chrono::minutes kLeap{60};          // of the wall clock, that is not taken for time
-constexpr std::chrono::minutes kFirstAttempts{5};  // after a start, before what had expired until then leaves
-constexpr std::chrono::minutes kNote{10};          // how often the wall clock is written down
-constexpr net::Duration kForget = 60s;             // how often destinations without mail are looked for
-constexpr int kMessagesInTurn = 20;                // that a worker delivers before it gives way to a site without any
+constexpr int kMessagesInTurn = 20;  // that a worker delivers before it gives way to a site without any
 
 HostFailure trouble_with(std::string status, std::string reason) {
   HostFailure failure;
   failure.status = std::move(status);
   failure.reason = std::move(reason);
   return failure;
-}
-
-/// Until what is overdue is looked for again: late by a tenth of the shortest lifetime, or by a minute.
-net::Duration sweep_pause(const conf::Config::Queue& queue) {
-  std::chrono::seconds shortest = std::min(queue.expire, queue.bounce_expire);
-  if (queue.delay_warning > 0s) shortest = std::min(shortest, queue.delay_warning);
-  return std::clamp<net::Duration>(shortest / 10, kSweepAtLeast, kSweepAtMost);
 }
 
 }  // namespace
@@ -547,80 +534,6 @@ net::Task<> Dispatcher::destination_reached(std::string name) {
   log::destination_recovered(name);
   const Result<> settled = co_await store_.settle_destination(state);
   if (!settled) log::failure("recording that " + name + " is reachable: " + settled.error().what);
-}
-
-// --- those whose time is over ---
-
-net::Task<> Dispatcher::sweep() {
-  net::TimePoint forget_at = runtime_.now() + kForget;
-  began_ = runtime_.wall_now();
-  first_attempts_until_ = runtime_.now() + kFirstAttempts;
-  co_await recall_time();
-  while (!stopping_) {
-    if (runtime_.now() >= forget_at) {
-      forget_destinations();
-      forget_at = runtime_.now() + kForget;
-    }
-    co_await watch_clock();
-    if (runtime_.now() >= expiry_from_) {
-      // Not before: a start within the pause after a leap has the same reason for it.
-      co_await note_time();
-      const bool more = co_await overdue_in_turn();
-      if (more && !stopping_) continue;
-    }
-    const net::Duration pause = sweep_pause(config_()->queue);
-    co_await runtime_.sleep_for(pause, scope_.stop_token());
-  }
-}
-
-/// True if there is more to do at once.
-net::Task<bool> Dispatcher::overdue_in_turn() {
-  Result<std::vector<queue::Overdue>> overdue = co_await store_.overdue(runtime_.wall_now(), kSweepLimit);
-  if (!overdue) {
-    if (!stopping_) log::failure("reading what is overdue: " + overdue.error().what);
-    co_return false;
-  }
-  bool progress = false;
-  for (queue::Overdue& one : *overdue) {
-    if (stopping_) co_return false;
-    // What came to its end while nothing ran is tried once more (F22).
-    const bool ended_before = one.expired && one.message->expires <= began_;
-    if (ended_before && runtime_.now() < first_attempts_until_) continue;
-    const bool done = co_await expire_or_warn(std::move(one));
-    progress = progress || done;
-  }
-  co_return progress && overdue->size() == kSweepLimit;
-}
-
-/// A machine that was off for days and a clock that leapt while it was look alike, and are treated alike: as a leap.
-net::Task<> Dispatcher::recall_time() {
-  const Result<std::optional<queue::WallTime>> noted = co_await store_.note_time(std::nullopt);
-  if (noted && *noted) wall_seen_ = **noted;
-}
-
-net::Task<> Dispatcher::note_time() {
-  if (runtime_.now() < note_at_) co_return;
-  note_at_ = runtime_.now() + kNote;
-  const Result<std::optional<queue::WallTime>> noted = co_await store_.note_time(runtime_.wall_now());
-  if (!noted && !stopping_) log::failure("noting the time: " + noted.error().what);
-}
-
-/// A clock that was set wrong does not return the whole queue to its senders (RELIABILITY F22), and one that is set
-/// back does not postpone what waits (F23).
-net::Task<> Dispatcher::watch_clock() {
-  const net::Duration passed = runtime_.now() - std::exchange(clock_seen_, runtime_.now());
-  const auto by_wall = runtime_.wall_now() - std::exchange(wall_seen_, runtime_.wall_now());
-  const auto leapt = std::chrono::duration_cast<std::chrono::minutes>(by_wall - passed);
-  if (leapt > kLeap) {
-    log::warning("the clock is ahead of when it was last seen by " + std::to_string(leapt.count()) +
-                 " minutes: nothing expires for an hour");
-    expiry_from_ = runtime_.now() + kLeap;
-  }
-  if (leapt >= -kLeap) co_return;
-  log::warning("the clock went back by " + std::to_string(-leapt.count()) + " minutes: what waits is tried now");
-  const Result<queue::Changed> changed =
-      co_await store_.change(queue::Change::retry, queue::Filter(), "the clock went back", false, runtime_.wall_now());
-  if (!changed) log::failure("after the clock went back: " + changed.error().what);
 }
 
 }  // namespace waypost::delivery

@@ -52,14 +52,6 @@ Outcome outcome(queue::Event event, std::string status, std::string reply) {
   return out;
 }
 
-ReportedRecipient reported(const smtp::Path& path, const std::string& orcpt, ReportedRecipient::Action action) {
-  ReportedRecipient report;
-  report.address = path.text();
-  report.orcpt = orcpt;
-  report.action = action;
-  return report;
-}
-
 }  // namespace
 
 void Dispatcher::Stats::count(queue::Event event) {
@@ -321,8 +313,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
       if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
       due_at(out.next_attempt);
     } else if (out.event == queue::Event::attempt_failed) {
-      Subject subject{recipient.forward_path, recipient.notify,
-                      reported(recipient.forward_path, recipient.orcpt, ReportedRecipient::Action::failed)};
+      Subject subject = subject_of(recipient, ReportedRecipient::Action::failed);
       subject.report.status = out.status;
       subject.report.reply = out.reply;
       subject.report.host = out.host;
@@ -396,78 +387,6 @@ net::Task<std::string> Dispatcher::original_of(std::shared_ptr<const queue::Cont
     original += *piece;
   } while (whole);
   co_return original;
-}
-
-/// The end of a lifetime, or a delay notification. False if nothing could be done now.
-net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
-  const queue::MessageInfo& message = *overdue.message;
-  const std::string id = message.id.text();
-  queue::Settlement settlement;
-  settlement.message = message.id;
-  settlement.warned = !overdue.expired;
-  std::vector<Subject> subjects;
-  std::vector<std::string> claimed;
-  for (std::size_t at = 0; at < overdue.recipients.size(); ++at) {
-    const queue::DueRecipient& recipient = overdue.recipients[at];
-    const queue::DestinationState& destination = overdue.destinations[at];
-    // One in an attempt has its outcome first; another is not attempted from here on.
-    if (std::find(claimed.begin(), claimed.end(), destination.name) == claimed.end()) {
-      if (!schedule_.claim(message.id, destination.name)) continue;
-      claimed.push_back(destination.name);
-    }
-    const bool of_destination = destination.failures > 0;
-    Subject subject{recipient.forward_path, recipient.notify,
-                    reported(recipient.forward_path, recipient.orcpt,
-                             overdue.expired ? ReportedRecipient::Action::failed : ReportedRecipient::Action::delayed)};
-    const std::string& why = of_destination ? destination.reason : recipient.last_reply;
-    const std::string& status = of_destination ? destination.status : recipient.last_status;
-    subject.report.status = overdue.expired ? "5.4.7" : (status.empty() ? "4.4.7" : status);
-    subject.report.reply = (overdue.expired ? "delivery time expired" : "delivery is delayed") +
-                           (why.empty() ? std::string() : ": " + why);
-    subject.report.host = of_destination ? destination.host : recipient.last_host;
-    if (overdue.expired) {
-      queue::RecipientOutcome out;
-      out.index = recipient.index;
-      out.event = queue::Event::lifetime_over;
-      out.status = subject.report.status;
-      out.reply = subject.report.reply;
-      out.host = subject.report.host;
-      settlement.recipients.push_back(std::move(out));
-    }
-    subjects.push_back(std::move(subject));
-  }
-  if (subjects.empty()) co_return false;
-  std::shared_ptr<const queue::Content> content;
-  if (!message.reverse_path.is_null()) {
-    Result<std::shared_ptr<const queue::Content>> read = co_await store_.content(message.id);
-    if (read) content = *read;
-  }
-  const std::vector<Subject> told = subjects;
-  std::optional<queue::Notification> report;
-  if (overdue.expired || !message.reverse_path.is_null())
-    report = co_await notification(message, std::move(subjects), content);
-  std::string report_id;
-  if (report) {
-    report_id = report->message.id.text();
-    settlement.notifications.push_back(std::move(*report));
-  }
-  const Result<bool> settled = co_await commit(std::move(settlement));
-  if (!overdue.expired) read_store_ = true;  // what was claimed from the window is in the store
-  for (const std::string& destination : claimed) {
-    schedule_.release(message.id, destination);
-    read_unread(destination);
-  }
-  if (!settled) co_return false;
-  if (overdue.expired) {
-    for (const Subject& subject : told) {
-      stats_.count(queue::Event::lifetime_over);
-      log::attempt({id, subject.report.address, subject.report.host, runtime_.wall_now() - message.arrival,
-                    subject.report.status, "expired", subject.report.reply});
-    }
-  }
-  if (!report_id.empty()) log::notified(id, report_id, overdue.expired ? "non-delivery" : "delay");
-  if (*settled) log::left_queue(id);
-  co_return true;
 }
 
 }  // namespace waypost::delivery

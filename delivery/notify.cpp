@@ -36,6 +36,14 @@ bool has_short_lines(std::string_view octets) {
 
 }  // namespace
 
+Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Action action) {
+  Subject subject{recipient.forward_path, recipient.notify, ReportedRecipient()};
+  subject.report.address = recipient.forward_path.text();
+  subject.report.orcpt = recipient.orcpt;
+  subject.report.action = action;
+  return subject;
+}
+
 std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects) {
   if (message.reverse_path.is_null()) return {};
   std::erase_if(subjects, [](const Subject& subject) { return !wanted(subject); });

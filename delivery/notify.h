@@ -23,6 +23,9 @@ struct Subject {
   ReportedRecipient report;
 };
 
+/// Without its status and reply.
+Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Action action);
+
 /// The subjects of which the sender is told: those whose NOTIFY admits it; none of a message with a null reverse-path.
 std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects);
 

@@ -89,6 +89,14 @@ Result<> give_to_owner_of(const std::string& like, const std::string& path) {
   return {};
 }
 
+int rename_new(const std::string& from, const std::string& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  struct stat facts {};
+  if (::lstat(to.c_str(), &facts) == 0) return EEXIST;
+  return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+}
+
 NewFolder::NewFolder(std::string path, std::unique_ptr<Files> files)
     : path_(std::move(path)), partial_(path_ + ".partial"), files_(std::move(files)) {}
 
@@ -128,8 +136,7 @@ Result<> NewFolder::done(const std::string& like) {
   if (!synced) return synced;
   Result<> given = give_to_owner_of(like, partial_);
   if (!given) return given;
-  if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) != 0)
-    return error(errno, "naming " + path_);
+  if (int why = rename_new(partial_, path_); why != 0) return error(why, "naming " + path_);
   partial_.clear();
   return sync_path(folder_of(path_));
 }

@@ -37,6 +37,10 @@ Result<> give_to_owner_of(const std::string& like, const std::string& path);
 /// Syncs a file or a folder that stands at `path`. Errors: not_found, denied, io.
 Result<> sync_path(const std::string& path);
 
+/// Renames, and replaces nothing; where the file system cannot promise that (NFS), what is there is looked for before.
+/// Returns 0 or an errno: EEXIST.
+int rename_new(const std::string& from, const std::string& to);
+
 /// The folder that has `path`: "/srv/b" for "/srv/b/x".
 std::string folder_of(const std::string& path);
 

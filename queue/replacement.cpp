@@ -8,7 +8,6 @@
 #include <system_error>
 #include <utility>
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,9 +25,10 @@ bool is_there(const std::string& path) {
 
 /// That there is nothing to be moved is no error.
 Result<> move(const std::string& from, const std::string& to) {
-  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0 || errno == ENOENT) return {};
-  Errc errc = errno == EACCES || errno == EPERM || errno == EROFS ? Errc::denied : Errc::io;
-  return fail(errc, "renaming " + escape(from) + ": " + std::strerror(errno));
+  int why = rename_new(from, to);
+  if (why == 0 || why == ENOENT) return {};
+  Errc errc = why == EACCES || why == EPERM || why == EROFS ? Errc::denied : Errc::io;
+  return fail(errc, "renaming " + escape(from) + ": " + std::strerror(why));
 }
 
 /// Each step may be the last before a power cut, hence each tells by what is there whether it was made. The new

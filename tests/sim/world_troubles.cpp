@@ -1,0 +1,181 @@
+#include <utility>
+
+#include "tests/sim/world_state.h"
+
+namespace waypost::sim {
+
+using namespace std::chrono_literals;
+
+void World::begin(const Item& item) {
+  if (item.kind != Item::Kind::client) note(item.text());
+  const auto loss = static_cast<tests::Loss>(item.what % 5);
+  switch (item.kind) {
+    case Item::Kind::client:
+      clients_.spawn(run_client(scene_, plan_, item, kRelay));
+      return;
+    case Item::Kind::crash:
+    case Item::Kind::kill: {
+      const bool power = item.kind == Item::Kind::crash;
+      dies_at_step_ = steps_ + static_cast<std::uint64_t>(item.where);
+      dies_by_ = [this, power, item, loss] {
+        end_life(power, item.seed, loss);
+        later(net::Duration(item.seed % 20'000), [this] { start_life(); });
+      };
+      return;
+    }
+    case Item::Kind::restart:
+      return restart();
+    case Item::Kind::io_error:
+    case Item::Kind::cut:
+    case Item::Kind::disk_full:
+    case Item::Kind::slow_disk:
+      return begin_disk(item);
+    case Item::Kind::clock: {
+      const net::Duration jump = std::chrono::minutes(item.where);
+      runtime_.jump_wall(jump);
+      if (jump > 0ms) leapt_ += jump;
+      return;
+    }
+    case Item::Kind::dns:
+      return begin_dns(item);
+    case Item::Kind::host:
+      return begin_host(item);
+    case Item::Kind::network:
+      network_.flaky = true;
+      if (item.what % 2 == 0) network_.slowness = 3s;
+      later(item.lasts, [this] {
+        network_.flaky = false;
+        network_.slowness = 50ms;
+      });
+      return;
+    case Item::Kind::operator_:
+      return operate(item);
+    case Item::Kind::reload: {
+      conf::Config config = *config_;
+      config.delivery.concurrency = 1 + static_cast<int>(item.seed % 20);
+      config.delivery.connections = 2 + static_cast<int>(item.seed % 50);
+      config_ = std::make_shared<const conf::Config>(std::move(config));
+      if (life_ && !ending_) life_->relay->reconfigured();
+      return;
+    }
+  }
+}
+
+void World::begin_host(const Item& item) {
+  const auto manner = static_cast<Manner>(item.what);
+  Host& host = *hosts_.at(item.where);
+  if (manner == Manner::refuse)
+    network_.refusing.insert(host.address());
+  else if (manner == Manner::black_hole)
+    network_.black_holes.insert(host.address());
+  else
+    host.manner = manner;
+  later(item.lasts, [this, item] { end_host(item); });
+}
+
+void World::end_host(const Item& item) {
+  Host& host = *hosts_.at(item.where);
+  network_.refusing.erase(host.address());
+  network_.black_holes.erase(host.address());
+  host.manner.reset();
+}
+
+void World::begin_dns(const Item& item) {
+  const Domain& domain = plan_.domains[static_cast<std::size_t>(item.where)];
+  if (!life_ || domain.kind == Domain::Kind::local || domain.kind == Domain::Kind::routed) return;
+  if (item.what % 4 == 0)
+    life_->names->lose_servers();
+  else
+    life_->names->fail(domain.name, item.what % 3 == 0 ? "mx" : "",
+                       item.what % 2 == 0 ? resolver::Status::server_failed : resolver::Status::timed_out);
+  later(item.lasts, [this] {
+    if (!life_) return;
+    life_->names->lose_servers(false);
+    name_domains(*life_->names);
+  });
+}
+
+/// Counts disk calls from here on, or lets the room run out.
+void World::begin_disk(const Item& item) {
+  if (item.kind == Item::Kind::slow_disk) {
+    commit_takes_ = 4s;
+    later(item.lasts, [this] { commit_takes_ = 2ms; });
+    return;
+  }
+  if (item.kind == Item::Kind::disk_full) {
+    ledger_.disk_was_full(now(), now() + item.lasts);
+    disk_.before = [](const tests::Call& call) {
+      const bool grows = call.kind == tests::Call::Kind::write || call.kind == tests::Call::Kind::create;
+      return grows ? tests::Fault::full : tests::Fault::none;
+    };
+    later(item.lasts, [this] { disk_.before = nullptr; });
+    return;
+  }
+  const tests::Fault fault = item.kind == Item::Kind::cut ? tests::Fault::cut : tests::Fault::io;
+  disk_.before = [this, fault, left = item.where](const tests::Call& call) mutable {
+    const bool counts = call.kind != tests::Call::Kind::read && call.kind != tests::Call::Kind::open;
+    if (!counts || left-- > 0) return tests::Fault::none;
+    note(std::string("the disk fails: ") + tests::name_of(call.kind) + " " + call.path);
+    left = 1'000'000'000;
+    return fault;
+  };
+  if (fault == tests::Fault::cut) {
+    // Whatever was going on, the machine is gone soon after.
+    later(item.lasts, [this, item] {
+      disk_.before = nullptr;
+      if (!disk_.off()) return;
+      end_life(true, item.seed, static_cast<tests::Loss>(item.what % 5));
+      later(5s, [this] { start_life(); });
+    });
+  } else {
+    later(item.lasts, [this] { disk_.before = nullptr; });
+  }
+}
+
+net::Task<> World::change(World& world, queue::Change what, queue::Filter filter) {
+  Result<queue::Changed> changed = co_await world.life_->relay->store().change(what, std::move(filter), "an operator",
+                                                                               false, world.runtime_.wall_now());
+  if (changed) world.note("an operator changed " + std::to_string(changed->recipients) + " recipients");
+}
+
+/// Holds a domain's mail for a while, or tries everything again.
+void World::operate(const Item& item) {
+  if (!life_ || ending_) return;
+  const Domain& domain = plan_.domains[static_cast<std::size_t>(item.where) % plan_.domains.size()];
+  queue::Filter filter = *queue::parse_filter("destination:" + domain.name);
+  if (item.what % 2 == 0) {
+    ++retries_;
+    life_->scope.spawn(change(*this, queue::Change::retry, queue::Filter()));
+    return;
+  }
+  life_->scope.spawn(change(*this, queue::Change::hold, filter));
+  later(item.lasts, [this, filter] {
+    if (life_ && !ending_) life_->scope.spawn(change(*this, queue::Change::release, filter));
+  });
+}
+
+/// From here on all is well, and stays so.
+void World::heal() {
+  note("all is well now");
+  healed_ = true;
+  disk_.before = nullptr;
+  commit_takes_ = 2ms;
+  network_.flaky = false;
+  network_.slowness = 50ms;
+  network_.refusing.clear();
+  network_.black_holes.clear();
+  for (const auto& [number, host] : hosts_) host->manner.reset();
+  if (life_ && disk_.off()) {
+    end_life(true, chance_.next(), tests::Loss::keep_half);
+    later(1s, [this] { start_life(); });
+  }
+  // What was on its way to be released in a life that ended meanwhile.
+  later(1min, [this] {
+    if (life_ && !ending_) life_->scope.spawn(change(*this, queue::Change::release, queue::Filter()));
+  });
+  if (!life_) return;
+  life_->names->lose_servers(false);
+  name_domains(*life_->names);
+}
+
+}  // namespace waypost::sim
