@@ -1,13 +1,7 @@
 #include "conf/features.h"
 
-#include <algorithm>
-
 namespace waypost::conf {
 namespace {
-
-bool is_lmtp(const NextHop& hop) {
-  return hop.kind == NextHop::Kind::lmtp_socket || hop.kind == NextHop::Kind::lmtp_tcp;
-}
 
 std::string numbered(const std::string& section, std::size_t index) {
   return section + "[" + std::to_string(index + 1) + "]";
@@ -37,28 +31,11 @@ void tls_outbound(const Config& config, Reading& reading) {
                   "TLS is not in this version: mail that leaves by SMTP is deferred, since it must not go in clear");
 }
 
-void lmtp(const Config& config, Reading& reading) {
-  for (std::size_t i = 0; i < config.domains.size(); ++i) {
-    const Domain& domain = config.domains[i];
-    if (!domain.deliver || !is_lmtp(*domain.deliver)) continue;
-    std::string key = numbered("domain", i) + ".deliver";
-    reading.warning(key, reading.places.of(key),
-                    "LMTP is not in this version: mail for " + domain.name + " is deferred");
-  }
-  for (std::size_t i = 0; i < config.routes.size(); ++i) {
-    const Route& route = config.routes[i];
-    if (std::none_of(route.next_hops.begin(), route.next_hops.end(), is_lmtp)) continue;
-    std::string key = numbered("route", i) + ".next_hop";
-    reading.warning(key, reading.places.of(key), "LMTP is not in this version: mail for it is deferred");
-  }
-}
-
 }  // namespace
 
 void warn_of_missing_features(const Config& config, Reading& reading) {
   tls_inbound(config, reading);
   tls_outbound(config, reading);
-  lmtp(config, reading);
   if (!config.auth.users.empty()) {
     reading.warning("auth.users", reading.places.of("auth.users"),
                     "AUTH is not in this version: it is not offered, and only relay.networks may send");

@@ -73,13 +73,14 @@ class Transaction {
   net::Task<> send_message();
   net::Task<Result<>> send_pieces();
   net::Task<> lost_in_body(Error error);
-  net::Task<> await_final_reply();
+  net::Task<> await_final_replies();
 
   void settle(std::size_t recipient, Outcome outcome);
   void settle_rest(const Outcome& outcome);
   void host_failed(Stage stage, const smtp::Reply& reply);
   void host_failed(Stage stage, const Error& error);
   void host_failed(HostFailure failure);
+  bool is_lmtp() const { return connection_.peer().protocol == Protocol::lmtp; }
   net::Duration command_timeout() const { return connection_.settings().command_timeout; }
 
   Connection& connection_;
@@ -277,6 +278,10 @@ void Transaction::on_rcpt_reply(std::size_t recipient, const smtp::Reply& reply)
 /// Nobody is left to send the message to: leaves the session as it was before MAIL, if it can still be used.
 net::Task<> Transaction::abandon() {
   if (!connection_.usable()) co_return;
+  if (start_input_ && is_lmtp()) {
+    connection_.close();  // there would be no reply to an empty message (RFC 2033 §4.2)
+    co_return;
+  }
   if (start_input_) {
     // It took pipelined DATA without a recipient. The way out is an empty message, whatever it says to that (RFC 2920
     // §3.1).
@@ -319,7 +324,7 @@ net::Task<> Transaction::send_message() {
     co_await lost_in_body(sent.error());
     co_return;
   }
-  co_await await_final_reply();
+  co_await await_final_replies();
 }
 
 net::Task<Result<>> Transaction::send_pieces() {
@@ -346,18 +351,28 @@ net::Task<> Transaction::lost_in_body(Error error) {
   host_failed(Stage::body, error);
 }
 
-net::Task<> Transaction::await_final_reply() {
-  Result<smtp::Reply> reply = co_await connection_.next_reply(connection_.settings().data_timeout);
-  if (!reply) {
-    result_.in_doubt = true;
-    host_failed(in_doubt(reply.error(), host_));
-    co_return;
+/// One for all; by LMTP one for each that was accepted, in their order (RFC 2033 §4.2).
+net::Task<> Transaction::await_final_replies() {
+  for (std::size_t i = 0; i < recipients_.size(); ++i) {
+    if (progress_[i] != Progress::accepted) continue;
+    Result<smtp::Reply> reply = co_await connection_.next_reply(connection_.settings().data_timeout);
+    if (!reply) {
+      result_.in_doubt = true;
+      host_failed(in_doubt(reply.error(), host_));
+      co_return;
+    }
+    if (is_host_failure(Stage::final_dot, *reply)) {
+      host_failed(Stage::final_dot, *reply);
+      co_return;
+    }
+    Outcome outcome = of_reply(Stage::final_dot, *reply, host_);
+    if (!is_lmtp()) {
+      settle_rest(outcome);
+      co_return;
+    }
+    if (outcome.taken()) outcome.event = queue::Event::attempt_delivered;
+    settle(i, std::move(outcome));
   }
-  if (is_host_failure(Stage::final_dot, *reply)) {
-    host_failed(Stage::final_dot, *reply);
-    co_return;
-  }
-  settle_rest(of_reply(Stage::final_dot, *reply, host_));
 }
 
 void Transaction::settle(std::size_t recipient, Outcome outcome) {

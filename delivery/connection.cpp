@@ -71,18 +71,20 @@ net::Task<std::optional<HostFailure>> Connection::greet() {
   Result<smtp::Reply> banner = co_await next_reply(settings_.command_timeout);
   if (!banner) co_return of_error(Stage::banner, banner.error(), host);
   if (is_host_failure(Stage::banner, *banner)) co_return host_failure(Stage::banner, *banner, host);
-  if (names(*banner, settings_.hostname)) co_return loops_back(settings_.hostname, host);
+  const bool smtp = peer_.protocol == Protocol::smtp;
+  if (smtp && names(*banner, settings_.hostname)) co_return loops_back(settings_.hostname, host);
 
-  Result<smtp::Reply> hello = co_await command("EHLO " + settings_.hostname);
+  const std::string verb = smtp ? "EHLO " : "LHLO ";
+  Result<smtp::Reply> hello = co_await command(verb + settings_.hostname);
   if (!hello) co_return of_error(Stage::ehlo, hello.error(), host);
   bool extended = hello->positive();
-  if (hello->permanent()) {
+  if (smtp && hello->permanent()) {
     // A server of before 1995, or behind something that thinks so (RFC 5321 §3.2).
     hello = co_await command("HELO " + settings_.hostname);
     if (!hello) co_return of_error(Stage::ehlo, hello.error(), host);
   }
   if (is_host_failure(Stage::ehlo, *hello)) co_return host_failure(Stage::ehlo, *hello, host);
-  if (names(*hello, settings_.hostname)) co_return loops_back(settings_.hostname, host);
+  if (smtp && names(*hello, settings_.hostname)) co_return loops_back(settings_.hostname, host);
   if (extended) extensions_ = smtp::parse_extensions(*hello);
   co_return std::nullopt;
 }

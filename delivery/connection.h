@@ -1,5 +1,7 @@
-// delivery/connection.h: the client's side of one SMTP session with a host: connect, banner, EHLO; then transactions.
+// delivery/connection.h: the client's side of one SMTP or LMTP session with a host: connect, banner, EHLO; then
+// transactions.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,11 +19,18 @@
 
 namespace waypost::delivery {
 
+/// LMTP (RFC 2033): LHLO, and a reply for each recipient to the final dot. Who speaks it delivers.
+enum class Protocol : std::uint8_t { smtp, lmtp };
+
 /// Where to connect, and what the log calls it.
 struct Peer {
   std::string name;      ///< the exchanger's name
   net::Address address;  ///< with port
-  std::string text() const { return name + "[" + address.host() + "]:" + std::to_string(address.port); }
+  Protocol protocol = Protocol::smtp;
+  std::string text() const {
+    const std::string at = name + "[" + address.host() + "]";
+    return address.is_local() ? at : at + ":" + std::to_string(address.port);
+  }
 };
 
 struct ClientSettings {
@@ -37,8 +46,8 @@ class Connection {
     std::unique_ptr<Connection> connection;  ///< null: `failure` says why
     HostFailure failure;
   };
-  /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx). A host that greets with our own name
-  /// is ourselves: HostFailure::loop. A stop ends it at any point.
+  /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx) or LHLO. An SMTP host that greets with
+  /// our own name is ourselves: HostFailure::loop. A stop ends it at any point.
   static net::Task<Opened> open(net::Runtime& runtime, Peer peer, ClientSettings settings, std::stop_token stop);
 
   ~Connection();

@@ -20,6 +20,14 @@ constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
 constexpr int kMessagesInTurn = 20;  // that a worker delivers before it gives way to a site without any
 
+/// Of an LMTP server on this machine.
+Plan::Hop socket_hop(const std::string& path) {
+  resolver::Exchanger server;
+  server.name = "localhost";
+  server.addresses.push_back(net::Address::local(path));
+  return {{server}, Protocol::lmtp};
+}
+
 HostFailure trouble_with(std::string status, std::string reason) {
   HostFailure failure;
   failure.status = std::move(status);
@@ -306,14 +314,16 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
         plan.key = next_hop.text();
         co_return plan;
       case conf::NextHop::Kind::lmtp_socket:
-      case conf::NextHop::Kind::lmtp_tcp:
-        trouble = trouble_with("4.3.5", "delivery by LMTP is not in this version");
+        plan.hops.push_back(socket_hop(next_hop.value));
+        key += (key.empty() ? "" : ",") + next_hop.text();
         continue;
+      case conf::NextHop::Kind::lmtp_tcp:
       case conf::NextHop::Kind::smtp:
         break;
     }
-    if (config->delivery.tls == conf::Config::DeliveryTls::encrypt ||
-        config->delivery.tls == conf::Config::DeliveryTls::verify) {
+    const bool lmtp = next_hop.kind == conf::NextHop::Kind::lmtp_tcp;
+    if (!lmtp && (config->delivery.tls == conf::Config::DeliveryTls::encrypt ||
+                  config->delivery.tls == conf::Config::DeliveryTls::verify)) {
       trouble = trouble_with("4.7.4", "delivery.tls asks for encryption, which is not in this version");
       continue;
     }
@@ -332,8 +342,8 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
     }
     valid_until = std::min(valid_until, std::max(found.valid_until, runtime_.now() + 1s));
     if (found.status == resolver::Exchangers::Status::found) {
-      plan.hosts.push_back(found.hosts);
-      key += (key.empty() ? "" : ",") + found.site;
+      plan.hops.push_back({found.hosts, lmtp ? Protocol::lmtp : Protocol::smtp});
+      key += (key.empty() ? "" : ",") + (lmtp ? "lmtp:" + found.site : found.site);
       continue;
     }
     const bool for_a_day = found.no_usable_exchanger && entry.state.status == kNoUsableExchangerStatus &&

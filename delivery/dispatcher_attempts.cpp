@@ -252,7 +252,7 @@ net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally&
     bool any_taken = false;
     for (std::size_t i = 0; i < positions.size(); ++i) {
       if (result.outcomes[i].next_transaction) further.push_back(positions[i]);
-      any_taken = any_taken || result.outcomes[i].event == queue::Event::attempt_relayed;
+      any_taken = any_taken || result.outcomes[i].taken();
     }
     if (further.empty() || !any_taken || !connection.usable() || stopping_) co_return result;
     co_await settle(tally, tally.taken(), content);

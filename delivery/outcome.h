@@ -20,6 +20,8 @@ struct Outcome {
   /// Deferred because this transaction had no room for more recipients, while it took others: a further transaction
   /// with the same host may follow at once (RFC 5321 §4.5.3.1.10). Set by attempt().
   bool next_transaction = false;
+
+  bool taken() const { return event == queue::Event::attempt_relayed || event == queue::Event::attempt_delivered; }
 };
 
 /// Of a host as a whole: nothing was learnt about any recipient. The next host is tried; if all fail, the destination

@@ -24,8 +24,8 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance) con
   std::minstd_rand random(static_cast<std::uint32_t>(chance ^ (chance >> 32)));
   std::vector<Peer> good;
   std::vector<Peer> avoided;
-  for (const std::vector<resolver::Exchanger>& next_hop : plan_.hosts) {
-    std::vector<resolver::Exchanger> hosts = next_hop;
+  for (const Plan::Hop& next_hop : plan_.hops) {
+    std::vector<resolver::Exchanger> hosts = next_hop.hosts;
     for (auto from = hosts.begin(); from != hosts.end();) {
       const auto to = std::find_if(
           from, hosts.end(), [&](const resolver::Exchanger& host) { return host.preference != from->preference; });
@@ -38,7 +38,7 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance) con
         const bool avoid_it = entry != avoided_.end() && entry->second > now;
         // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
         const std::string name = host.name.starts_with("[") ? address.host() : host.name;
-        (avoid_it ? avoided : good).push_back(Peer{name, address});
+        (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol});
       }
     }
   }
@@ -51,8 +51,8 @@ void Site::avoid(const net::Address& address, net::TimePoint until) {
 }
 
 bool Site::is_most_preferred(const net::Address& address) const {
-  if (plan_.hosts.empty() || plan_.hosts.front().empty()) return false;
-  const std::vector<resolver::Exchanger>& hosts = plan_.hosts.front();
+  if (plan_.hops.empty() || plan_.hops.front().hosts.empty()) return false;
+  const std::vector<resolver::Exchanger>& hosts = plan_.hops.front().hosts;
   return std::any_of(hosts.begin(), hosts.end(), [&](const resolver::Exchanger& host) {
     return host.preference == hosts.front().preference &&
            std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();

@@ -19,10 +19,14 @@ namespace waypost::delivery {
 struct Plan {
   enum class Kind : std::uint8_t { relay, maildir, fail, discard };
   Kind kind = Kind::relay;
-  std::vector<std::vector<resolver::Exchanger>> hosts;  ///< relay: a list for each next hop, in order
-  std::string text;                                     ///< maildir: the template; fail: the reason
-  std::string status;                                   ///< fail: "5.1.2"
-  std::string key;                                      ///< equal for destinations whose plans are the same
+  struct Hop {
+    std::vector<resolver::Exchanger> hosts;
+    Protocol protocol = Protocol::smtp;
+  };
+  std::vector<Hop> hops;  ///< relay: the next hops, in order
+  std::string text;       ///< maildir: the template; fail: the reason
+  std::string status;     ///< fail: "5.1.2"
+  std::string key;        ///< equal for destinations whose plans are the same
 };
 
 /// Mutable state of one plan while there is mail for it. One loop.

@@ -25,8 +25,7 @@ bool Tally::any_open() const {
 
 std::vector<std::size_t> Tally::taken() const {
   std::vector<std::size_t> positions = unsettled();
-  std::erase_if(positions,
-                [this](std::size_t at) { return entries_[at].outcome.event != queue::Event::attempt_relayed; });
+  std::erase_if(positions, [this](std::size_t at) { return !entries_[at].outcome.taken(); });
   return positions;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <arpa/inet.h>
 
@@ -45,19 +46,28 @@ Address Address::of_ipv6(const std::array<std::uint8_t, 16>& bytes, std::uint16_
   return address;
 }
 
+Address Address::local(std::string path) {
+  Address address;
+  address.family = kLocal;
+  address.path = std::move(path);
+  return address;
+}
+
 std::string Address::host() const {
+  if (is_local()) return path;
   char text[INET6_ADDRSTRLEN] = {};
   inet_ntop(family == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof text);
   return text;
 }
 
 std::string Address::text() const {
+  if (is_local()) return path;
   std::string name = family == 4 ? host() : "[" + host() + "]";
   return name + ":" + std::to_string(port);
 }
 
 bool Address::is_wildcard() const {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
+  return !is_local() && std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
 }
 
 }  // namespace waypost::net

@@ -143,7 +143,7 @@ class TcpListener : public Listener {
 
 Result<std::shared_ptr<ListenSocket>> listen_tcp(const Address& address) {
   const char* what = "listen on";
-  int fd = tcp_socket(address);
+  int fd = stream_socket(address);
   if (fd < 0) return fail(socket_error(what, address, errno));
   auto socket = std::make_shared<TcpListenSocket>(fd);
 

@@ -28,7 +28,16 @@ SocketAddress to_socket_address(const Address& address) {
   return to;
 }
 
+std::optional<sockaddr_un> to_local_address(const Address& address) {
+  sockaddr_un local{};
+  local.sun_family = AF_UNIX;
+  if (address.path.size() >= sizeof local.sun_path) return std::nullopt;
+  std::memcpy(local.sun_path, address.path.data(), address.path.size());
+  return local;
+}
+
 Address from_socket_address(const SocketAddress& from) {
+  if (from.storage.ss_family == AF_UNIX) return Address::local("");
   if (from.storage.ss_family == AF_INET6) {
     sockaddr_in6 in{};
     std::memcpy(&in, &from.storage, sizeof in);
@@ -44,8 +53,9 @@ Address from_socket_address(const SocketAddress& from) {
   return address;
 }
 
-int tcp_socket(const Address& address) {
-  return ::socket(address.family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+int stream_socket(const Address& address) {
+  const int family = address.is_local() ? AF_UNIX : address.family == 4 ? AF_INET : AF_INET6;
+  return ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
 Errc errc_of(int error) {
@@ -60,6 +70,7 @@ Errc errc_of(int error) {
     case ENETDOWN:
     case EHOSTDOWN:
     case EAFNOSUPPORT:  // IPv6 is switched off here
+    case ENOENT:        // a local socket that nobody has made
       return Errc::unreachable;
     case EMFILE:
     case ENFILE:

@@ -20,6 +20,7 @@ namespace {
 constexpr Duration kLingerTime = std::chrono::seconds(1);
 constexpr std::size_t kLingerOctets = 1 << 20;
 constexpr std::size_t kFewPieces = 16;
+constexpr Duration kLocalPause = std::chrono::milliseconds(50);
 
 struct Reading;
 struct Writing;
@@ -413,11 +414,33 @@ Error connect_error(const Address& remote, int status) {
   return error;
 }
 
+/// A local socket connects at once, or never, or its line is full: then it is tried again.
+Task<Result<int>> connect_local(UvRuntime& runtime, Address remote, TimePoint deadline, std::stop_token stop) {
+  const std::optional<sockaddr_un> to = to_local_address(remote);
+  if (!to) co_return fail(connect_error(remote, ENAMETOOLONG));
+  int fd = stream_socket(remote);
+  if (fd < 0) co_return fail(connect_error(remote, errno));
+  for (;;) {
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&*to), sizeof *to) == 0) co_return fd;
+    int why = errno;
+    bool waits = why == EAGAIN && runtime.now() < deadline;
+    if (waits) {
+      waits = co_await runtime.sleep_for(kLocalPause, stop);
+      if (!waits) why = ECANCELED;
+    } else if (why == EAGAIN) {
+      why = ETIMEDOUT;
+    }
+    if (waits) continue;
+    ::close(fd);
+    co_return fail(connect_error(remote, why));
+  }
+}
+
 Result<int> socket_from(const Address& remote, const std::optional<Address>& source) {
   if (source && source->family != remote.family) {
     return fail(Errc::invalid, "connect to " + remote.text() + " from " + source->text() + ": not of the same family");
   }
-  int fd = tcp_socket(remote);
+  int fd = stream_socket(remote);
   if (fd < 0) return fail(connect_error(remote, errno));
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -445,6 +468,11 @@ Result<std::unique_ptr<Stream>> adopt_tcp(UvRuntime& runtime, int fd, const Addr
 Task<Result<std::unique_ptr<Stream>>> connect_tcp(UvRuntime& runtime, Address remote, std::optional<Address> source,
                                                   TimePoint deadline, std::stop_token stop) {
   if (stop.stop_requested()) co_return fail(connect_error(remote, ECANCELED));
+  if (remote.is_local()) {
+    Result<int> local = co_await connect_local(runtime, remote, deadline, stop);
+    if (!local) co_return fail(std::move(local.error()));
+    co_return adopt_tcp(runtime, *local, remote, std::nullopt);
+  }
   Result<int> fd = socket_from(remote, source);
   if (!fd) co_return fail(std::move(fd.error()));
   Result<Connection*> opened = open_connection(runtime, *fd, remote);

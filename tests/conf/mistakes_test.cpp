@@ -224,10 +224,6 @@ TEST_SUITE("conf/mistakes") {
          "relay.domains[1]", "whole top-level domain"},
         {"[[domain]]\nname = \"a.example\"\ndeliver = \"maildir:/m\"\nrecipients = []", 4, "domain[1].recipients",
          "names nobody"},
-        {"[[domain]]\nname = \"a.example\"\ndeliver = \"lmtp:/run/lmtp\"", 3, "domain[1].deliver",
-         "LMTP is not in this version"},
-        {"[[route]]\nmatch = \"a.example\"\nnext_hop = [\"lmtp:127.0.0.1:24\"]", 3, "route[1].next_hop",
-         "LMTP is not in this version"},
         {"[[route]]\nmatch = \"*\"\nnext_hop = \"discard:\"\n[[route]]\nmatch = \"a.example\"\nnext_hop = \"discard:\"",
          5, "route[2].match", "never reached: route[1]"},
         {"[[route]]\nmatch = \"*.example\"\nnext_hop = \"discard:\"\n[[route]]\nmatch = \"*.a.example\"\nnext_hop = "

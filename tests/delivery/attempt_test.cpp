@@ -426,6 +426,96 @@ TEST_SUITE("delivery/attempt") {
     }
   }
 
+  TEST_CASE("LMTP: LHLO, and after the dot a reply for each recipient that was accepted [RFC 2033]") {
+    ClientSession s;
+    s.peer.protocol = Protocol::lmtp;
+    s.peer.name = "localhost";
+    s.peer.address = net::Address::local("/run/lmtp");
+    with_recipients(s, 4);
+    s.run(R"(S: 220 relay.example LMTP
+             C: LHLO relay.example
+             S: 250-relay.example
+             S: 250 PIPELINING
+             C: MAIL FROM:<s@a.example>
+             C: RCPT TO:<r1@b.example>
+             C: RCPT TO:<r2@b.example>
+             C: RCPT TO:<r3@b.example>
+             C: RCPT TO:<r4@b.example>
+             C: DATA
+             S: 250 2.1.0 ok
+             S: 250 2.1.5 ok
+             S: 550 5.1.1 unknown
+             S: 250 2.1.5 ok
+             S: 250 2.1.5 ok
+             S: 354 go ahead
+             BODY
+             S: 250 2.0.0 saved
+             S: 452 4.2.2 over quota
+             S: 552 5.2.3 too big for this one)" +
+          kQuit);
+    CHECK(s.mistake == "");
+    CHECK(s.outcome(0).event == Event::attempt_delivered);
+    CHECK(s.outcome(0).host == "localhost[/run/lmtp]");
+    CHECK(s.outcome(1).event == kFailed);
+    CHECK(s.outcome(1).status == "5.1.1");
+    CHECK(s.outcome(2).event == kDeferred);
+    CHECK(s.outcome(2).status == "4.2.2");
+    CHECK(s.outcome(3).event == kFailed);
+    CHECK(s.outcome(3).status == "5.2.3");
+    CHECK_FALSE(s.result().host);
+    CHECK(s.usable);
+  }
+
+  TEST_CASE("LMTP: the session is lost between the replies: those who had one have it, the others are in doubt") {
+    for (const std::string& end : {std::string("CLOSE"), std::string("S: 421 4.3.2 going down\nCLOSE")}) {
+      ClientSession s;
+      s.peer.protocol = Protocol::lmtp;
+      with_recipients(s, 3);
+      s.run(R"(S: 220 mx LMTP
+               C: LHLO relay.example
+               S: 250 mx
+               C: MAIL FROM:<s@a.example>
+               S: 250 ok
+               C: RCPT TO:<r1@b.example>
+               S: 250 ok
+               C: RCPT TO:<r2@b.example>
+               S: 250 ok
+               C: RCPT TO:<r3@b.example>
+               S: 250 ok
+               C: DATA
+               S: 354 go
+               BODY
+               S: 250 2.0.0 saved
+)" + end);
+      CHECK(s.mistake == "");
+      CHECK(s.outcome(0).event == Event::attempt_delivered);
+      CHECK(s.outcome(1).event == kDeferred);
+      CHECK(s.outcome(2).event == kDeferred);
+      CHECK(s.result().in_doubt == (end == "CLOSE"));
+      CHECK(s.result().host);
+      CHECK_FALSE(s.usable);
+    }
+  }
+
+  TEST_CASE("LMTP: 354 although nobody was accepted: closed, since no reply would follow") {
+    ClientSession s;
+    s.peer.protocol = Protocol::lmtp;
+    s.run(R"(S: 220 mx LMTP
+             C: LHLO relay.example
+             S: 250-mx
+             S: 250 PIPELINING
+             C: MAIL FROM:<s@a.example>
+             C: RCPT TO:<r1@b.example>
+             C: DATA
+             S: 250 ok
+             S: 550 5.1.1 unknown
+             S: 354 go
+             END)");
+    CHECK(s.mistake == "");
+    CHECK(s.outcome().event == kFailed);
+    CHECK_FALSE(s.usable);
+  }
+
   TEST_CASE("each stage has its timeout [RFC 5321 4.5.3.2, F33]") {
     const std::string mail = "C: MAIL FROM:<s@a.example>\n", rcpt = "S: 250\nC: RCPT TO:<r1@b.example>\n",
                       data = "S: 250\nC: DATA\n";

@@ -149,7 +149,7 @@ TEST_SUITE("delivery/connection") {
   TEST_CASE("connecting: refused, unreachable, black hole, no source [F30, F31]") {
     auto open = [](ClientSession& s) {
       Connection::Opened opened =
-          s.runtime.complete(Connection::open(s.runtime, ClientSession::peer(), s.settings, s.stop.get_token()));
+          s.runtime.complete(Connection::open(s.runtime, s.peer, s.settings, s.stop.get_token()));
       CHECK(opened.connection == nullptr);
       return opened.failure;
     };
@@ -160,11 +160,11 @@ TEST_SUITE("delivery/connection") {
     CHECK(failure.host == kHost);
 
     ClientSession unreachable;
-    unreachable.runtime.unreachable(ClientSession::peer().address);
+    unreachable.runtime.unreachable(unreachable.peer.address);
     CHECK(open(unreachable).status == "4.4.1");
 
     ClientSession hole;
-    hole.runtime.black_hole(ClientSession::peer().address);
+    hole.runtime.black_hole(hole.peer.address);
     net::TimePoint began = hole.runtime.now();
     failure = open(hole);
     CHECK(failure.status == "4.4.1");

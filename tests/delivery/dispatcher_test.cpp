@@ -257,6 +257,32 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(dots == 2);
   }
 
+  TEST_CASE("mail for an LMTP server by its socket: a status for each recipient, the rest is tried again [RFC 2033]") {
+    RelayWorld world([](conf::Config& config) {
+      conf::Domain domain;
+      domain.name = "b.test";
+      domain.deliver = conf::NextHop{};
+      domain.deliver->kind = conf::NextHop::Kind::lmtp_socket;
+      domain.deliver->value = "/run/lmtp";
+      config.domains.push_back(domain);
+    });
+    Host& host = world.host("/run/lmtp");
+    host.lmtp = true;
+    bool full = true;
+    host.on_dot_for = [&full](const std::string& to) {
+      return full && to == "<full@b.test>" ? "452 4.2.2 over quota" : "250 2.0.0 saved";
+    };
+    world.submit("s@a.test", {"r1@b.test", "full@b.test", "r2@b.test"});
+    REQUIRE(world.until([&] { return world.dispatcher->stats().delivered == 2; }, 3s));
+    CHECK(world.dispatcher->stats().deferred == 1);
+    CHECK(world.rows().at(0).recipients.size() == 3);
+    full = false;
+    REQUIRE(world.drained(5min));
+    CHECK(host.taken.size() == 2);
+    CHECK(host.taken[1].to == std::vector<std::string>{"<full@b.test>"});
+    CHECK(world.dispatcher->stats().delivered == 3);
+  }
+
   TEST_CASE("domains behind a backlog are served at once") {
     RelayWorld world;
     three_exchangers(world);  // b.test hangs

@@ -23,9 +23,12 @@ namespace waypost::tests {
 /// A host that takes mail: what it answers, and what it was given.
 class Host {
  public:
+  /// "192.0.2.1", at port 25, or the path of a socket.
   Host(VirtualRuntime& runtime, const std::string& address)
       : runtime_(runtime), scope_(runtime, [](std::string_view) {}) {
-    const Result<std::shared_ptr<net::ListenSocket>> socket = runtime.listen(*net::Address::parse(address, 25));
+    const bool local = address.starts_with('/');
+    const Result<std::shared_ptr<net::ListenSocket>> socket =
+        runtime.listen(local ? net::Address::local(address) : *net::Address::parse(address, 25));
     listener_ = std::move(*runtime.accept_on(*socket));
     scope_.spawn(accept(*this));
   }
@@ -35,6 +38,9 @@ class Host {
   std::function<std::string(const std::string&)> on_rcpt = [](const std::string&) { return "250 2.1.5 ok"; };
   std::function<std::string()> on_dot = [] { return "250 2.0.0 taken"; };
   std::function<void()> on_quit = [] {};
+  bool lmtp = false;
+  /// Of each recipient of an LMTP transaction.
+  std::function<std::string(const std::string&)> on_dot_for = [](const std::string&) { return "250 2.0.0 saved"; };
   struct Taken {
     std::string from;
     std::vector<std::string> to;
@@ -73,7 +79,7 @@ class Host {
       const Result<net::LineBuffer::Line> line = co_await lines.read_line(4096, net::TimePoint::max());
       if (!line) break;
       const std::string said(line->text);
-      if (said.starts_with("EHLO")) {
+      if (said.starts_with(host.lmtp ? "LHLO" : "EHLO")) {
         out = "250-host.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n";
       } else if (said.starts_with("MAIL")) {
         message = Taken{said.substr(10, said.find('>') - 9), {}, ""};
@@ -98,6 +104,11 @@ class Host {
           if (!ended) message.body += std::string(text->text) + "\r\n";
         }
         if (!ended) break;
+        if (host.lmtp) {
+          for (const std::string& to : message.to) out += host.on_dot_for(to) + "\r\n";
+          host.taken.push_back(message);
+          continue;
+        }
         const std::string reply = host.on_dot();
         if (reply.empty()) break;
         if (reply.front() == '2') host.taken.push_back(message);

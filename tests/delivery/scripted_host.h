@@ -233,19 +233,19 @@ struct ClientSession {
     settings.data_timeout = std::chrono::minutes(10);
   }
 
-  static delivery::Peer peer() {
-    delivery::Peer peer;
-    peer.name = "mx.b.example";
-    peer.address = *net::Address::parse("192.0.2.7", 25);
-    return peer;
-  }
+  delivery::Peer peer = [] {
+    delivery::Peer host;
+    host.name = "mx.b.example";
+    host.address = *net::Address::parse("192.0.2.7", 25);
+    return host;
+  }();
 
   const delivery::AttemptResult& result() const { return results.at(0); }
   const delivery::Outcome& outcome(std::size_t i = 0) const { return results.at(0).outcomes.at(i); }
 
   void run(const std::string& script, HostOptions options = {}) {
     ScriptedHost host(runtime, script, options);
-    Result<std::shared_ptr<net::ListenSocket>> socket = runtime.listen(peer().address);
+    Result<std::shared_ptr<net::ListenSocket>> socket = runtime.listen(peer.address);
     Result<std::unique_ptr<net::Listener>> listener = runtime.accept_on(*socket);
     net::Scope scope(runtime, [this](std::string_view what) { mistake = what; });
     scope.spawn(accept_one(*this, host, **listener));
@@ -276,7 +276,7 @@ struct ClientSession {
 
   static net::Task<> client(ClientSession& self) {
     delivery::Connection::Opened session =
-        co_await delivery::Connection::open(self.runtime, peer(), self.settings, self.stop.get_token());
+        co_await delivery::Connection::open(self.runtime, self.peer, self.settings, self.stop.get_token());
     self.failure = session.failure;
     self.opened = session.connection != nullptr;
     if (!self.opened) co_return;

@@ -16,10 +16,11 @@ net::Address address(const std::string& host) {
 Plan plan() {
   Plan out;
   out.key = "k";
-  out.hosts = {{{10, "a1", {address("192.0.2.1")}, ""},
+  out.hops = {{{{10, "a1", {address("192.0.2.1")}, ""},
                 {10, "a2", {address("192.0.2.2")}, ""},
                 {20, "b", {address("192.0.2.3"), address("192.0.2.4")}, ""}},
-               {{0, "second", {address("192.0.2.9")}, ""}}};
+               Protocol::smtp},
+              {{{0, "second", {address("192.0.2.9")}, ""}}, Protocol::lmtp}};
   return out;
 }
 

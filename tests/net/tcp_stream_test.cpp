@@ -7,10 +7,12 @@
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <sys/un.h>
 
 #include "net/listener.h"
 #include "net/loop.h"
 #include "tests/net/loop_fixture.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace waypost;
 using net::LoopRuntime;
@@ -474,6 +476,59 @@ struct SharedAcceptor {
   std::thread thread;
 };
 
+/// A blocking server at a path that talks with one client.
+struct LocalPeer {
+  explicit LocalPeer(const std::string& path) : listening(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un at{};
+    at.sun_family = AF_UNIX;
+    std::copy(path.begin(), path.end(), at.sun_path);
+    REQUIRE(::bind(listening, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+    REQUIRE(::listen(listening, 0) == 0);
+  }
+  ~LocalPeer() {
+    ::close(talking);
+    ::close(listening);
+  }
+  int listening, talking = -1;
+};
+
+Task<> local_round_trip(LoopRuntime& runtime, net::Address at, LocalPeer& peer) {
+  std::optional<net::Address> from;
+  std::stop_token never;
+  Result<StreamPtr> stream = co_await runtime.connect(at, from, runtime.now() + 1s, never);
+  REQUIRE(stream.has_value());
+  CHECK((*stream)->remote().text() == at.path);
+  peer.talking = ::accept(peer.listening, nullptr, nullptr);
+  std::string_view said = "LHLO\r\n";
+  Result<> sent = co_await (*stream)->write(said, runtime.now() + 1s);
+  CHECK(sent.has_value());
+  char buffer[64];
+  CHECK(::recv(peer.talking, buffer, sizeof buffer, 0) == 6);
+  CHECK(::send(peer.talking, "250 ok\r\n", 8, 0) == 8);
+  Result<std::size_t> got = co_await (*stream)->read(buffer, runtime.now() + 1s);
+  REQUIRE(got.has_value());
+  CHECK(std::string_view(buffer, *got) == "250 ok\r\n");
+  ::shutdown(peer.talking, SHUT_WR);
+  got = co_await (*stream)->read(buffer, runtime.now() + 1s);
+  REQUIRE(got.has_value());
+  CHECK(*got == 0);
+  (*stream)->close();
+}
+
+/// Connects until that takes too long.
+Task<Errc> fill_line(LoopRuntime& runtime, net::Address at, std::vector<StreamPtr>& streams) {
+  std::optional<net::Address> from;
+  std::stop_token never;
+  for (;;) {
+    Result<StreamPtr> stream = co_await runtime.connect(at, from, runtime.now() + 120ms, never);
+    if (!stream) {
+      for (const StreamPtr& open : streams) open->close();
+      co_return stream.error().code;
+    }
+    streams.push_back(std::move(*stream));
+  }
+}
+
 }  // namespace
 
 TEST_SUITE("net/tcp_stream") {
@@ -571,6 +626,24 @@ TEST_SUITE("net/tcp_stream") {
     Server server("0.0.0.0");
     server.anywhere = net::Address::parse("127.0.0.9", 0);
     server.run(round_trips(server, 1));
+  }
+
+  TEST_CASE("a local socket: there and back, nobody there, a full line") {
+    tests::TemporaryFolder folder;
+    const net::Address at = net::Address::local(folder.path() + "/s");
+    std::unique_ptr<LoopRuntime> runtime = LoopRuntime::create();
+    CHECK(run_task(*runtime, connect_error(*runtime, at, {}, 1s, {})) == Errc::unreachable);
+    CHECK(run_task(*runtime, connect_error(*runtime, net::Address::local(std::string(200, 'x')), {}, 1s, {})) ==
+          Errc::unreachable);
+    {
+      LocalPeer peer(at.path);
+      run_task(*runtime, local_round_trip(*runtime, at, peer));
+      // Nobody takes these: the line holds one or two.
+      std::vector<StreamPtr> waiting;
+      CHECK(run_task(*runtime, fill_line(*runtime, at, waiting)) == Errc::timed_out);
+      CHECK(waiting.size() < 4);
+    }
+    CHECK(run_task(*runtime, connect_error(*runtime, at, {}, 1s, {})) == Errc::refused);
   }
 
   TEST_CASE("connect times out at its deadline, or is cancelled") {

@@ -189,7 +189,7 @@ net::Task<Result<std::unique_ptr<net::Stream>>> VirtualRuntime::connect(net::Add
 Result<std::shared_ptr<net::ListenSocket>> VirtualRuntime::listen(const net::Address& address) {
   auto endpoint = std::make_shared<Endpoint>();
   endpoint->address = address;
-  if (address.port == 0) endpoint->address.port = next_port_++;
+  if (address.port == 0 && !address.is_local()) endpoint->address.port = next_port_++;
   std::weak_ptr<Endpoint>& place = listening_[endpoint->address];
   if (!place.expired()) return fail(Errc::exists, "listen on " + address.text() + ": address already in use");
   place = endpoint;
