@@ -366,6 +366,7 @@ net::Task<> Transaction::await_final_replies() {
       co_return;
     }
     Outcome outcome = of_reply(Stage::final_dot, *reply, host_);
+    outcome.reports = connection_.extensions().dsn && !is_lmtp();
     if (!is_lmtp()) {
       settle_rest(outcome);
       co_return;

@@ -298,7 +298,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   const queue::WallTime now = runtime_.wall_now();
   queue::Settlement settlement;
   settlement.message = message.id;
-  std::vector<Subject> failed;
+  std::vector<Subject> subjects;
   for (const std::size_t at : positions) {
     const Outcome& outcome = tally.entries()[at].outcome;
     const queue::DueRecipient& recipient = tally.due().recipients[at];
@@ -312,17 +312,12 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
       out.next_attempt = queue::next_attempt(config->queue.retry, recipient.attempts + 1, now, runtime_.random());
       if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
       due_at(out.next_attempt);
-    } else if (out.event == queue::Event::attempt_failed) {
-      Subject subject = subject_of(recipient, ReportedRecipient::Action::failed);
-      subject.report.status = out.status;
-      subject.report.reply = out.reply;
-      subject.report.host = out.host;
-      subject.report.remote_said_it = !out.host.empty() && out.host != "maildir";
-      failed.push_back(std::move(subject));
     }
+    std::optional<Subject> subject = subject_of(recipient, outcome);
+    if (subject) subjects.push_back(*std::move(subject));
     settlement.recipients.push_back(std::move(out));
   }
-  std::optional<queue::Notification> report = co_await notification(message, std::move(failed), content);
+  std::optional<queue::Notification> report = co_await notification(message, std::move(subjects), content);
   const std::string id = message.id.text();
   std::string report_id;
   if (report) {
@@ -330,6 +325,9 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
     settlement.notifications.push_back(std::move(*report));
   }
   const std::vector<queue::RecipientOutcome> outcomes = settlement.recipients;
+  const bool any_failed = std::any_of(outcomes.begin(), outcomes.end(), [](const queue::RecipientOutcome& each) {
+    return each.event == queue::Event::attempt_failed;
+  });
   const Result<bool> left = co_await commit(std::move(settlement));
   if (!left) co_return;
   tally.settled(positions);
@@ -339,7 +337,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
     log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), out.reply});
     stats_.count(out.event);
   }
-  if (!report_id.empty()) log::notified(id, report_id, "non-delivery");
+  if (!report_id.empty()) log::notified(id, report_id, any_failed ? "non-delivery" : "delivery status");
   if (*left) log::left_queue(id);
 }
 

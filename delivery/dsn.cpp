@@ -115,9 +115,39 @@ void paragraph(std::string& out, std::string_view text, std::string_view indent)
   if (!empty) out += line + "\r\n";
 }
 
-bool is_delay(const Report& report) {
-  return std::all_of(report.recipients.begin(), report.recipients.end(),
-                     [](const ReportedRecipient& r) { return r.action == ReportedRecipient::Action::delayed; });
+using Action = ReportedRecipient::Action;
+// The worst comes first.
+constexpr Action kInOrder[] = {Action::failed, Action::delayed, Action::delivered, Action::relayed, Action::expanded};
+
+bool tells_of(const Report& report, Action action) {
+  return std::any_of(report.recipients.begin(), report.recipients.end(),
+                     [action](const ReportedRecipient& recipient) { return recipient.action == action; });
+}
+
+std::string_view subject_of(const Report& report) {
+  if (tells_of(report, Action::failed)) return "Undelivered Mail Returned to Sender";
+  if (tells_of(report, Action::delayed)) return "Delayed Mail (still being retried)";
+  return tells_of(report, Action::delivered) ? "Delivery confirmed" : "Mail passed on";
+}
+
+std::string words_of(const Report& report, Action action) {
+  switch (action) {
+    case Action::failed:
+      return "Your message could not be delivered to the recipients below, and will not be tried again.";
+    case Action::delayed:
+      return "Your message has not been delivered yet to the recipients below. You need not do anything: delivery "
+             "will be tried until " +
+             smtp::rfc5322_date(report.expires) + ".";
+    case Action::delivered:
+      return "You asked to be told: your message was delivered to the recipients below.";
+    case Action::relayed:
+      return "You asked to be told: your message was passed on to the recipients below. Their mail servers do not "
+             "confirm deliveries, so that you will hear no more unless delivery fails.";
+    case Action::expanded:
+      return "You asked to be told: your message was passed on to all whom the addresses below stand for. You will "
+             "hear no more unless delivery fails.";
+  }
+  return "";
 }
 
 std::string host_name(const std::string& host) {
@@ -149,23 +179,19 @@ std::string boundary_for(const Report& report, std::string_view content) {
 }
 
 void people_part(std::string& out, const Report& report) {
-  const bool delay = is_delay(report);
-  out += "This is the mail relay at " + report.hostname + ".\r\n\r\n";
-  if (delay) {
-    paragraph(out,
-              "Your message has not been delivered yet to the recipients below. You need not do anything: delivery "
-              "will be tried until " +
-                  smtp::rfc5322_date(report.expires) + ".",
-              "");
-  } else {
-    paragraph(out, "Your message could not be delivered to the recipients below, and will not be tried again.", "");
-  }
-  for (const ReportedRecipient& recipient : report.recipients) {
-    out += "\r\n<" + safe(recipient.address) + ">\r\n";
-    if (!recipient.host.empty() && recipient.remote_said_it) {
-      paragraph(out, "The mail server " + safe(recipient.host) + " said:", "    ");
+  out += "This is the mail relay at " + report.hostname + ".\r\n";
+  for (const Action action : kInOrder) {
+    if (!tells_of(report, action)) continue;
+    out += "\r\n";
+    paragraph(out, words_of(report, action), "");
+    for (const ReportedRecipient& recipient : report.recipients) {
+      if (recipient.action != action) continue;
+      out += "\r\n<" + safe(recipient.address) + ">\r\n";
+      if (!recipient.host.empty() && recipient.remote_said_it) {
+        paragraph(out, "The mail server " + safe(recipient.host) + " said:", "    ");
+      }
+      paragraph(out, safe(recipient.reply), "    ");
     }
-    paragraph(out, safe(recipient.reply), "    ");
   }
   out += "\r\n";
   paragraph(out,
@@ -215,8 +241,7 @@ std::string compose_report(const Report& report) {
   out.reserve(people.size() + status.size() + original.size() + 2048);
   field(out, "From", "Mail Delivery System <mailer-daemon@" + report.hostname + ">");
   field(out, "To", "<" + safe(report.to) + ">");
-  field(out, "Subject",
-        is_delay(report) ? "Delayed Mail (still being retried)" : "Undelivered Mail Returned to Sender");
+  field(out, "Subject", subject_of(report));
   field(out, "Date", smtp::rfc5322_date(report.now));
   field(out, "Message-ID", "<" + report.id + "@" + report.hostname + ">");
   if (!report.message_id.empty() && report.message_id.size() < 900) {
@@ -241,7 +266,8 @@ std::string compose_report(const Report& report) {
   out += "\r\n" + status;
 
   out += "\r\n--" + boundary + "\r\n";
-  field(out, "Content-Description", report.whole ? "Undelivered message" : "Undelivered message header");
+  const std::string original_is = tells_of(report, Action::failed) ? "Undelivered message" : "Message";
+  field(out, "Content-Description", report.whole ? original_is : original_is + " header");
   field(out, "Content-Type", report.whole ? "message/rfc822" : "text/rfc822-headers");
   if (eight_bit) field(out, "Content-Transfer-Encoding", "8bit");
   out += "\r\n" + original;

@@ -44,6 +44,21 @@ Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Acti
   return subject;
 }
 
+std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome) {
+  const bool failed = outcome.event == queue::Event::attempt_failed;
+  const bool asked = (recipient.notify.bits & smtp::Notify::kSuccess) != 0;
+  if (!failed && !(outcome.taken() && asked && !outcome.reports)) return std::nullopt;
+  auto action = ReportedRecipient::Action::failed;
+  if (outcome.event == queue::Event::attempt_delivered) action = ReportedRecipient::Action::delivered;
+  if (outcome.event == queue::Event::attempt_relayed) action = ReportedRecipient::Action::relayed;
+  Subject subject = subject_of(recipient, action);
+  subject.report.status = outcome.status;
+  subject.report.reply = outcome.reply;
+  subject.report.host = outcome.host;
+  subject.report.remote_said_it = !outcome.host.empty() && outcome.host != "maildir";
+  return subject;
+}
+
 std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects) {
   if (message.reverse_path.is_null()) return {};
   std::erase_if(subjects, [](const Subject& subject) { return !wanted(subject); });

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "delivery/dsn.h"
+#include "delivery/outcome.h"
 #include "queue/message.h"
 
 namespace waypost::delivery {
@@ -25,6 +26,9 @@ struct Subject {
 
 /// Without its status and reply.
 Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Action action);
+
+/// What the sender may be told of an outcome: of a failure; of success where nobody after us tells (RFC 3461 §5.2).
+std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome);
 
 /// The subjects of which the sender is told: those whose NOTIFY admits it; none of a message with a null reverse-path.
 std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects);

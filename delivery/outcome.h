@@ -21,6 +21,8 @@ struct Outcome {
   /// with the same host may follow at once (RFC 5321 §4.5.3.1.10). Set by attempt().
   bool next_transaction = false;
 
+  bool reports = false;  ///< the host that took it promised the notifications that its sender asked for (RFC 3461)
+
   bool taken() const { return event == queue::Event::attempt_relayed || event == queue::Event::attempt_delivered; }
 };
 

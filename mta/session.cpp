@@ -43,6 +43,7 @@ Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, co
   rules_.offered.size = true;
   rules_.offered.eight_bit_mime = true;
   rules_.offered.enhanced_status_codes = true;
+  rules_.offered.dsn = true;
   use(context_.config());
 }
 

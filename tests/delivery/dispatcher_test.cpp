@@ -113,6 +113,28 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(home.taken[0].body.find("good@b.test") == std::string::npos);
   }
 
+  TEST_CASE("NOTIFY=SUCCESS: told by us where the next host does not promise it, in the same transaction [RFC 3461]") {
+    for (const bool promises : {false, true}) {
+      CAPTURE(promises);
+      RelayWorld world;
+      Host& host = own_host(world, "b.test", "192.0.2.1");
+      host.dsn = promises;
+      Host& home = sender_host(world);
+      world.submit("s@a.test", {"r@b.test", "q@b.test"}, "Subject: x\r\n\r\nx\r\n",
+                   smtp::Notify{smtp::Notify::kSuccess});
+      REQUIRE(world.drained(30s));
+      CHECK(host.taken.size() == 1);
+      if (promises) {
+        CHECK(home.taken.empty());
+        continue;
+      }
+      REQUIRE(home.taken.size() == 1);
+      CHECK(home.taken[0].from == "<>");
+      CHECK(home.taken[0].body.find("Action: relayed\r\nStatus: 2.0.0\r\n") != std::string::npos);
+      CHECK(home.taken[0].body.find("Final-Recipient: rfc822; q@b.test\r\n") != std::string::npos);
+    }
+  }
+
   TEST_CASE("nobody is told when a message from the null reverse-path fails [RFC 5321 6.1]") {
     RelayWorld world;
     world.submit("", {"r@nowhere.test"});

@@ -70,6 +70,69 @@ TEST_SUITE("delivery/notify") {
     }
   }
 
+  TEST_CASE("who tells of an outcome: of success we, unless the next host promised to [RFC 3461 5.2]") {
+    using queue::Event;
+    using Action = ReportedRecipient::Action;
+    struct Row {
+      Event event;
+      std::uint8_t asked;
+      bool host_reports;
+      std::optional<Action> told;
+    };
+    const Row rows[] = {
+        {Event::attempt_failed, 0, false, Action::failed},
+        {Event::attempt_failed, smtp::Notify::kSuccess, true, Action::failed},  // to_be_told() says whether
+        {Event::attempt_relayed, 0, false, {}},
+        {Event::attempt_relayed, smtp::Notify::kFailure, false, {}},
+        {Event::attempt_relayed, smtp::Notify::kSuccess, false, Action::relayed},
+        {Event::attempt_relayed, smtp::Notify::kSuccess, true, {}},
+        {Event::attempt_delivered, smtp::Notify::kSuccess | smtp::Notify::kFailure, false, Action::delivered},
+        {Event::attempt_delivered, smtp::Notify::kNever, false, {}},
+        {Event::attempt_deferred, smtp::Notify::kSuccess, false, {}},
+        {Event::remove, smtp::Notify::kSuccess, false, {}},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(static_cast<int>(row.event));
+      CAPTURE(static_cast<int>(row.asked));
+      queue::DueRecipient recipient;
+      recipient.forward_path = smtp::Path{*smtp::parse_mailbox("r@b.example")};
+      recipient.notify.bits = row.asked;
+      recipient.orcpt = "rfc822;r@b.example";
+      Outcome outcome;
+      outcome.event = row.event;
+      outcome.status = "2.0.0";
+      outcome.reports = row.host_reports;
+      const std::optional<Subject> told = subject_of(recipient, outcome);
+      REQUIRE(told.has_value() == row.told.has_value());
+      if (!told) continue;
+      CHECK(told->report.action == *row.told);
+      CHECK(told->report.status == "2.0.0");
+      CHECK(told->report.orcpt == "rfc822;r@b.example");
+    }
+  }
+
+  TEST_CASE("a report has words for each thing that it tells, the worst first") {
+    using Action = ReportedRecipient::Action;
+    auto text = [](const std::vector<Subject>& subjects) {
+      return compose_notification(kNotifier, message("s@a.example"), subjects, "Subject: hi\r\n", queue::Id{2ULL << 40},
+                                  kNow)
+          ->body;
+    };
+    const std::string good = text({subject("d@b.example", 2, Action::delivered)});
+    CHECK(count(good, "Subject: Delivery confirmed\r\n") == 1);
+    CHECK(count(good, "Action: delivered\r\n") == 1);
+    CHECK(count(good, "Undelivered") == 0);
+    CHECK(count(good, "could not") == 0);
+    const std::string passed_on = text({subject("d@b.example", 2, Action::relayed)});
+    CHECK(count(passed_on, "Subject: Mail passed on\r\n") == 1);
+    CHECK(count(passed_on, "you will hear no more") == 0);  // folded
+    CHECK(count(passed_on, "unless delivery fails") == 1);
+    const std::string both = text({subject("d@b.example", 2, Action::delivered), subject("f@b.example")});
+    CHECK(count(both, "Subject: Undelivered Mail Returned to Sender\r\n") == 1);
+    CHECK(both.find("could not be delivered") < both.find("was delivered to"));
+    CHECK(both.find("<f@b.example>") < both.find("<d@b.example>"));
+  }
+
   TEST_CASE("one report tells of all, from the null reverse-path to the sender [RFC 3464]") {
     const auto out =
         compose_notification(kNotifier, message("s@a.example"), {subject("r@b.example"), subject("q@b.example")},

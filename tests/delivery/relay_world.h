@@ -39,6 +39,7 @@ class Host {
   std::function<std::string()> on_dot = [] { return "250 2.0.0 taken"; };
   std::function<void()> on_quit = [] {};
   bool lmtp = false;
+  bool dsn = false;
   /// Of each recipient of an LMTP transaction.
   std::function<std::string(const std::string&)> on_dot_for = [](const std::string&) { return "250 2.0.0 saved"; };
   struct Taken {
@@ -80,7 +81,9 @@ class Host {
       if (!line) break;
       const std::string said(line->text);
       if (said.starts_with(host.lmtp ? "LHLO" : "EHLO")) {
-        out = "250-host.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n";
+        out = "250-host.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n";
+        if (host.dsn) out += "250-DSN\r\n";
+        out += "250 ENHANCEDSTATUSCODES\r\n";
       } else if (said.starts_with("MAIL")) {
         message = Taken{said.substr(10, said.find('>') - 9), {}, ""};
         out = "250 2.1.0 ok\r\n";
@@ -300,7 +303,7 @@ class RelayWorld {
   }
 
   queue::Id submit(const std::string& from, const std::vector<std::string>& to,
-                   const std::string& body = "Subject: x\r\n\r\ntext\r\n") {
+                   const std::string& body = "Subject: x\r\n\r\ntext\r\n", smtp::Notify notify = {}) {
     queue::Draft draft = store->draft();
     queue::NewMessage message;
     message.id = draft.id();
@@ -308,6 +311,7 @@ class RelayWorld {
     for (const std::string& one : to) {
       smtp::EnvelopeRecipient recipient;
       recipient.forward_path = smtp::Path{*smtp::parse_mailbox(one)};
+      recipient.notify = notify;
       message.envelope.recipients.push_back(recipient);
     }
     message.trace = "Received: by relay.test\r\n";

@@ -1,6 +1,7 @@
 """What exchangers and DNS answer, and what becomes of it: bounces that Python's `email` reads, and retries."""
 import email
 import email.policy
+import smtplib
 import subprocess
 
 import harness
@@ -118,6 +119,41 @@ class Answers(harness.TestCase):
         self.assertEqual(len(asked), 2)
         relay.wait_empty(30)
         self.assertEqual(len(relay.delivered("office.test.example", "sender")), 3, "no fourth report")
+
+    def test_success_is_told_where_asked(self):
+        """RFC 3461: to a Maildir of ours it is delivered; to a host without DSN it is relayed; to one with, it is asked."""
+        relay = self.start()
+        plain = smtp.Sink(self.port, "127.0.0.31")
+        asked = []
+
+        def promises(verb, argument, state):
+            if verb in ("MAIL", "RCPT"):
+                asked.append(argument.decode())
+
+        with_dsn = smtp.Sink(self.port, "127.0.0.32", promises)
+        with_dsn.extensions = [*smtp.Sink.extensions, b"DSN"]
+        with smtplib.SMTP("127.0.0.1", relay.mx, local_hostname="client.test.example") as client:
+            for recipient in ("here@office.test.example", "r@refuses.example", "r@later.example"):
+                refused = client.sendmail("sender@office.test.example", [recipient],
+                                          f"Subject: {ORIGINAL_SUBJECT}\r\n\r\ntext\r\n",
+                                          mail_options=["RET=HDRS", "ENVID=QQ314159"],
+                                          rcpt_options=["NOTIFY=SUCCESS,FAILURE", f"ORCPT=rfc822;{recipient}"])
+                self.assertEqual(refused, {})
+        reports = self.bounces(relay, 2)
+        relay.wait_empty(30)
+        self.assertEqual(len(relay.delivered("office.test.example", "sender")), 2, "none of the host that promised")
+        for octets in reports:
+            local = b"here@office.test.example" in octets
+            recipient = "here@office.test.example" if local else "r@refuses.example"
+            report = self.check_report(octets, {recipient: ("2.0.0",)}, action="delivered" if local else "relayed")
+            fields = report.get_payload()[1].get_payload()
+            self.assertEqual(fields[0]["Original-Envelope-Id"], "QQ314159")
+            self.assertEqual(fields[1]["Original-Recipient"], f"rfc822;{recipient}")
+        self.assertEqual(len(plain.messages), 1)
+        self.assertEqual(len(with_dsn.messages), 1)
+        said = " ".join(asked)
+        for parameter in ("RET=HDRS", "ENVID=QQ314159", "NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;r@later.example"):
+            self.assertIn(parameter, said)
 
     def test_recipients_of_one_message(self):
         """One message to several: each has its own end, and those that fail together share a report."""

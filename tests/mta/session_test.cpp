@@ -61,11 +61,11 @@ TEST_SUITE("mta/session") {
     std::string ehlo = h.say("EHLO c.example");
     CHECK(ehlo.starts_with("250-relay.example\r\n"));
     for (std::string_view keyword :
-         {"PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES", "LIMITS RCPTMAX=1000"}) {
+         {"PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "LIMITS RCPTMAX=1000"}) {
       CAPTURE(keyword);
       CHECK(ehlo.find(std::string(keyword) + "\r\n") != std::string::npos);
     }
-    for (std::string_view later : {"STARTTLS", "AUTH", "CHUNKING", "DSN", "SMTPUTF8", "BINARYMIME", "REQUIRETLS"}) {
+    for (std::string_view later : {"STARTTLS", "AUTH", "CHUNKING", "SMTPUTF8", "BINARYMIME", "REQUIRETLS"}) {
       CAPTURE(later);
       CHECK(ehlo.find(later) == std::string::npos);
     }
@@ -122,7 +122,9 @@ TEST_SUITE("mta/session") {
         {"MAIL FROM:<s@c.example> BODY=9BIT", "501 5.5.4"},
         {"MAIL FROM:<s@c.example> COLOUR=RED", "555 5.5.4"},
         {"MAIL FROM:<s@c.example> SMTPUTF8", "555 5.5.4"},
-        {"MAIL FROM:<s@c.example> RET=HDRS", "555 5.5.4"},
+        {"MAIL FROM:<s@c.example> RET=HDRS ENVID=q+2B1", "250 2.1.0"},
+        {"MAIL FROM:<s@c.example> RET=SOME", "501 5.5.4"},
+        {"MAIL FROM:<s@c.example> ENVID=q+2b", "501 5.5.4"},
         {"MAIL FROM:<s@c.example> AUTH=<>", "555 5.5.4"},
         {"MAIL FROM:<s\xC3\xA4@c.example>", "553 5.6.7"},
         {"NOOP \0 x"sv, "501 5.5.2"},
@@ -164,7 +166,9 @@ TEST_SUITE("mta/session") {
         {"RCPT TO:<>", "501 5.1.3"},
         {"RCPT TO:<r@>", "501 5.1.3"},
         {"RCPT TO:r@b.example", "501 5.5.4"},
-        {"RCPT TO:<r@b.example> NOTIFY=NEVER", "555 5.5.4"},
+        {"RCPT TO:<r@b.example> NOTIFY=NEVER ORCPT=rfc822;x@b.example", "250 2.1.5"},
+        {"RCPT TO:<r@b.example> NOTIFY=NEVER,SUCCESS", "501 5.5.4"},
+        {"RCPT TO:<r@b.example> ORCPT=x@b.example", "501 5.5.4"},
         {"RCPT TO:<\xC3\xA4@b.example>", "553 5.6.7"},
         {"MAIL FROM:<s@c.example>", "503 5.5.1"},
         {"DATA", "503 5.5.1"},

@@ -136,7 +136,9 @@ constexpr Recipient kRcpts[] = {
     {"RCPT TO:<x!y@backup.example>", "550 5.7.1", ""},
     {"RCPT TO:<x@[192.0.2.77]>", "550 5.1.2", ""},
     {"RCPT TO:<x@>", "501 5.1.3", ""},
-    {"RCPT TO:<r@b.example> NOTIFY=NEVER", "555 5.5.4", ""},
+    {"RCPT TO:<r@b.example> NOTIFY=NEVER", "", "r@b.example"},
+    {"RCPT TO:<r@b.example> NOTIFY=NEVER,DELAY", "501 5.5.4", ""},
+    {"RCPT TO:<r@b.example> COLOUR=RED", "555 5.5.4", ""},
 };
 struct Body {
   std::string_view wire;
