@@ -44,6 +44,7 @@ Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, co
   rules_.offered.eight_bit_mime = true;
   rules_.offered.enhanced_status_codes = true;
   rules_.offered.dsn = true;
+  rules_.offered.chunking = true;
   use(context_.config());
 }
 
@@ -102,6 +103,10 @@ net::Task<Result<>> Session::converse() {
     smtp::Reply reply = answer(*line);
     if (reply.intermediate()) {
       Result<smtp::Reply> received = co_await receive();
+      if (!received) co_return fail(std::move(received.error()));
+      reply = *std::move(received);
+    } else if (chunk_) {
+      Result<smtp::Reply> received = co_await receive_chunk(*std::exchange(chunk_, std::nullopt));
       if (!received) co_return fail(std::move(received.error()));
       reply = *std::move(received);
     }
@@ -179,6 +184,8 @@ smtp::Reply Session::answer(const net::LineBuffer::Line& line) {
     std::string_view rest = line.text;
     std::string verb = to_upper(take_word(rest));
     log_rejected(verb, transaction_ ? &transaction_->envelope : nullptr, "", command.error());
+    // It is not known how many octets follow: none of them is to be taken for a command.
+    if (verb == "BDAT") return close_with(command.error());
     return command.error();
   }
   last_verb_ = smtp::verb(*command);
@@ -192,7 +199,8 @@ smtp::Reply Session::weigh(smtp::Reply reply) {
 
   bool unknown_recipient = reply.code == 550 && has_enhanced(reply, {5, 1, 1});
   // A size over the limit is no mistake, and DATA behind refused recipients is what PIPELINING is for.
-  bool innocent = reply.code == 552 || (reply.code == 554 && has_enhanced(reply, {5, 5, 1}));
+  bool innocent = reply.code == 552 || (reply.code == 554 && has_enhanced(reply, {5, 5, 1})) ||
+                  (reply.code == 503 && last_verb_ == "BDAT");
   if (unknown_recipient) {
     ++unknown_recipients_;
   } else if (reply.permanent() && !innocent) {
@@ -259,6 +267,7 @@ smtp::Reply Session::on(const smtp::Mail& mail) {
 
 smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
   if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
+  if (transaction_->reception) return smtp::reply::bad_sequence("The message has begun");
   std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
   if (recipients.size() >= static_cast<std::size_t>(config_->limits.recipients)) {
     return smtp::reply::too_many_recipients();
@@ -288,12 +297,18 @@ smtp::Reply Session::on(const smtp::Data&) {
     return close_with(std::move(refused));
   }
   if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
+  if (transaction_->reception) return smtp::reply::bad_sequence("The message came by BDAT so far");
   if (transaction_->envelope.recipients.empty()) {
     // In a group the client could not know yet that no recipient was taken (RFC 2920 §3.1).
     bool grouped = !out_.empty();
     return grouped ? smtp::reply::no_valid_recipients() : smtp::reply::bad_sequence("Send RCPT first");
   }
   return smtp::reply::start_input();
+}
+
+smtp::Reply Session::on(const smtp::Bdat& bdat) {
+  chunk_ = bdat;
+  return smtp::Reply();  // receive_chunk() has it
 }
 
 smtp::Reply Session::on(const smtp::Rset&) {

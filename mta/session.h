@@ -64,12 +64,13 @@ class Session {
   const std::string& last_verb() const { return last_verb_; }      ///< likewise: CONNECT before there was one
 
  private:
+  struct Reception;  // session_data.cpp: a body on its way
   /// All that belongs to one message on its way in. Destroyed whole, on any outcome (RELIABILITY C4).
   struct Transaction {
     smtp::Envelope envelope;
     std::unordered_set<std::string> known;  ///< recipients as they are compared
+    std::shared_ptr<Reception> reception;   ///< once BDAT has begun
   };
-  struct Reception;  // session_data.cpp: the transaction once DATA has begun, and its body
   /// Where a read is pending, and no write: the only points at which a stop can speak.
   enum class Waiting : std::uint8_t { nothing, command, body };
 
@@ -88,6 +89,7 @@ class Session {
   smtp::Reply on(const smtp::Mail& mail);
   smtp::Reply on(const smtp::Rcpt& rcpt);
   smtp::Reply on(const smtp::Data& data);
+  smtp::Reply on(const smtp::Bdat& bdat);
   smtp::Reply on(const smtp::Rset& rset);
   smtp::Reply on(const smtp::Noop& noop);
   smtp::Reply on(const smtp::Vrfy& vrfy);
@@ -101,7 +103,13 @@ class Session {
 
   // session_data.cpp
   net::Task<Result<smtp::Reply>> receive();
+  net::Task<Result<smtp::Reply>> receive_chunk(smtp::Bdat chunk);
+  std::optional<smtp::Reply> chunk_refusal() const;
+  net::Task<Result<smtp::Reply>> finish_body(Reception& reception);
   net::Task<Result<>> read_body(Reception& reception);
+  net::Task<Result<>> read_octets(Reception& reception, std::uint64_t octets);
+  net::Task<Result<std::string_view>> body_octets(const Reception& reception);
+  net::Task<> spill(Reception& reception);
   net::Task<smtp::Reply> store_message(Reception& reception);
   net::TimePoint body_deadline(const Reception& reception) const;
   std::optional<smtp::Reply> verdict(const Reception& reception) const;
@@ -128,6 +136,7 @@ class Session {
   bool esmtp_ = false;
   smtp::CommandRules rules_;
   std::optional<Transaction> transaction_;
+  std::optional<smtp::Bdat> chunk_;  // whose octets come next
 
   int errors_ = 0;
   int unknown_recipients_ = 0;

@@ -1,4 +1,4 @@
-// DATA: 354, the body, one durable commit, and only then 250.
+// DATA or BDAT (RFC 3030): the body, one durable commit, and only then 250.
 #include <algorithm>
 #include <utility>
 
@@ -11,17 +11,17 @@
 
 namespace waypost::mta {
 
-/// A transaction whose body is on its way.
 struct Session::Reception {
-  Reception(smtp::Envelope given, queue::Draft place, const conf::Config& config, bool refuse_bare, net::TimePoint now)
-      : envelope(std::move(given)),
-        draft(std::move(place)),
+  Reception(smtp::BodyDecoder::Framing framing, queue::Draft place, const conf::Config& config, bool refuse_bare,
+            net::TimePoint now)
+      : draft(std::move(place)),
+        decoder(framing),
         headers(config.hostname),
         max_octets(config.limits.message_size),
         refuse_bare_line_end(refuse_bare),
         began(now) {}
 
-  smtp::Envelope envelope;
+  smtp::Envelope envelope;            ///< once it is the body's turn alone
   std::optional<queue::Draft> draft;  ///< none once it is known that the message will be refused
   std::optional<Error> no_place;      ///< why the draft could not grow
   smtp::BodyDecoder decoder;
@@ -42,12 +42,24 @@ struct Session::Reception {
     std::string& out = draft ? draft->buffer() : scratch;
     std::size_t before = out.size();
     smtp::BodyDecoder::Step step = decoder.feed(chunk, out);
-    if (in_headers) in_headers = !headers.feed(std::string_view(out).substr(before));
-    if (step.ended) headers.finish();
+    took(std::string_view(out).substr(before), step.ended);
+    return step.consumed;
+  }
+  /// The last chunk of a counted body was taken.
+  void finish() {
+    std::string& out = draft ? draft->buffer() : scratch;
+    std::size_t before = out.size();
+    decoder.finish(out);
+    took(std::string_view(out).substr(before), true);
+  }
+
+ private:
+  void took(std::string_view decoded, bool ended) {
+    if (in_headers) in_headers = !headers.feed(decoded);
+    if (ended) headers.finish();
     // What will be refused is still read to its real end, but kept no longer.
     if (is_refused()) draft.reset();
     scratch.clear();
-    return step.consumed;
   }
 };
 
@@ -59,8 +71,9 @@ net::Task<Result<smtp::Reply>> Session::receive() {
   Result<> sent = co_await flush();
   if (!sent) co_return fail(std::move(sent.error()));
 
-  Reception reception(std::move(envelope), context_.store.draft(), *config_, listener_.reject_bare_newline,
+  Reception reception(smtp::BodyDecoder::Framing::dot, context_.store.draft(), *config_, listener_.reject_bare_newline,
                       context_.runtime.now());
+  reception.envelope = std::move(envelope);
   Result<> read = co_await read_body(reception);
   if (!read && read.error().code == Errc::timed_out) {
     smtp::Reply late = close_with(smtp::reply::idle(config_->hostname));
@@ -68,8 +81,50 @@ net::Task<Result<smtp::Reply>> Session::receive() {
     co_return late;
   }
   if (!read) co_return fail(std::move(read.error()));
-  last_verb_ = "END-OF-MESSAGE";
+  co_return co_await finish_body(reception);
+}
 
+/// Its octets are read whatever the reply will be: what follows them is the next command (RFC 3030 §2).
+net::Task<Result<smtp::Reply>> Session::receive_chunk(smtp::Bdat chunk) {
+  std::optional<smtp::Reply> refused = chunk_refusal();
+  std::shared_ptr<Reception> reception;
+  if (!refused) reception = transaction_->reception;
+  if (!reception) {
+    reception = std::make_shared<Reception>(smtp::BodyDecoder::Framing::counted, context_.store.draft(), *config_,
+                                            listener_.reject_bare_newline, context_.runtime.now());
+    if (refused) reception->draft.reset();
+    if (!refused) transaction_->reception = reception;
+  }
+  Result<> read = co_await read_octets(*reception, chunk.octets);
+  if (!read && read.error().code == Errc::timed_out) {
+    smtp::Reply late = close_with(smtp::reply::idle(config_->hostname));
+    log_rejected("BDAT", transaction_ ? &transaction_->envelope : nullptr, "", late);
+    co_return late;
+  }
+  if (!read) co_return fail(std::move(read.error()));
+  if (refused) {
+    ++junk_;  // and no error: those that were sent behind a refused one are no fault of their own
+    co_return *std::move(refused);
+  }
+
+  if (!chunk.last && !reception->is_refused()) co_return smtp::reply::chunk_received(chunk.octets);
+  if (chunk.last) reception->finish();
+  reception->envelope = std::move(transaction_->envelope);
+  transaction_.reset();
+  co_return co_await finish_body(*reception);
+}
+
+/// Why these octets belong to no message.
+std::optional<smtp::Reply> Session::chunk_refusal() const {
+  if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
+  if (!transaction_->envelope.recipients.empty()) return std::nullopt;
+  // As for DATA: in a group the client could not know yet.
+  return out_.empty() ? smtp::reply::bad_sequence("Send RCPT first") : smtp::reply::no_valid_recipients();
+}
+
+/// The body is known as far as it has to be.
+net::Task<Result<smtp::Reply>> Session::finish_body(Reception& reception) {
+  last_verb_ = "END-OF-MESSAGE";
   std::optional<smtp::Reply> refused = verdict(reception);
   if (reception.no_place) refused = storage_reply(*reception.no_place);
   if (refused) {
@@ -81,24 +136,46 @@ net::Task<Result<smtp::Reply>> Session::receive() {
 
 net::Task<Result<>> Session::read_body(Reception& reception) {
   while (!reception.decoder.ended()) {
-    net::TimePoint deadline = body_deadline(reception);
-    if (deadline < context_.runtime.now()) co_return fail(Errc::timed_out, "the body came too slowly");
-    waiting_ = Waiting::body;
-    Result<std::string_view> chunk = co_await in_.peek(deadline);
-    waiting_ = Waiting::nothing;
-    if (said_goodbye_) co_return fail(Errc::cancelled, "stopped within a body");
+    Result<std::string_view> chunk = co_await body_octets(reception);
     if (!chunk) co_return fail(std::move(chunk.error()));
     in_.consume(reception.take(*chunk));
-
-    if (reception.draft && reception.draft->full()) {
-      Result<> spilled = co_await reception.draft->spill();
-      if (!spilled) {
-        reception.no_place = std::move(spilled.error());
-        reception.draft.reset();
-      }
-    }
+    if (reception.draft && reception.draft->full()) co_await spill(reception);
   }
   co_return Result<>();
+}
+
+net::Task<Result<>> Session::read_octets(Reception& reception, std::uint64_t octets) {
+  while (octets > 0) {
+    Result<std::string_view> chunk = co_await body_octets(reception);
+    if (!chunk) co_return fail(std::move(chunk.error()));
+    std::string_view ours = chunk->substr(0, std::min<std::uint64_t>(octets, chunk->size()));
+    octets -= ours.size();
+    in_.consume(reception.take(ours));
+    if (reception.draft && reception.draft->full()) co_await spill(reception);
+  }
+  co_return Result<>();
+}
+
+/// At least one; they stay in the buffer until they are consumed.
+net::Task<Result<std::string_view>> Session::body_octets(const Reception& reception) {
+  net::TimePoint deadline = body_deadline(reception);
+  if (deadline < context_.runtime.now()) co_return fail(Errc::timed_out, "the body came too slowly");
+  if (in_.buffered() == 0 && !out_.empty()) {
+    Result<> sent = co_await flush();
+    if (!sent) co_return fail(std::move(sent.error()));
+  }
+  waiting_ = Waiting::body;
+  Result<std::string_view> chunk = co_await in_.peek(deadline);
+  waiting_ = Waiting::nothing;
+  if (said_goodbye_) co_return fail(Errc::cancelled, "stopped within a body");
+  co_return chunk;
+}
+
+net::Task<> Session::spill(Reception& reception) {
+  Result<> spilled = co_await reception.draft->spill();
+  if (spilled) co_return;
+  reception.no_place = std::move(spilled.error());
+  reception.draft.reset();
 }
 
 /// One block may take as long as `limits.data_timeout`; but the time for the whole grows with its octets only, so that

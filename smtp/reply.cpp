@@ -132,6 +132,9 @@ Reply recipient_ok() {
 Reply start_input() {
   return plain(354, "End data with <CR><LF>.<CR><LF>");
 }
+Reply chunk_received(std::uint64_t octets) {
+  return with(250, 0, 0, std::to_string(octets) + " octets received");
+}
 Reply queued(std::string_view id) {
   return with(250, 0, 0, "Ok: queued as " + std::string(id));
 }

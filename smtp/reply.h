@@ -46,6 +46,7 @@ Reply ok();                                                                // 25
 Reply sender_ok();                                                         // 250 2.1.0
 Reply recipient_ok();                                                      // 250 2.1.5
 Reply start_input();                                                       // 354
+Reply chunk_received(std::uint64_t octets);                                // 250 2.0.0
 Reply queued(std::string_view id);                                         // 250 2.0.0
 Reply closing(std::string_view hostname);                                  // 221 2.0.0
 Reply cannot_verify();                                                     // 252 2.0.0

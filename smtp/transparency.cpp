@@ -55,7 +55,7 @@ void BodyDecoder::end_line(std::string& out) {
 void BodyDecoder::slow(char c, std::string& out) {
   switch (state_) {
     case State::line_start:
-      if (c == '.') {
+      if (c == '.' && framing_ == Framing::dot) {
         state_ = State::dot;
         return;
       }
@@ -118,6 +118,7 @@ void BodyDecoder::slow(char c, std::string& out) {
 BodyDecoder::Step BodyDecoder::feed(std::string_view chunk, std::string& out) {
   const char* const begin = chunk.data();
   const char* const end = begin + chunk.size();
+  const bool counted = framing_ == Framing::counted;
   const char* at = begin;
   const char* lf =
       nullptr;  // the next LF at or after `at`, or `end`; found once, so that many CRs cost no second search
@@ -125,8 +126,8 @@ BodyDecoder::Step BodyDecoder::feed(std::string_view chunk, std::string& out) {
   while (at < end && state_ != State::end) {
     // Octets that go to the body as they are make one run over as many lines as possible.
     const char* const run = at;
-    while (at < end && (state_ == State::text || (state_ == State::line_start && *at != '.'))) {
-      if (state_ == State::text && line_octets_ == 0 && *at == '.') notes_.has_dot_lines = true;
+    while (at < end && (state_ == State::text || (state_ == State::line_start && (*at != '.' || counted)))) {
+      if ((state_ == State::text || counted) && line_octets_ == 0 && *at == '.') notes_.has_dot_lines = true;
       if (lf == nullptr || lf < at) lf = find(at, end, '\n');
       if (lf == nullptr) lf = end;
       const char* cr = find(at, lf, '\r');
@@ -148,6 +149,12 @@ BodyDecoder::Step BodyDecoder::feed(std::string_view chunk, std::string& out) {
     if (at < end) slow(*at++, out);
   }
   return Step{static_cast<std::size_t>(at - begin), state_ == State::end};
+}
+
+void BodyDecoder::finish(std::string& out) {
+  if (state_ == State::cr) notes_.bare_line_end = true;
+  if (state_ == State::cr || line_octets_ > 0) end_line(out);
+  state_ = State::end;
 }
 
 void BodyEncoder::feed(std::string_view chunk, std::string& out) {

@@ -19,7 +19,7 @@ struct BodyNotes {
   bool operator==(const BodyNotes&) const = default;
 };
 
-/// What follows 354, in chunks as they come -> the body with CRLF line ends and without stuffed dots.
+/// What follows 354, or BDAT, in chunks as they come -> the body with CRLF line ends and without stuffed dots.
 ///
 /// The end is CRLF.CRLF on the wire and nothing else; a `.` CRLF at the very start ends an empty body. A bare CR or LF
 /// becomes CRLF in the body, but ends no line as far as the dot is concerned: a line `.` before or after it is content,
@@ -27,6 +27,10 @@ struct BodyNotes {
 /// a message past us.
 class BodyDecoder {
  public:
+  /// `counted`: by BDAT (RFC 3030 §2): no dot means anything, and finish() tells of the end.
+  enum class Framing : std::uint8_t { dot, counted };
+  explicit BodyDecoder(Framing framing = Framing::dot) : framing_(framing) {}
+
   struct Step {
     std::size_t consumed =
         0;  ///< octets of the chunk; all of it unless it held the end, what follows being the next command
@@ -35,10 +39,13 @@ class BodyDecoder {
   /// Appends the decoded octets to `out`. After the end it consumes nothing.
   Step feed(std::string_view chunk, std::string& out);
 
+  /// The end of a counted body: appends what is missing of its last line.
+  void finish(std::string& out);
+
   /// Of what was decoded so far; a CR or a dot whose meaning hangs on the next chunk is not in it.
   const BodyNotes& notes() const { return notes_; }
   bool ended() const { return state_ == State::end; }
-  void reset() { *this = BodyDecoder(); }
+  void reset() { *this = BodyDecoder(framing_); }
 
  private:
   enum class State : std::uint8_t { line_start, dot, dot_cr, text, cr, end };
@@ -48,6 +55,7 @@ class BodyDecoder {
   void end_line(std::string& out);
 
   BodyNotes notes_;
+  Framing framing_;
   std::uint64_t line_octets_ = 0;  // of the decoded line so far
   State state_ = State::line_start;
 };

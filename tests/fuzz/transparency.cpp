@@ -45,6 +45,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_same(decode(input, chunk), want);
   check_same(decode(input, input.size() + 1), want);
 
+  smtp::reference::Decoded counted;
+  smtp::BodyDecoder decoder(smtp::BodyDecoder::Framing::counted);
+  for (std::size_t at = 0; at < input.size(); at += chunk)
+    counted.consumed += decoder.feed(input.substr(at, chunk), counted.body).consumed;
+  decoder.finish(counted.body);
+  counted.ended = decoder.ended();
+  counted.notes = decoder.notes();
+  check_same(counted, smtp::reference::decode_counted(input));
+
   std::string sent = encode(want.body, chunk);
   fuzz::check(sent == smtp::reference::encode(want.body), "what is sent is the reference's");
   fuzz::check(encode(input, chunk) == smtp::reference::encode(input), "of any octets");

@@ -386,6 +386,89 @@ TEST_SUITE("mta/session_data") {
     CHECK(h.store.committed.at(0).message.trace.find("[IPv6:2001:db8::7]") != std::string::npos);
   }
 
+  TEST_CASE("BDAT: chunks of any size are one message, dots and commands in them are content [RFC 3030]") {
+    const std::string body = "Subject: x\r\n\r\n.\r\n..\r\nQUIT\r\nlast";
+    for (std::size_t size : {1UL, 2UL, 7UL, 16UL, 100UL}) {
+      Harness h;
+      h.greet();
+      std::string wire = "MAIL FROM:<s@c.example>\r\nRCPT TO:<r@b.example>\r\n";
+      std::string want = "250 250";
+      for (std::size_t at = 0; at < body.size(); at += size) {
+        const std::string chunk = body.substr(at, size);
+        wire += "BDAT " + std::to_string(chunk.size()) + (at + size >= body.size() ? " LAST\r\n" : "\r\n") + chunk;
+        want += " 250";
+      }
+      CHECK(Harness::codes(h.send(wire + "NOOP\r\n")) == want + " 250");
+      REQUIRE(h.store.committed.size() == 1);
+      CHECK(h.store.committed[0].body == body + "\r\n");
+      CHECK(h.store.committed[0].notes.dot_lines);
+    }
+    Harness empty;
+    empty.greet();
+    CHECK(Harness::codes(empty.say({"MAIL FROM:<s@c.example>", "RCPT TO:<r@b.example>", "BDAT 0", "BDAT 0 LAST"})) ==
+          "250 250 250 250");
+    CHECK(empty.store.committed.at(0).body.empty());
+  }
+
+  TEST_CASE("BDAT out of order: its octets are read, none is a command; the order is told [RFC 3030 2, C4]") {
+    struct Row {
+      std::string wire;
+      std::string want;
+      std::size_t stored;
+    };
+    const std::string mail = "MAIL FROM:<s@c.example>\r\n", rcpt = "RCPT TO:<r@b.example>\r\n";
+    const std::string chunk = "BDAT 6\r\nQUIT\r\n", last = "BDAT 6 LAST\r\nQUIT\r\n", noop = "NOOP\r\n";
+    const Row rows[] = {
+        {chunk + noop, "503 250", 0},
+        {mail + chunk + last + noop, "250 554 554 250", 0},
+        {mail + "RCPT TO:<x@elsewhere.example>\r\n" + last + noop, "250 554 554 250", 0},
+        {mail + rcpt + chunk + "RSET\r\n" + last + noop, "250 250 250 250 503 250", 0},
+        {mail + rcpt + chunk + "DATA\r\n", "250 250 250 503", 0},
+        {mail + rcpt + chunk + rcpt + last, "250 250 250 503 250", 1},
+        {mail + rcpt + chunk + mail + last, "250 250 250 503 250", 1},
+        {mail + rcpt + last + last + noop, "250 250 250 503 250", 1},
+        {mail + rcpt + last + mail + rcpt + last, "250 250 250 250 250 250", 2},
+        {mail + rcpt + std::string("BDAT 3\r\na\0b", 11) + chunk + last + noop, "250 250 554 503 503 250", 0},
+        {mail + rcpt + "bdat 6 last\r\nQUIT\r\n" + noop, "250 250 250 250", 1},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(row.wire);
+      Harness h;
+      h.greet();
+      CHECK(Harness::codes(h.send(row.wire)) == row.want);
+      CHECK(h.store.committed.size() == row.stored);
+      CHECK_FALSE(h.ended());
+    }
+  }
+
+  TEST_CASE("BDAT that does not parse ends the session: what follows is not known to be commands") {
+    for (std::string_view line : {"BDAT", "BDAT x", "BDAT -1", "BDAT 6 LATE", "BDAT 99999999999999999999 LAST"}) {
+      CAPTURE(line);
+      Harness h;
+      h.greet();
+      CHECK(Harness::codes(h.send("MAIL FROM:<s@c.example>\r\nRCPT TO:<r@b.example>\r\n" + std::string(line) +
+                                  "\r\nMAIL FROM:<evil@c.example>\r\n")) == "250 250 501");
+      CHECK(h.ended());
+    }
+  }
+
+  TEST_CASE("BDAT: over the size limit 552 at once, the rest of it is thrown away; a slow one is cut off [F36, F47]") {
+    HarnessOptions options;
+    options.config.limits.message_size = 1000;
+    Harness h(options);
+    h.greet();
+    CHECK(Harness::codes(h.send("MAIL FROM:<s@c.example>\r\nRCPT TO:<r@b.example>\r\nBDAT 1200\r\n" +
+                                repeated("x", 1200) + "BDAT 3000 LAST\r\n" + repeated("y", 3000) + "NOOP\r\n")) ==
+          "250 250 552 503 250");
+    CHECK(h.store.committed.empty());
+    CHECK(Harness::codes(h.send("MAIL FROM:<s@c.example>\r\nRCPT TO:<r@b.example>\r\nBDAT 500 LAST\r\nab")) ==
+          "250 250");
+    h.runtime.advance(11min);
+    CHECK(h.heard().starts_with("421 4.4.2"));
+    CHECK(h.ended());
+    CHECK(h.store.committed.empty());
+  }
+
   TEST_CASE("submission adds Date and Message-ID where they are missing [RFC 6409 8], MX never") {
     struct {
       std::string_view header;

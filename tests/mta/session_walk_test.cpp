@@ -51,7 +51,7 @@ class Model {
   }
   std::string rcpt(std::string_view refusal, std::string_view address) {
     if (refusal.starts_with("501") || refusal.starts_with("555")) return error(refusal);
-    if (!mail_) return error("503 5.5.1");
+    if (!mail_ || begun_) return error("503 5.5.1");
     if (recipients_.size() >= kRecipients) return "452 4.5.3";
     if (refusal == "550 5.1.1") {
       ++unknown_;
@@ -63,7 +63,19 @@ class Model {
     if (!known) recipients_.emplace_back(address);
     return "250 2.1.5";
   }
-  std::string data() { return mail_ && !recipients_.empty() ? "354 " : error("503 5.5.1"); }
+  std::string data() { return mail_ && !recipients_.empty() && !begun_ ? "354 " : error("503 5.5.1"); }
+  /// `octets` have no bare line end.
+  std::string bdat(std::string_view octets, bool last) {
+    if (!mail_ || recipients_.empty()) return junk("503 5.5.1");
+    begun_ = true;
+    body_ += octets;
+    const bool nul = body_.find('\0') != std::string::npos;
+    const bool big = body_.size() > 1000;
+    if (!last && !nul && !big) return weigh("250 2.0.0");
+    if (last && !body_.empty() && !body_.ends_with("\r\n")) body_ += "\r\n";
+    const std::string body = body_;
+    return end_of_data(big ? "552 5.3.4" : nul ? "554 5.6.0" : "", body);
+  }
   std::string end_of_data(std::string_view refusal, std::string_view body) {
     Message message{sender_, recipients_, std::string(body)};
     reset();
@@ -95,6 +107,8 @@ class Model {
     mail_ = false;
     sender_.clear();
     recipients_.clear();
+    begun_ = false;
+    body_.clear();
   }
   std::string weigh(std::string_view reply) {
     if (errors_ < kErrors && unknown_ < 50 && junk_ < 100) return std::string(reply);
@@ -103,6 +117,8 @@ class Model {
   }
   bool greeted_ = false;
   bool mail_ = false;
+  bool begun_ = false;  ///< by BDAT
+  std::string body_;
   std::string sender_;
   std::vector<std::string> recipients_;
   int errors_ = 0;
@@ -164,7 +180,7 @@ class Walk {
   std::string step() {
     std::string want;
     std::string line;
-    switch (pick(20)) {
+    switch (pick(22)) {
       case 0:
         line = pick(2) == 0 ? "EHLO c.example" : "HELO c.example";
         want = model_.helo();
@@ -212,6 +228,15 @@ class Walk {
         line = "BOGUS";
         want = model_.error("500 5.5.2");
         break;
+      case 19:
+      case 20: {
+        static const std::string kChunks[] = {
+            "", "a: b\r\n", "\r\n.\r\nQUIT\r\n", "x", "y", std::string("a\0b", 3), std::string(400, 'z')};
+        const std::string& octets = kChunks[pick(4) == 0 ? pick(std::size(kChunks)) : pick(4)];
+        const bool last = pick(3) == 0;
+        line = "BDAT " + std::to_string(octets.size()) + (last ? " LAST" : "");
+        return exchange(line + "\r\n" + octets, model_.bdat(octets, last), line);
+      }
       default:
         line = pick(20) == 0 ? "QUIT" : "EHLO";
         want = line == "QUIT" ? model_.quit() : model_.error("501 5.5.2");

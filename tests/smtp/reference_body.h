@@ -62,6 +62,24 @@ inline Decoded decode(std::string_view wire) {
   return out;
 }
 
+/// All that came by BDAT, in one piece.
+inline Decoded decode_counted(std::string_view octets) {
+  Decoded out;
+  out.ended = true;
+  out.consumed = octets.size();
+  while (!octets.empty()) {
+    std::size_t end = octets.find_first_of("\r\n");
+    std::string line(octets.substr(0, end));
+    bool crlf = end != std::string_view::npos && octets.substr(end, 2) == "\r\n";
+    if (end != std::string_view::npos && !crlf) out.notes.bare_line_end = true;
+    octets.remove_prefix(std::min(octets.size(), end == std::string_view::npos ? end : end + (crlf ? 2 : 1)));
+    out.body += line + "\r\n";
+    note_line(line, out.notes);
+  }
+  out.notes.octets = out.body.size();
+  return out;
+}
+
 /// A whole body -> what follows 354, with the end.
 inline std::string encode(std::string_view body) {
   std::string lines;

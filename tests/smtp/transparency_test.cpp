@@ -210,6 +210,33 @@ TEST_SUITE("smtp/transparency") {
     }
   }
 
+  TEST_CASE("by BDAT no dot means anything: all mixes, in chunks of any size, as the reference [RFC 3030 2]") {
+    constexpr std::string_view kOctets("\r\n.\0x\xff", 6);
+    for (std::size_t size = 0; size <= 5; ++size) {
+      std::size_t mixes = 1;
+      for (std::size_t i = 0; i < size; ++i) mixes *= kOctets.size();
+      for (std::size_t mix = 0; mix < mixes; ++mix) {
+        std::string octets;
+        for (std::size_t rest = mix, i = 0; i < size; ++i, rest /= kOctets.size())
+          octets += kOctets[rest % kOctets.size()];
+        const reference::Decoded want = reference::decode_counted(octets);
+        for (std::size_t cut = 0; cut <= size; ++cut) {
+          Decoded got;
+          BodyDecoder decoder(BodyDecoder::Framing::counted);
+          got.consumed = decoder.feed(std::string_view(octets).substr(0, cut), got.body).consumed;
+          got.consumed += decoder.feed(std::string_view(octets).substr(cut), got.body).consumed;
+          if (decoder.ended()) FAIL("it ended by itself");
+          decoder.finish(got.body);
+          got.ended = decoder.ended();
+          got.notes = decoder.notes();
+          const bool same = got.body == want.body && got.notes == want.notes && got.consumed == size && got.ended;
+          if (!same) check_same(got, want);
+        }
+      }
+    }
+    CHECK(reference::decode_counted(".\r\n.\r\nx").body == ".\r\n.\r\nx\r\n");
+  }
+
   TEST_CASE("all mixes go out stuffed and with CRLF alone, however the chunks are cut") {
     for (unsigned number = 0; number < 3125; ++number) {
       std::string body = mix(number, 5);
