@@ -2,6 +2,7 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,11 +52,23 @@ struct NextHop {
   bool operator==(const NextHop&) const = default;
 };
 
+/// What an alias stands for.
+struct AliasTarget {
+  std::string address;  ///< with a domain, which is in lower case
+  bool final = false;   ///< this mailbox itself, not an alias of that name
+  bool operator==(const AliasTarget&) const = default;
+};
+/// By local part, in lower case; "@": of whoever is none.
+using Aliases = std::map<std::string, std::vector<AliasTarget>>;
+
 struct Domain {
   std::string name;                ///< lower case
-  std::optional<NextHop> deliver;  ///< lmtp, maildir or smtp
+  std::optional<NextHop> deliver;  ///< lmtp, maildir or smtp; nullopt: a virtual domain, which has aliases alone
   std::optional<std::vector<std::string>>
       recipients;  ///< known local parts, lower case, sorted; nullopt: all are taken
+  Aliases aliases;
+  std::map<std::string, std::string> relocated;  ///< local part, lower case: the new address
+  std::string sub_address;                       ///< what parts a user from a detail, "+"; "": nothing does
   bool operator==(const Domain&) const = default;
 };
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "conf/aliases.h"
 #include "conf/features.h"
 #include "conf/sections.h"
 #include "conf/validate.h"
@@ -108,17 +109,40 @@ void follow_includes(Value& root, const std::string& path, Reading& reading, std
   }
 }
 
-/// One local part a line; "#" begins a comment at the start of a line or after a space.
-void read_recipients(const RecipientFile& file, Domain& domain, Reading& reading) {
+/// The text of a domain's file, if it can be had.
+std::optional<std::string> read_domain_file(const DomainFile& file, Reading& reading, const std::string& otherwise) {
   const std::string& path = file.path.text;
   Result<std::string> absolute = parse_path(path);
   if (!absolute) {
-    return reading.error(file.path.key, file.path.place, absolute.error().what, "or a list: [\"info\", \"sales\"]");
+    reading.error(file.path.key, file.path.place, absolute.error().what, otherwise);
+    return std::nullopt;
   }
   Result<std::string> text = read_file(path);
-  if (!text) {
-    return reading.error(file.path.key, file.path.place, quoted(path) + " cannot be read: " + text.error().what);
-  }
+  if (text) return *std::move(text);
+  reading.error(file.path.key, file.path.place, quoted(path) + " cannot be read: " + text.error().what);
+  return std::nullopt;
+}
+
+/// Aliases, and those who have moved.
+void read_names(const DomainFile& file, Domain& domain, Reading& reading) {
+  const std::optional<std::string> text = read_domain_file(file, reading, "");
+  if (!text) return;
+  AliasReader reader;
+  reader.read = read_file;
+  reader.wrong = [&](const std::string& path, int line, const std::string& message, const std::string& hint) {
+    reading.error(file.path.key, Place{path, line, 1}, message, hint);
+  };
+  if (file.kind == DomainFile::Kind::aliases)
+    read_aliases(*text, file.path.text, domain.name, reader, domain.aliases);
+  else
+    read_relocated(*text, file.path.text, domain.name, reader, domain.relocated);
+}
+
+/// One local part a line; "#" begins a comment at the start of a line or after a space.
+void read_recipients(const DomainFile& file, Domain& domain, Reading& reading) {
+  const std::string& path = file.path.text;
+  const std::optional<std::string> text = read_domain_file(file, reading, "or a list: [\"info\", \"sales\"]");
+  if (!text) return;
   domain.recipients.emplace();
   int line = 0;
   for (std::string_view row : split(*text, '\n')) {
@@ -200,9 +224,11 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
   loaded.config.file = name;
   if (root) {
     reading.places.put("", Place{name});
-    for (const RecipientFile& file : read_sections(*root, loaded.config, reading)) {
+    for (const DomainFile& file : read_sections(*root, loaded.config, reading)) {
       files.push_back(file.path.text);
-      read_recipients(file, loaded.config.domains[file.domain], reading);
+      Domain& domain = loaded.config.domains[file.domain];
+      file.kind == DomainFile::Kind::recipients ? read_recipients(file, domain, reading)
+                                                : read_names(file, domain, reading);
     }
     fill_in(loaded.config, reading);
     validate(loaded.config, reading);

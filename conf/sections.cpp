@@ -117,15 +117,27 @@ void read_relay(Section section, Config::Relay& relay) {
   section.finish();
 }
 
-/// True if the recipients are in a file, whose path goes to `path`.
-bool read_domain(Section& section, Domain& domain, Item& path) {
+Result<std::string> parse_sub_address(const std::string& text) {
+  bool fits =
+      text.size() == 1 && !is_alnum(text.front()) && std::string_view("@.,\"\\<>() ").find(text) == std::string::npos;
+  if (fits) return text;
+  return fail(Errc::invalid, quoted(text) + " is no single character that parts a user from a detail, such as \"+\"");
+}
+
+/// The files that belong to it go to `files`.
+void read_domain(Section& section, Domain& domain, std::size_t index, std::vector<DomainFile>& files) {
   section.require("name", "such as name = \"example.com\"");
   section.parsed("name", domain.name, parse_domain);
-  section.require("deliver", "such as deliver = \"maildir:/var/mail/{domain}/{local}\" or \"smtp:[10.0.0.5]:25\"");
+  if (!section.has("aliases"))
+    section.require("deliver", "such as deliver = \"maildir:/var/mail/{domain}/{local}\" or \"smtp:[10.0.0.5]:25\"");
   section.parsed("deliver", domain.deliver, parse_domain_delivery);
-  bool in_file = section.is_text("recipients");
-  if (in_file) {
-    path = section.strings("recipients", true).front();
+  section.parsed_or_empty("sub_address", domain.sub_address, parse_sub_address);
+  for (const Item& item : section.strings("aliases", true))
+    if (!item.wrong) files.push_back({DomainFile::Kind::aliases, index, item});
+  for (const Item& item : section.strings("relocated", true))
+    if (!item.wrong) files.push_back({DomainFile::Kind::relocated, index, item});
+  if (section.is_text("recipients")) {
+    files.push_back({DomainFile::Kind::recipients, index, section.strings("recipients", true).front()});
   } else {
     std::vector<std::string> recipients;
     bool given = section.has("recipients");
@@ -133,7 +145,6 @@ bool read_domain(Section& section, Domain& domain, Item& path) {
     if (given) domain.recipients = std::move(recipients);
   }
   section.finish();
-  return in_file;
 }
 
 void read_resolver(Section section, Config::Resolver& resolver) {
@@ -208,7 +219,7 @@ void read_admin(Section section, Config::Admin& admin) {
 
 }  // namespace
 
-std::vector<RecipientFile> read_sections(const Value& root, Config& config, Reading& reading) {
+std::vector<DomainFile> read_sections(const Value& root, Config& config, Reading& reading) {
   Section top(root, reading);
   top.ignore("include");  // load() has followed it
   top.parsed_or_empty("hostname", config.hostname, parse_domain);
@@ -225,12 +236,10 @@ std::vector<RecipientFile> read_sections(const Value& root, Config& config, Read
   read_tls(top.section("tls"), config.tls);
   read_auth(top.section("auth"), config.auth);
   read_relay(top.section("relay"), config.relay);
-  std::vector<RecipientFile> files;
+  std::vector<DomainFile> files;
   for (Section& each : top.sections("domain")) {
     Domain domain;
-    Item path;
-    bool in_file = read_domain(each, domain, path);
-    if (in_file) files.push_back({config.domains.size(), path});
+    read_domain(each, domain, config.domains.size(), files);
     config.domains.push_back(domain);
   }
   read_resolver(top.section("resolver"), config.resolver);

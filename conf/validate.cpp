@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/text.h"
+#include "conf/aliases.h"
 #include "conf/units.h"
 #include "conf/values.h"
 
@@ -170,7 +171,36 @@ void check_own(const Config& config, const NextHop& hop, const std::string& key,
     findings.error(key, quoted(hop.text()) + " is a listener of this relay: mail would go round");
 }
 
+/// The key of the aliases that have this address as a name.
+std::string aliases_of(const Config& config, const std::string& address) {
+  for (std::size_t i = 0; i < config.domains.size(); ++i)
+    if (address.ends_with("@" + config.domains[i].name)) return numbered("domain", i) + ".aliases";
+  return "domain";
+}
+
+/// A domain without `deliver` has aliases alone: a target there that is none is nobody.
+void check_alias_targets(const Config& config, std::size_t index, Findings& findings) {
+  for (const auto& [local, targets] : config.domains[index].aliases) {
+    for (const AliasTarget& target : targets) {
+      const std::size_t at = target.address.rfind('@');
+      const Domain* there = config.find_domain(target.address.substr(at + 1));
+      if (there == nullptr || there->deliver) continue;
+      const std::string name = to_lower(target.address.substr(0, at));
+      const bool itself = there == &config.domains[index] && name == local;
+      const bool is_alias = there->aliases.contains(name) || there->aliases.contains("@");
+      if (is_alias && !target.final && !itself) continue;
+      findings.error(numbered("domain", index) + ".aliases", quoted(local) + " stands for " + target.address +
+                                                                 ", which is nobody: " + there->name +
+                                                                 " has no deliver, only aliases");
+    }
+  }
+}
+
 void check_domains(const Config& config, Findings& findings) {
+  const std::string loop = find_alias_loop(config);
+  if (!loop.empty()) {
+    findings.error(aliases_of(config, loop.substr(0, loop.find(' '))), "go round: " + loop);
+  }
   for (std::size_t i = 0; i < config.domains.size(); ++i) {
     const Domain& domain = config.domains[i];
     std::string section = numbered("domain", i);
@@ -180,7 +210,11 @@ void check_domains(const Config& config, Findings& findings) {
       break;
     }
     if (domain.deliver) check_own(config, *domain.deliver, section + ".deliver", findings);
-    if (domain.recipients && domain.recipients->empty()) {
+    check_alias_targets(config, i, findings);
+    if (domain.recipients && !domain.deliver && !findings.failed(section + ".deliver")) {
+      findings.error(section + ".recipients", "are delivered nowhere: the domain has no deliver");
+    }
+    if (domain.recipients && domain.recipients->empty() && domain.aliases.empty()) {
       findings.warning(section + ".recipients", "names nobody: all mail for " + quoted(domain.name) + " is refused");
     }
   }

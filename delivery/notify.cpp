@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.h"
 #include "smtp/header_scan.h"
+#include "smtp/parameters.h"
 #include "smtp/trace.h"
 
 namespace waypost::delivery {
 namespace {
 
 bool wanted(const Subject& subject) {
-  const std::uint8_t asked = subject.notify.bits;
+  const std::uint8_t asked = subject.notify.asked();
   if (asked == 0) return true;  // failure and delay are told where nothing was said (RFC 3461 §4.1)
   switch (subject.report.action) {
     case ReportedRecipient::Action::failed:
@@ -36,9 +38,20 @@ bool has_short_lines(std::string_view octets) {
 
 }  // namespace
 
+/// The address in an ORCPT of type rfc822; "" of another.
+std::string original_address(const std::string& orcpt) {
+  const std::size_t semicolon = orcpt.find(';');
+  if (semicolon == std::string::npos || !equals_no_case(std::string_view(orcpt).substr(0, semicolon), "rfc822"))
+    return "";
+  const Result<std::string> address = smtp::xtext_decode(std::string_view(orcpt).substr(semicolon + 1));
+  return address ? *address : "";
+}
+
 Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Action action) {
   Subject subject{recipient.forward_path, recipient.notify, ReportedRecipient()};
-  subject.report.address = recipient.forward_path.text();
+  const std::string alias =
+      (recipient.notify.bits & smtp::Notify::kByAlias) != 0 ? original_address(recipient.orcpt) : "";
+  subject.report.address = alias.empty() ? recipient.forward_path.text() : alias;
   subject.report.orcpt = recipient.orcpt;
   subject.report.action = action;
   return subject;

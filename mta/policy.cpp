@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "mta/aliases.h"
 #include "smtp/address.h"
 
 namespace waypost::mta {
@@ -32,12 +33,6 @@ bool is_own_postmaster(const conf::Config& config, const Client& client, const s
   return equals_no_case(mailbox.domain, config.hostname) && config.find_domain(mailbox.domain) == nullptr;
 }
 
-bool is_known_here(const conf::Domain& domain, const smtp::Mailbox& mailbox) {
-  if (!domain.recipients || smtp::is_postmaster(mailbox)) return true;
-  std::string local = to_lower(mailbox.local);
-  return std::find(domain.recipients->begin(), domain.recipients->end(), local) != domain.recipients->end();
-}
-
 /// An address within the local part: the host that the mail goes on to might follow it, and we would have relayed for
 /// a stranger by proxy.
 bool is_routed(const smtp::Mailbox& mailbox) {
@@ -47,6 +42,15 @@ bool is_routed(const smtp::Mailbox& mailbox) {
 bool is_relay_domain(const conf::Config& config, const std::string& domain) {
   return std::any_of(config.relay.domains.begin(), config.relay.domains.end(),
                      [&](const std::string& pattern) { return conf::matches(pattern, domain); });
+}
+
+/// At a domain of ours. Its postmaster is always somebody: where the domain has nobody of that name, our own.
+Decision<smtp::Path> admit_here(const conf::Config& config, const conf::Domain& domain, const smtp::Path& path) {
+  const auto moved = domain.relocated.find(to_lower(path.mailbox.local));
+  if (moved != domain.relocated.end()) return tl::unexpected(smtp::reply::relocated(moved->second));
+  if (is_known(domain, path.mailbox)) return path;
+  if (!smtp::is_postmaster(path.mailbox)) return tl::unexpected(smtp::reply::unknown_recipient());
+  return domain.deliver ? path : postmaster_path(config);
 }
 
 }  // namespace
@@ -86,8 +90,7 @@ Decision<smtp::Path> admit_recipient(const conf::Config& config, const Client& c
     return tl::unexpected(smtp::reply::unroutable_literal());
   }
   if (const conf::Domain* domain = config.find_domain(mailbox.domain)) {
-    if (is_known_here(*domain, mailbox)) return forward_path;
-    return tl::unexpected(smtp::reply::unknown_recipient());
+    return admit_here(config, *domain, forward_path);
   }
   if (may_relay) return forward_path;
   if (is_relay_domain(config, mailbox.domain)) {

@@ -32,8 +32,8 @@ Decision<void> admit_sender(const conf::Config& config, const Client& client, co
                             const smtp::Path& reverse_path, const smtp::MailParameters& parameters);
 
 /// RCPT. The path as it is to be stored: `<postmaster>` has a domain then. Refuses with 530 5.7.0, 554 5.7.1 (relay),
-/// 550 5.7.1 (`%`, `!`, `@` in the local part of a relay domain), 550 5.1.1 (unknown here), 550 5.1.2 (literal),
-/// 501 5.1.3 (no domain).
+/// 550 5.7.1 (`%`, `!`, `@` in the local part of a relay domain), 550 5.1.1 (unknown here), 551 5.1.6 (moved),
+/// 550 5.1.2 (literal), 501 5.1.3 (no domain).
 Decision<smtp::Path> admit_recipient(const conf::Config& config, const Client& client, conf::Role role,
                                      const smtp::Path& forward_path);
 

@@ -6,7 +6,9 @@
 
 #include "base/event_log.h"
 #include "base/text.h"
+#include "mta/aliases.h"
 #include "smtp/extensions.h"
+#include "smtp/parameters.h"
 
 namespace waypost::mta {
 namespace {
@@ -20,6 +22,12 @@ constexpr net::Duration kLongestTarpit = std::chrono::seconds(10);
 std::string recipient_key(const smtp::Mailbox& mailbox) {
   std::string local = smtp::is_postmaster(mailbox) ? "postmaster" : mailbox.local;
   return local + '@' + smtp::domain_key(mailbox.domain);
+}
+
+/// What an alias became: its sender knows the alias, and hears of nobody else (RFC 3461 §4.2, §5.2.7).
+void by_alias(smtp::EnvelopeRecipient& recipient, const smtp::Path& alias) {
+  recipient.notify.bits |= smtp::Notify::kByAlias;
+  if (recipient.orcpt.empty()) recipient.orcpt = "rfc822;" + smtp::xtext_encode(alias.text());
 }
 
 bool has_enhanced(const smtp::Reply& reply, const smtp::EnhancedCode& code) {
@@ -277,12 +285,19 @@ smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
     log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());
     return admitted.error();
   }
-  bool is_new = transaction_->known.insert(recipient_key(admitted->mailbox)).second;
-  if (is_new) {
+  const std::vector<smtp::Path> paths = expand_aliases(*config_, *admitted);
+  if (paths.empty()) {
+    log::failure("the aliases of " + admitted->text() + " go round: mail for it is put off");
+    return smtp::reply::local_error();
+  }
+  for (const smtp::Path& path : paths) {
+    bool is_new = transaction_->known.insert(recipient_key(path.mailbox)).second;
+    if (!is_new) continue;
     smtp::EnvelopeRecipient recipient;
-    recipient.forward_path = *std::move(admitted);
+    recipient.forward_path = path;
     recipient.notify = rcpt.parameters.notify;
     recipient.orcpt = rcpt.parameters.orcpt;
+    if (!(path == *admitted)) by_alias(recipient, *admitted);
     recipients.push_back(std::move(recipient));
   }
   return smtp::reply::recipient_ok();

@@ -131,7 +131,7 @@ Result<DueRecipient> read_recipient(const Run& row, std::string_view destination
   out.index = static_cast<std::uint32_t>(row.integer(1));
   if (row.integer(1) != std::int64_t{out.index}) return damaged(message, "number of a recipient");
   std::int64_t notify = row.integer(5);
-  if (notify < 0 || notify > 15) return damaged(message, "NOTIFY of a recipient");
+  if (notify < 0 || notify > 31) return damaged(message, "NOTIFY of a recipient");
   out.notify.bits = static_cast<std::uint8_t>(notify);
   out.orcpt = row.text(6);
   std::int64_t sum =

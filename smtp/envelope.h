@@ -15,6 +15,9 @@ enum class Ret : std::uint8_t { unspecified, full, headers };                   
 /// NOTIFY of RFC 3461 §4.1, as bits. No bit: not given.
 struct Notify {
   static constexpr std::uint8_t kNever = 1, kSuccess = 2, kFailure = 4, kDelay = 8;
+  /// None of the protocol's: this recipient came by an alias, which ORCPT names, and the sender is told of that alone.
+  static constexpr std::uint8_t kByAlias = 16;
+  std::uint8_t asked() const { return bits & (kNever | kSuccess | kFailure | kDelay); }
   std::uint8_t bits = 0;
   bool operator==(const Notify&) const = default;
 };

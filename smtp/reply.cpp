@@ -205,6 +205,9 @@ Reply percent_hack() {
 Reply unknown_recipient() {
   return with(550, 1, 1, "No such recipient here");
 }
+Reply relocated(std::string_view address) {
+  return with(551, 1, 6, "Recipient has moved, please try <" + std::string(address) + ">");
+}
 Reply unroutable_literal() {
   return with(550, 1, 2, "No relay to an address literal that is not ours");
 }

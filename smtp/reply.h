@@ -68,6 +68,7 @@ Reply relay_denied();                                                      // 55
 Reply authentication_required();                                           // 530 5.7.0
 Reply percent_hack();                                                      // 550 5.7.1
 Reply unknown_recipient();                                                 // 550 5.1.1
+Reply relocated(std::string_view address);                                 // 551 5.1.6
 Reply unroutable_literal();                                                // 550 5.1.2
 Reply protocol_error(std::string_view what);                               // 554 5.5.0
 Reply bad_content(std::string_view what);                                  // 554 5.6.0

@@ -111,6 +111,19 @@ TEST_SUITE("delivery/notify") {
     }
   }
 
+  TEST_CASE("of an alias the sender hears by its name, not of whom it stands for [RFC 3461 4.2]") {
+    queue::DueRecipient recipient;
+    recipient.forward_path = smtp::Path{*smtp::parse_mailbox("secret@b.example")};
+    recipient.orcpt = "rfc822;sales+2Bx@a.example";
+    CHECK(subject_of(recipient, ReportedRecipient::Action::failed).report.address == "secret@b.example");
+    recipient.notify.bits = smtp::Notify::kByAlias;
+    const Subject told = subject_of(recipient, ReportedRecipient::Action::failed);
+    CHECK(told.report.address == "sales+x@a.example");
+    CHECK(to_be_told(message("s@a.example"), {told}).size() == 1);  // nothing was said: failures are told
+    recipient.orcpt = "utf-8;x";
+    CHECK(subject_of(recipient, ReportedRecipient::Action::failed).report.address == "secret@b.example");
+  }
+
   TEST_CASE("a report has words for each thing that it tells, the worst first") {
     using Action = ReportedRecipient::Action;
     auto text = [](const std::vector<Subject>& subjects) {

@@ -141,6 +141,35 @@ TEST_SUITE("mta/session") {
     }
   }
 
+  TEST_CASE("an alias becomes those whom it stands for; its sender is told of the alias alone [RFC 3461 5.2.7]") {
+    HarnessOptions options;
+    conf::Domain domain;
+    domain.name = "v.example";
+    domain.aliases["sales"] = {{"ann@b.example", false}, {"far@elsewhere.example", false}};
+    domain.aliases["round"] = {{"other@v.example", false}};
+    domain.aliases["@"] = {{"round@v.example", false}};
+    domain.relocated["gone"] = "new@elsewhere.example";
+    options.config.domains.push_back(domain);
+    Harness h(options);
+    h.greet();
+    CHECK(h.say("MAIL FROM:<s@c.example>").starts_with("250"));
+    CHECK(h.say("RCPT TO:<gone@v.example>") == "551 5.1.6 Recipient has moved, please try <new@elsewhere.example>\r\n");
+    CHECK(h.say("RCPT TO:<round@v.example>").starts_with("451 4.3.0"));
+    CHECK(h.say("RCPT TO:<ann@b.example> NOTIFY=NEVER").starts_with("250"));
+    CHECK(h.say("RCPT TO:<Sales@v.example> NOTIFY=SUCCESS,DELAY").starts_with("250"));
+    CHECK(h.say("RCPT TO:<sales@v.example>").starts_with("250"));
+    CHECK(Harness::codes(h.say({"DATA"})) == "354");
+    CHECK(h.send("a: b\r\n\r\n.\r\n").starts_with("250"));
+    const std::vector<smtp::EnvelopeRecipient>& stored = h.store.committed.at(0).message.envelope.recipients;
+    REQUIRE(stored.size() == 2);
+    CHECK(stored[0].forward_path.text() == "ann@b.example");
+    CHECK(stored[0].notify.bits == smtp::Notify::kNever);
+    CHECK(stored[0].orcpt.empty());
+    CHECK(stored[1].forward_path.text() == "far@elsewhere.example");
+    CHECK(stored[1].notify.bits == (smtp::Notify::kSuccess | smtp::Notify::kDelay | smtp::Notify::kByAlias));
+    CHECK(stored[1].orcpt == "rfc822;Sales@v.example");
+  }
+
   TEST_CASE("each RCPT within a transaction, and its reply") {
     struct {
       std::string_view line;

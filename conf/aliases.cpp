@@ -1,0 +1,238 @@
+#include "conf/aliases.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/text.h"
+#include "conf/values.h"
+
+namespace waypost::conf {
+namespace {
+
+constexpr int kMaxIncludes = 10;         // within one another
+constexpr std::size_t kMostSteps = 100;  // from an alias to what it stands for in the end
+
+/// A line with those that go on with it.
+struct Entry {
+  int line = 0;
+  std::string text;
+};
+
+std::vector<Entry> entries_of(std::string_view text) {
+  std::vector<Entry> entries;
+  int line = 0;
+  for (std::string_view row : split(text, '\n')) {
+    ++line;
+    if (row.ends_with('\r')) row.remove_suffix(1);
+    const bool blank = trim(row).empty();
+    if (blank || trim(row).starts_with('#')) continue;
+    if (is_space(row.front()) && !entries.empty()) {
+      entries.back().text.append(1, ' ').append(trim(row));
+    } else {
+      entries.push_back({line, std::string(trim(row))});
+    }
+  }
+  return entries;
+}
+
+/// Takes a name, in quotes or up to a space, a comma or (of a key) a colon. A quoted one is told by its quotes.
+std::string take_name(std::string_view& rest, bool key) {
+  std::string name;
+  bool quoted_now = false;
+  while (!rest.empty()) {
+    const char c = rest.front();
+    const bool ends = c == ',' || is_space(c) || (key && c == ':');
+    if (ends && !quoted_now) break;
+    rest.remove_prefix(1);
+    if (c == '"') {
+      quoted_now = !quoted_now;
+      continue;
+    }
+    if (c == '\\' && quoted_now && !rest.empty()) {
+      name += rest.front();
+      rest.remove_prefix(1);
+      continue;
+    }
+    name += c;
+  }
+  return name;
+}
+
+class FileOfAliases {
+ public:
+  FileOfAliases(const std::string& domain, const AliasReader& reader, Aliases& into)
+      : domain_(domain), reader_(reader), into_(into) {}
+
+  void read(std::string_view text, const std::string& path) {
+    for (const Entry& entry : entries_of(text)) {
+      path_ = path;
+      line_ = entry.line;
+      std::string_view rest = entry.text;
+      const std::optional<std::string> key = key_of(take_name(rest, true));
+      if (!key) continue;
+      rest = trim(rest);
+      const bool included = rest.starts_with(":include:");
+      if (rest.starts_with(':') && !included) rest.remove_prefix(1);
+      std::vector<AliasTarget> targets;
+      take_targets(rest, 0, targets);
+      if (targets.empty()) {
+        wrong(quoted(*key) + " has no target", "write " + *key + ": address");
+      } else if (!into_.emplace(*key, std::move(targets)).second) {
+        wrong(quoted(*key) + " stands twice", "put all targets into one line, parted by commas");
+      }
+    }
+  }
+
+ private:
+  void wrong(const std::string& message, const std::string& hint) { reader_.wrong(path_, line_, message, hint); }
+
+  std::optional<std::string> key_of(const std::string& name) {
+    std::string local = name;
+    const std::size_t at = name.rfind('@');
+    if (at != std::string::npos) {
+      local = name.substr(0, at);
+      const bool ours = at + 1 == name.size() || equals_no_case(std::string_view(name).substr(at + 1), domain_);
+      if (!ours) {
+        wrong(quoted(name) + " is no address at " + domain_, "aliases of another domain stand in its own file");
+        return std::nullopt;
+      }
+      if (local.empty()) return "@";
+    }
+    Result<std::string> parsed = parse_local_part(local);
+    if (parsed) return to_lower(*parsed);
+    wrong(parsed.error().what, "");
+    return std::nullopt;
+  }
+
+  void take_targets(std::string_view rest, int depth, std::vector<AliasTarget>& into) {
+    while (!rest.empty()) {
+      if (rest.front() == ',' || is_space(rest.front())) {
+        rest.remove_prefix(1);
+        continue;
+      }
+      take_target(take_name(rest, false), depth, into);
+    }
+  }
+
+  void take_target(std::string name, int depth, std::vector<AliasTarget>& into) {
+    if (name.empty()) return;
+    if (name.starts_with(":include:")) return include(name.substr(9), depth, into);
+    if (name.starts_with('|')) {
+      wrong(quoted(name) + " is a program, and none is ever run",
+            "let it take mail by LMTP, and route its address there");
+      return;
+    }
+    if (name.starts_with('/')) {
+      wrong(quoted(name) + " is a file, and none is written to",
+            "mail that is kept goes to a Maildir, by deliver of a [[domain]]; a [[route]] throws away by discard:");
+      return;
+    }
+    AliasTarget target;
+    if (name.starts_with('\\')) {
+      target.final = true;
+      name.erase(0, 1);
+    }
+    if (name.find('@') == std::string::npos) name += "@" + domain_;
+    Result<std::string> address = parse_mailbox(name);
+    if (!address) return wrong(address.error().what, "");
+    target.address = *std::move(address);
+    into.push_back(std::move(target));
+  }
+
+  void include(const std::string& path, int depth, std::vector<AliasTarget>& into) {
+    if (depth == kMaxIncludes) return wrong(quoted(path) + " is included too deep", "");
+    Result<std::string> text = parse_path(path);
+    if (text) text = reader_.read(path);
+    if (!text) return wrong(quoted(path) + " cannot be read: " + text.error().what, "");
+    const std::string outer_path = std::exchange(path_, path);
+    const int outer_line = line_;
+    for (const Entry& entry : entries_of(*text)) {
+      line_ = entry.line;
+      take_targets(entry.text, depth + 1, into);
+    }
+    path_ = outer_path;
+    line_ = outer_line;
+  }
+
+  const std::string& domain_;
+  const AliasReader& reader_;
+  Aliases& into_;
+  std::string path_;
+  int line_ = 0;
+};
+
+/// The aliases as a graph of addresses, walked to its depth.
+class LoopSearch {
+ public:
+  explicit LoopSearch(const Config& config) : config_(config) {}
+
+  std::string run() {
+    for (const Domain& domain : config_.domains)
+      for (const auto& [local, targets] : domain.aliases)
+        if (local != "@" && walk(local + "@" + domain.name)) return loop_;
+    return "";
+  }
+
+ private:
+  bool walk(const std::string& address) {
+    if (done_.contains(address)) return false;
+    const auto seen = std::find(path_.begin(), path_.end(), address);
+    if (seen != path_.end()) {
+      for (auto each = seen; each != path_.end(); ++each) loop_ += *each + " -> ";
+      loop_ += address;
+      return true;
+    }
+    if (path_.size() == kMostSteps) {
+      loop_ = path_.front() + " -> ... for more than " + std::to_string(kMostSteps) + " steps";
+      return true;
+    }
+    const std::size_t at = address.rfind('@');
+    const Domain* domain = config_.find_domain(address.substr(at + 1));
+    if (domain == nullptr) return false;
+    const auto found = domain->aliases.find(to_lower(address.substr(0, at)));
+    if (found == domain->aliases.end()) return false;
+    path_.push_back(address);
+    for (const AliasTarget& target : found->second) {
+      const std::string next = to_lower(target.address);
+      if (target.final || next == address) continue;
+      if (walk(next)) return true;
+    }
+    path_.pop_back();
+    done_.insert(address);
+    return false;
+  }
+
+  const Config& config_;
+  std::vector<std::string> path_;
+  std::set<std::string> done_;
+  std::string loop_;
+};
+
+}  // namespace
+
+void read_aliases(std::string_view text, const std::string& path, const std::string& domain, const AliasReader& reader,
+                  Aliases& into) {
+  FileOfAliases(domain, reader, into).read(text, path);
+}
+
+void read_relocated(std::string_view text, const std::string& path, const std::string& domain,
+                    const AliasReader& reader, std::map<std::string, std::string>& into) {
+  Aliases moved;
+  read_aliases(text, path, domain, reader, moved);
+  for (auto& [local, targets] : moved) {
+    const bool one = targets.size() == 1 && local != "@" && !targets.front().final;
+    if (one)
+      into[local] = targets.front().address;
+    else
+      reader.wrong(path, 0, quoted(local) + " has not moved to one address", "write " + local + " new@address");
+  }
+}
+
+std::string find_alias_loop(const Config& config) {
+  return LoopSearch(config).run();
+}
+
+}  // namespace waypost::conf
