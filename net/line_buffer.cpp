@@ -14,7 +14,7 @@ constexpr std::size_t kMostSkipped = 4 << 20;
 }  // namespace
 
 LineBuffer::LineBuffer(Stream& stream, std::size_t capacity)
-    : stream_(stream), capacity_(capacity), buffer_(std::make_unique_for_overwrite<char[]>(capacity)) {}
+    : stream_(&stream), capacity_(capacity), buffer_(std::make_unique_for_overwrite<char[]>(capacity)) {}
 
 std::optional<std::size_t> LineBuffer::find_line_feed() const {
   const char* from = buffer_.get() + scanned_;
@@ -36,6 +36,11 @@ void LineBuffer::consume(std::size_t octets) {
   scanned_ = std::max(scanned_, begin_);
 }
 
+void LineBuffer::attach(Stream& stream) {
+  assert(buffered() == 0 && skipping_ == 0);
+  stream_ = &stream;
+}
+
 void LineBuffer::compact() {
   if (begin_ == 0) return;
   std::memmove(buffer_.get(), buffer_.get() + begin_, buffered());
@@ -49,9 +54,9 @@ Task<Result<>> LineBuffer::fill(TimePoint deadline) {
   if (begin_ == end_ || capacity_ - end_ < capacity_ / 2) compact();
   assert(end_ < capacity_);
   std::span<char> gap(buffer_.get() + end_, capacity_ - end_);
-  Result<std::size_t> got = co_await stream_.read(gap, deadline);
+  Result<std::size_t> got = co_await stream_->read(gap, deadline);
   if (!got) co_return fail(std::move(got.error()));
-  if (*got == 0) co_return fail(Errc::closed, "read from " + stream_.remote().text() + ": end of stream");
+  if (*got == 0) co_return fail(Errc::closed, "read from " + stream_->remote().text() + ": end of stream");
   end_ += *got;
   co_return Result<>();
 }
@@ -103,7 +108,7 @@ Task<Result<LineBuffer::Line>> LineBuffer::skip_line(TimePoint deadline) {
     }
     skipped_ += end_ - begin_ - skipping_;
     if (skipped_ > kMostSkipped)
-      co_return fail(Errc::protocol, "read from " + stream_.remote().text() + ": a line without an end");
+      co_return fail(Errc::protocol, "read from " + stream_->remote().text() + ": a line without an end");
     end_ = scanned_ = begin_ + skipping_;
     Result<> more = co_await fill(deadline);
     if (!more) co_return fail(std::move(more.error()));

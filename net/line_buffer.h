@@ -34,6 +34,8 @@ class LineBuffer {
   /// True if a whole line is there to be read without waiting: the peer has pipelined.
   bool has_line() const;
   std::size_t buffered() const { return end_ - begin_; }
+  /// Reads from another stream from now on: what was buffered is consumed or discarded before.
+  void attach(Stream& stream);
   void discard_all() { begin_ = end_ = scanned_ = skipping_ = 0; }
 
  private:
@@ -43,7 +45,7 @@ class LineBuffer {
   void compact();
   Line take_line(std::size_t line_feed, std::size_t max_octets);
 
-  Stream& stream_;
+  Stream* stream_;
   std::size_t capacity_;
   std::unique_ptr<char[]> buffer_;  ///< not zeroed: it is per session
   std::size_t begin_ = 0;           ///< what is buffered is [begin_, end_)

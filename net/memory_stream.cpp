@@ -106,6 +106,13 @@ class MemoryStream : public Stream {
     co_return Result<>();
   }
 
+  void try_write(std::string_view octets) override {
+    Pipe& pipe = outgoing();
+    if (closed_ || pipe.abandoned || writer_.handle) return;
+    pipe.put(octets.substr(0, wire_->capacity - pipe.size()));
+    wake_peer_reader();
+  }
+
   void close() override {
     if (closed_) return;
     closed_ = true;

@@ -29,6 +29,10 @@ class Stream {
   /// stream.
   virtual Task<Result<>> write(std::span<const std::string_view> pieces, TimePoint deadline) = 0;
 
+  /// Of the octets, as many as go without waiting; the rest is dropped, and nobody is told. For last words before
+  /// close(). Without effect while a write is awaited, and on a stream that does not know how.
+  virtual void try_write(std::string_view octets) { (void)octets; }
+
   /// Ends both directions; what was written goes out first as far as the system has taken it. Pending awaits return
   /// cancelled on a later turn of the loop, never inside this call. Idempotent.
   virtual void close() = 0;

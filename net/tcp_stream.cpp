@@ -376,6 +376,13 @@ class TcpStream : public Stream {
     co_return Result<>();
   }
 
+  void try_write(std::string_view octets) override {
+    if (connection_ == nullptr || connection_->writing != nullptr || octets.empty()) return;
+    uv_buf_t piece = uv_buf_init(const_cast<char*>(octets.data()), static_cast<unsigned>(octets.size()));
+    int sent = uv_try_write(connection_->stream(), &piece, 1);
+    (void)sent;  // as Stream says
+  }
+
   void close() override {
     if (connection_ != nullptr) std::exchange(connection_, nullptr)->close();
   }

@@ -174,6 +174,9 @@ TEST_SUITE("net/line_buffer") {
     buffer.discard_all();
     CHECK_FALSE(buffer.has_line());
     CHECK(buffer.buffered() == 0);
+    Script secured("EHLO c.example\r\n", 1000);
+    buffer.attach(secured);
+    CHECK(*runtime.complete(one_line(buffer, net::TimePoint::max())) == "EHLO c.example");
   }
 
   TEST_CASE("a deadline leaves what came of the line, and the next call goes on with it") {

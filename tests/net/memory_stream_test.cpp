@@ -170,6 +170,28 @@ TEST_SUITE("net/memory_stream") {
     CHECK(last->error().code == Errc::cancelled);
   }
 
+  TEST_CASE("try_write: as much as has room; nothing while a write is awaited, nor after close") {
+    Pair pair(8);
+    net::TimePoint deadline = pair.runtime.now() + kMinute;
+    pair.first->try_write("0123");
+    pair.first->try_write("456789");
+    std::string heard;
+    std::optional<Result<std::size_t>> last;
+    pair.scope.spawn(read_into(*pair.second, heard, last, deadline));
+    pair.runtime.run_until_idle();
+    CHECK(heard == "01234567");
+    std::optional<Result<>> sent;
+    pair.scope.spawn(write_from(*pair.first, "abcdefghij", sent, deadline));
+    pair.runtime.run_until_idle();
+    pair.first->try_write("x");
+    CHECK(pair.runtime.complete(pair.second->read(std::span<char>(heard.data(), 8), deadline)).value() == 8);
+    pair.runtime.run_until_idle();
+    REQUIRE(sent);
+    pair.first->close();
+    pair.first->try_write("y");
+    CHECK(pair.runtime.complete(read_all(*pair.second, deadline)) == "ij");
+  }
+
   TEST_CASE("destroying one end wakes the other") {
     Pair pair;
     std::string heard;

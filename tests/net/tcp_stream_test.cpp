@@ -241,6 +241,20 @@ Task<> close_and_destroy(Server& server, std::string& heard) {
   heard = peer.read_all();
 }
 
+Task<> last_words(Server& server, std::string& heard) {
+  RawPeer peer(server.port());
+  {
+    StreamPtr stream = co_await accepted(server);
+    Result<> sent = co_await stream->write("221 2.0.0 ", server.in(1s));
+    CHECK(sent.has_value());
+    stream->try_write("bye\r\n");
+    stream->close();
+    stream->try_write("too late");
+  }
+  co_await server.runtime->sleep_for(1ms, server.never);
+  heard = peer.read_all();
+}
+
 Task<> last_reply(Server& server, std::string& heard) {
   RawPeer peer(server.port());
   StreamPtr stream = co_await accepted(server);
@@ -573,6 +587,13 @@ TEST_SUITE("net/tcp_stream") {
     Server server;
     std::string heard;
     server.run(close_and_destroy(server, heard));
+    CHECK(heard == "221 2.0.0 bye\r\n");
+  }
+
+  TEST_CASE("last words by try_write arrive, and none after close") {
+    Server server;
+    std::string heard;
+    server.run(last_words(server, heard));
     CHECK(heard == "221 2.0.0 bye\r\n");
   }
 

@@ -39,6 +39,7 @@ class CountingStream : public net::Stream {
     ++writes_;
     return inner_->write(pieces, deadline);
   }
+  void try_write(std::string_view octets) override { inner_->try_write(octets); }
   void close() override { inner_->close(); }
   const net::Address& local() const override { return inner_->local(); }
   const net::Address& remote() const override { return inner_->remote(); }
