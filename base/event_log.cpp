@@ -182,6 +182,10 @@ class Event {
     }
     return add(key, fmt::format("{}", value));
   }
+  template <class Number>
+  Event& number_alone(std::string_view key, Number value) {
+    return on_ && log_->options.json ? number(key, value) : add(key, fmt::format("{}", value), Form::alone);
+  }
   /// Words that only the text form has.
   Event& words(std::string_view words, std::string_view separator_after = ", ") {
     if (!on_ || log_->options.json) return *this;
@@ -358,6 +362,34 @@ void foreign_protocol(std::string_view client, std::string_view protocol) {
       .add("client", client, Form::alone)
       .words(": ", "")
       .add("protocol", protocol, Form::alone)
+      .write();
+}
+void tls_established(std::string_view client, std::string_view version, std::string_view cipher, int bits,
+                     std::string_view server_name, std::string_view peer) {
+  Event event(Level::info, "smtpd", "tls_established");
+  event.words(peer.empty() ? "Anonymous TLS connection established from " : "TLS connection established from ", "")
+      .add("client", client, Form::alone);
+  if (!server_name.empty()) event.words(" to ", "").add("server_name", server_name, Form::alone);
+  event.words(": ", "").add("version", version, Form::alone).words(" with cipher ", "");
+  event.add("cipher", cipher, Form::alone).words(" (", "").number_alone("bits", bits);
+  event.words(fmt::format("/{} bits)", bits));
+  if (!peer.empty()) event.words(", ", "").add("subject", peer);
+  event.write();
+}
+void tls_failed(std::string_view client, std::string_view why) {
+  Event(Level::info, "smtpd", "tls_failed")
+      .words("SSL_accept error from ", "")
+      .add("client", client, Form::alone)
+      .words(": ", "")
+      .add("why", why, Form::alone)
+      .write();
+}
+void injected(std::string_view client, std::size_t octets) {
+  Event(Level::warning, "smtpd", "injected")
+      .words("warning: ", "")
+      .add("client", client, Form::alone)
+      .words(" sent commands in clear behind STARTTLS, an attack or a broken client: ", "")
+      .number("octets", octets)
       .write();
 }
 void connection_lost(std::string_view client, std::string_view how, std::string_view after) {

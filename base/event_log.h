@@ -54,6 +54,12 @@ void rejected(std::string_view client, std::string_view stage, std::string_view 
               std::string_view to, std::string_view protocol, std::string_view helo);
 /// A client that spoke HTTP or TLS to a plain port, and was sent away.
 void foreign_protocol(std::string_view client, std::string_view protocol);
+/// `server_name`: whom the client asked for, "" if nobody; `peer`: its certificate's subject, likewise.
+void tls_established(std::string_view client, std::string_view version, std::string_view cipher, int bits,
+                     std::string_view server_name, std::string_view peer);
+void tls_failed(std::string_view client, std::string_view why);
+/// Octets in clear behind STARTTLS: somebody's attempt to be heard as the client (RFC 3207 §6).
+void injected(std::string_view client, std::size_t octets);
 /// The connection ended before the session did. `how`: "lost connection", "timeout"; `after`: the last verb.
 void connection_lost(std::string_view client, std::string_view how, std::string_view after);
 /// The store did not take a message, so that its client was told to come again.

@@ -149,6 +149,7 @@ struct Config {
     int errors = 20;
     milliseconds command_timeout{300'000};
     milliseconds data_timeout{600'000};
+    milliseconds handshake_timeout{30'000};  ///< of TLS
     int hops = 100;
     bool operator==(const Limits&) const = default;
   } limits;

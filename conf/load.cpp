@@ -196,7 +196,8 @@ void fill_in(Config& config, Reading& reading) {
   if (config.postmaster.empty() && has_domain) {
     config.postmaster = "postmaster@" + config.domains[0].name;
   }
-  ListenerTls usual = config.tls.certificate.empty() ? ListenerTls::none : ListenerTls::starttls;
+  bool has_certificate = !config.tls.certificate.empty() || !config.tls.certificates.empty();
+  ListenerTls usual = has_certificate ? ListenerTls::starttls : ListenerTls::none;
   for (Listener& listener : config.listeners) listener.tls = listener.tls.value_or(usual);
   for (Domain& domain : config.domains) {
     if (!domain.recipients) continue;

@@ -199,6 +199,7 @@ void read_limits(Section section, Config::Limits& limits) {
   section.number("errors", limits.errors, 1, 10'000);
   section.duration("command_timeout", limits.command_timeout, 100ms, 1h);
   section.duration("data_timeout", limits.data_timeout, 100ms, 2h);
+  section.duration("handshake_timeout", limits.handshake_timeout, 100ms, 10min);
   section.number("hops", limits.hops, 1, 1000);
   section.finish();
 }

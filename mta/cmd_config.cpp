@@ -6,12 +6,14 @@
 
 #include "base/escape.h"
 #include "conf/load.h"
+#include "mta/certificates.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
 
 int config_check(const std::string& file, bool json, Console& console) {
-  const conf::Loaded loaded = conf::load(file);
+  conf::Loaded loaded = conf::load(file);
+  check_certificates(loaded, net::system_clock().wall_now());
   const auto print = [&](const std::vector<conf::Finding>& findings, const char* severity) {
     for (const conf::Finding& finding : findings) {
       if (json)

@@ -81,6 +81,23 @@ std::vector<std::string> needs_restart(const conf::Config& before, const conf::C
   return keys;
 }
 
+/// What a reload reads, and all that is wrong with it.
+struct Reread {
+  conf::Loaded loaded;
+  std::shared_ptr<const Certificates> certificates;
+};
+
+Reread reread(const std::string& file, net::WallTime now) {
+  Reread fresh;
+  fresh.loaded = conf::load(file);
+  if (!fresh.loaded.errors.empty()) return fresh;
+  LoadedCertificates read = load_certificates(fresh.loaded.config, now, Reader::reloading);
+  fresh.certificates = std::move(read.certificates);
+  fresh.loaded.errors = std::move(read.errors);
+  for (conf::Finding& warning : read.warnings) fresh.loaded.warnings.push_back(std::move(warning));
+  return fresh;
+}
+
 std::string joined(const std::vector<std::string>& words) {
   std::string out;
   for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
@@ -130,6 +147,7 @@ int Daemon::open() {
   config_.set(within_descriptors(*config));
   make_loops();
   if (const int failed = listen(); failed != 0) return failed;
+  if (const int failed = read_certificates(); failed != 0) return failed;
   const std::string socket_folder = config->control_socket.substr(0, config->control_socket.rfind('/'));
   for (const Result<>& made :
        {make_folder_for(config->data_dir, 0710, config->user), make_folder_for(socket_folder, 0755, config->user)}) {
@@ -168,7 +186,6 @@ void Daemon::make_loops() {
 
 int Daemon::listen() {
   for (const conf::Listener& listener : config_.get()->listeners) {
-    if (listener.tls == conf::ListenerTls::implicit) continue;  // said so in a warning: it cannot be served in clear
     const std::optional<net::Address> address = net::Address::parse(listener.address.host, listener.address.port);
     if (!address) {
       log::failure("listener " + listener.address.text() + ": not a numeric address");
@@ -181,6 +198,16 @@ int Daemon::listen() {
     }
     ports_.push_back(Port{*socket, listener});
   }
+  return 0;
+}
+
+/// While we are root, if we are: nobody else need be able to read a key.
+int Daemon::read_certificates() {
+  LoadedCertificates loaded = load_certificates(*config_.get(), net::system_clock().wall_now(), Reader::starting);
+  for (const conf::Finding& finding : loaded.warnings) log::config_warning(finding.text());
+  for (const conf::Finding& finding : loaded.errors) log::config_error(finding.text());
+  if (!loaded.errors.empty()) return EX_CONFIG;
+  certificates_.set(std::move(loaded.certificates));
   return 0;
 }
 
@@ -302,7 +329,8 @@ void Daemon::begin() {
     std::_Exit(EX_IOERR);
   };
   relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, *limits_, [this] { return config_.get(); },
-                          [this] { return own_addresses(); }, queue::open_folder, failed}));
+                          [this] { return own_addresses(); }, queue::open_folder, failed,
+                          [this](conf::Role role) { return certificates_.get(role); }}));
   relay_->start(ports_);
 
   std::vector<std::string> listening;
@@ -346,16 +374,16 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   net::LoopRuntime& main = *loops_.front().runtime;
   const std::shared_ptr<const conf::Config> before = config_.get();
   // Off the loop: it reads files, and may ask for the name of the machine.
-  auto loaded = std::make_shared<conf::Loaded>();
-  const auto read = [loaded, before] { *loaded = conf::load(before->file); };
+  auto fresh = std::make_shared<Reread>();
+  const auto read = [fresh, before, now = main.wall_now()] { *fresh = reread(before->file, now); };
   co_await main.offload(read);
   reloading_ = false;
   if (std::exchange(reload_again_, false) && !stopping_) scope_->spawn(reload_for_signal());
 
   ReloadReport report;
   report.file = before->file;
-  report.errors = loaded->errors;
-  report.warnings = loaded->warnings;
+  report.errors = fresh->loaded.errors;
+  report.warnings = fresh->loaded.warnings;
   for (const conf::Finding& finding : report.warnings) log::config_warning(finding.text());
   reload_failed_ = !report.errors.empty();
   if (reload_failed_) {
@@ -363,10 +391,12 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
     log::reload_failed(before->file + " has " + std::to_string(report.errors.size()) + " errors");
     co_return report;
   }
-  report.restart = needs_restart(*before, loaded->config);
+  report.restart = needs_restart(*before, fresh->loaded.config);
   if (!report.restart.empty()) log::warning("these take effect after a restart only: " + joined(report.restart));
-  if (const Result<> opened = log::open(log_options(loaded->config)); !opened) log::failure(opened.error().what);
-  config_.set(within_descriptors(std::move(loaded->config)));
+  if (const Result<> opened = log::open(log_options(fresh->loaded.config)); !opened) log::failure(opened.error().what);
+  config_.set(within_descriptors(std::move(fresh->loaded.config)));
+  // Listeners that were opened for TLS stay so until a restart: they keep what they have.
+  if (fresh->certificates) certificates_.set(std::move(fresh->certificates));
   config_loaded_ = main.wall_now();
   log::reloaded(before->file);
   relay_->reconfigured();

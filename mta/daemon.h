@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "conf/config.h"
+#include "mta/certificates.h"
 #include "mta/config_holder.h"
 #include "mta/control.h"
 #include "mta/control_api.h"
@@ -41,6 +42,7 @@ class Daemon {
 
   int open();
   int listen();
+  int read_certificates();
   int open_queue();
   Result<> open_databases();
   conf::Config within_descriptors(conf::Config config) const;
@@ -60,6 +62,7 @@ class Daemon {
   std::vector<net::Address> own_addresses() const;
 
   ConfigHolder config_;
+  CertificateHolder certificates_;
   std::size_t ceiling_ = 0;  ///< of connections in each direction
   std::unique_ptr<Limits> limits_;
   std::unique_ptr<queue::Files> files_;

@@ -67,7 +67,9 @@ void Server::admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor
   if (place) {
     scope_.spawn(run_session(std::move(stream), acceptor.config, *std::move(place)));
   } else if (refusing_ < kMaxRefusing) {
-    scope_.spawn(refuse(std::move(stream)));
+    // A handshake only to say no would cost more than the session.
+    bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit;
+    scope_.spawn(refuse(std::move(stream), in_clear));
   }
 }
 
@@ -78,13 +80,13 @@ net::Task<> Server::run_session(std::unique_ptr<net::Stream> stream, const conf:
   --sessions_;
 }
 
-net::Task<> Server::refuse(std::unique_ptr<net::Stream> stream) {
+net::Task<> Server::refuse(std::unique_ptr<net::Stream> stream, bool in_clear) {
   ++refusing_;
   std::shared_ptr<const conf::Config> config = context_.config();
   smtp::Reply reply = smtp::reply::too_many_connections(config->hostname);
   log::rejected("unknown[" + stream->remote().host() + "]", "CONNECT", reply.text(), "", "", "SMTP", "");
   std::string wire = reply.wire();
-  std::string_view whole = wire;
+  std::string_view whole = in_clear ? std::string_view(wire) : std::string_view();
   std::span<const std::string_view> pieces(&whole, 1);
   net::TimePoint deadline = context_.runtime.now() + kRefusalTimeout;
   Result<> told = co_await stream->write(pieces, deadline);

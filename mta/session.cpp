@@ -87,6 +87,10 @@ net::Task<Result<>> Session::run() {
 }
 
 net::Task<Result<>> Session::converse() {
+  if (listener_.tls == conf::ListenerTls::implicit) {
+    Result<> secured = co_await secure(tls_server());
+    if (!secured) co_return secured;
+  }
   bool accepting = context_.accepting.load(std::memory_order_relaxed);
   say(accepting ? smtp::reply::greeting(config_->hostname) : close_with(smtp::reply::not_accepting(config_->hostname)));
   while (!closing_) {
@@ -127,6 +131,10 @@ net::Task<Result<>> Session::converse() {
       (void)slept;  // a stop is seen at the next command
     }
     say(reply);
+    if (starting_tls_) {
+      Result<> secured = co_await secure(std::move(starting_tls_));
+      if (!secured) co_return secured;
+    }
   }
   co_return co_await flush();
 }
@@ -237,6 +245,8 @@ smtp::Reply Session::greet(const std::string& name, bool esmtp) {
   helo_ = name;
   esmtp_ = esmtp;
   if (!esmtp) return smtp::reply::helo(config_->hostname);
+  rules_.offered.starttls = can_start_tls();
+  rules_.offered.require_tls = tls_.has_value();  // RFC 8689 §2
   return smtp::reply::ehlo(config_->hostname, smtp::ehlo_keywords(rules_.offered));
 }
 
@@ -354,11 +364,6 @@ smtp::Reply Session::on(const smtp::Quit&) {
   return close_with(smtp::reply::closing(config_->hostname));
 }
 
-smtp::Reply Session::on(const smtp::StartTls&) {
-  look_for_tls_ = true;  // some go on as if it had been offered
-  return smtp::reply::not_offered("STARTTLS");
-}
-
 smtp::Reply Session::on(const smtp::Unknown&) {
   return smtp::reply::unknown_command();
 }
@@ -387,11 +392,11 @@ void Session::begin_wind_up() {
 
 /// A client that waits is told; one that is sending, or that we owe a reply, has until the grace is over.
 net::Task<> Session::wind_up() {
-  if (waiting_ != Waiting::command) {
+  if (waiting_ == Waiting::nothing || waiting_ == Waiting::body) {
     bool late = co_await context_.runtime.sleep_for(kGrace, winding_up_->stop_token());
     if (!late) co_return;
   }
-  if (waiting_ != Waiting::nothing) {
+  if (waiting_ == Waiting::command || waiting_ == Waiting::body) {
     said_goodbye_ = true;
     std::string reply = smtp::reply::shutting_down(config_->hostname).wire();
     std::string_view whole = reply;

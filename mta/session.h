@@ -20,6 +20,7 @@
 #include "net/scope.h"
 #include "net/stream.h"
 #include "net/task.h"
+#include "net/tls_stream.h"
 #include "queue/store.h"
 #include "smtp/command.h"
 #include "smtp/envelope.h"
@@ -37,6 +38,8 @@ struct ServerContext {
   std::function<std::shared_ptr<const conf::Config>()> config;
   /// False once the store takes nothing more: sessions and transactions are refused with 421 4.3.2. Set by any thread.
   const std::atomic<bool>& accepting;
+  /// What TLS is made from for listeners of a role, or nullptr: none is to be had. Called as `config`.
+  std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;
 };
 
 /// Takes part in one connection until it ends. Destroyed only after run() has returned.
@@ -71,8 +74,8 @@ class Session {
     std::unordered_set<std::string> known;  ///< recipients as they are compared
     std::shared_ptr<Reception> reception;   ///< once BDAT has begun
   };
-  /// Where a read is pending, and no write: the only points at which a stop can speak.
-  enum class Waiting : std::uint8_t { nothing, command, body };
+  /// Where a read is pending, and no write: the only points at which a stop can speak, but in a handshake.
+  enum class Waiting : std::uint8_t { nothing, command, body, handshake };
 
   net::Task<Result<>> converse();
   net::Task<Result<net::LineBuffer::Line>> next_line();
@@ -100,6 +103,11 @@ class Session {
   template <class NotOffered>
   smtp::Reply on(const NotOffered& command);
   smtp::Reply greet(const std::string& name, bool esmtp);
+
+  // session_tls.cpp
+  bool can_start_tls() const;
+  std::shared_ptr<const net::TlsServer> tls_server() const;
+  net::Task<Result<>> secure(std::shared_ptr<const net::TlsServer> server);
 
   // session_data.cpp
   net::Task<Result<smtp::Reply>> receive();
@@ -131,6 +139,10 @@ class Session {
   std::string out_;  // replies that wait for the end of their group (RFC 2920 §3.2)
   Client client_;
   std::string client_name_;
+
+  std::optional<net::TlsInfo> tls_;                     // once a handshake has succeeded
+  net::TlsStream* tls_stream_ = nullptr;                // stream_ then: for channel bindings
+  std::shared_ptr<const net::TlsServer> starting_tls_;  // 220 to STARTTLS is about to go out
 
   std::string helo_;  // "": not greeted yet
   bool esmtp_ = false;

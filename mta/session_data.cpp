@@ -244,6 +244,7 @@ queue::NewMessage Session::describe(Reception& reception) const {
 
   smtp::Protocol protocol;
   protocol.esmtp = esmtp_;
+  protocol.tls = tls_.has_value();
   protocol.utf8 = message.envelope.smtputf8;
   message.origin.client = client_.address;
   message.origin.helo = helo_;
@@ -266,6 +267,10 @@ std::string Session::trace(const Reception& reception, const queue::NewMessage& 
   received.by = config_->hostname;
   received.software = "Waypost";
   received.protocol = protocol;
+  if (tls_) {
+    received.tls = "using " + tls_->version + " with cipher " + tls_->cipher;
+    received.tls_bits = tls_->bits;
+  }
   received.id = message.id.text();
   // FOR would tell each recipient of the others (RFC 5321 §7.6).
   const std::vector<smtp::EnvelopeRecipient>& recipients = message.envelope.recipients;

@@ -138,6 +138,9 @@ Reply chunk_received(std::uint64_t octets) {
 Reply queued(std::string_view id) {
   return with(250, 0, 0, "Ok: queued as " + std::string(id));
 }
+Reply start_tls() {
+  return with(220, 0, 0, "Ready to start TLS");
+}
 Reply closing(std::string_view hostname) {
   return with(221, 0, 0, std::string(hostname) + " closing connection");
 }
@@ -226,6 +229,9 @@ Reply loop(int hops) {
 Reply insufficient_storage() {
   return with(452, 3, 1, "Insufficient system storage, try again later");
 }
+Reply tls_unavailable() {
+  return with(454, 7, 0, "TLS is not available now, try again later");
+}
 Reply local_error() {
   return with(451, 3, 0, "Local error, try again later");
 }
@@ -234,6 +240,9 @@ Reply too_many_errors(std::string_view hostname) {
 }
 Reply too_many_connections(std::string_view hostname) {
   return closes(7, 0, hostname, "Too many connections");
+}
+Reply injected(std::string_view hostname) {
+  return closes(7, 0, hostname, "Commands came behind STARTTLS in clear");
 }
 Reply idle(std::string_view hostname) {
   return closes(4, 2, hostname, "Timed out, closing connection");

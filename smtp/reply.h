@@ -48,6 +48,7 @@ Reply recipient_ok();                                                      // 25
 Reply start_input();                                                       // 354
 Reply chunk_received(std::uint64_t octets);                                // 250 2.0.0
 Reply queued(std::string_view id);                                         // 250 2.0.0
+Reply start_tls();                                                         // 220 2.0.0
 Reply closing(std::string_view hostname);                                  // 221 2.0.0
 Reply cannot_verify();                                                     // 252 2.0.0
 Reply help(std::vector<std::string> lines);                                // 214 2.0.0
@@ -75,9 +76,11 @@ Reply bad_content(std::string_view what);                                  // 55
 Reply bare_line_end();                                                     // 550 5.6.0
 Reply loop(int hops);                                                      // 554 5.4.6
 Reply insufficient_storage();                                              // 452 4.3.1
+Reply tls_unavailable();                                                   // 454 4.7.0
 Reply local_error();                                                       // 451 4.3.0
 Reply too_many_errors(std::string_view hostname);                          // 421 4.7.0
 Reply too_many_connections(std::string_view hostname);                     // 421 4.7.0
+Reply injected(std::string_view hostname);                                 // 421 4.7.0
 Reply idle(std::string_view hostname);                                     // 421 4.4.2
 Reply shutting_down(std::string_view hostname);                            // 421 4.3.2
 Reply not_accepting(std::string_view hostname);  // 421 4.3.2: the store does not take mail now

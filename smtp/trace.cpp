@@ -60,6 +60,15 @@ Clause from_clause(const Received& received) {
   return out;
 }
 
+/// As Postfix writes it, for those who read such comments.
+std::string tls_comment(const Received& received) {
+  std::string out = comment(received.tls);
+  if (received.tls_bits <= 0) return out;
+  std::string bits = std::to_string(received.tls_bits);
+  out.insert(out.size() - 1, " (" + bits + '/' + bits + " bits)");
+  return out;
+}
+
 std::size_t width(const Clause& clause) {
   std::size_t octets = 0;
   for (const std::string& token : clause) octets += 1 + token.size();
@@ -99,16 +108,13 @@ std::string received_field(const Received& received) {
   std::vector<Clause> clauses;
   bool has_from = !received.helo.empty() || !received.client_address.empty();
   if (has_from) clauses.push_back(from_clause(received));
+  if (!received.tls.empty()) clauses.push_back({tls_comment(received)});
 
   Clause by{"by", is_word(received.by) ? received.by : "localhost"};
   if (!received.software.empty()) by.push_back(comment(received.software));
   clauses.push_back(std::move(by));
 
-  if (has_from) {
-    Clause with{"with", std::string(protocol_name(received.protocol))};
-    if (!received.tls.empty()) with.push_back(comment(received.tls));
-    clauses.push_back(std::move(with));
-  }
+  if (has_from) clauses.push_back({"with", std::string(protocol_name(received.protocol))});
   if (is_word(received.id)) clauses.push_back({"id", received.id});
   if (!received.recipient.empty() && received.recipient.size() < kMaxToken)
     clauses.push_back({"for", '<' + one_line(received.recipient) + '>'});

@@ -27,8 +27,9 @@ struct Received {
   std::string by;              ///< our hostname
   std::string software;        ///< a comment after it: `Waypost`; "" for none
   Protocol protocol;
-  std::string tls;  ///< a comment, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`; "" for none
-  std::string id;   ///< the queue id
+  std::string tls;   ///< a comment after FROM, such as `using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384`; "" for none
+  int tls_bits = 0;  ///< in that comment: ` (256/256 bits)`
+  std::string id;    ///< the queue id
   std::string
       recipient;  ///< the one recipient's address, without brackets; "" if there are several (FOR would tell them)
   Time at;

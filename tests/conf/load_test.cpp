@@ -147,6 +147,7 @@ connections_per_client = 8
 errors = 9
 command_timeout = "10s"
 data_timeout = "11s"
+handshake_timeout = "12s"
 hops = 12
 [log]
 target = "/var/log/waypost.log"
@@ -213,6 +214,7 @@ listen = "[::1]:8025"
     CHECK(c.limits.errors == 9);
     CHECK(c.limits.command_timeout == 10s);
     CHECK(c.limits.data_timeout == 11s);
+    CHECK(c.limits.handshake_timeout == 12s);
     CHECK(c.limits.hops == 12);
     CHECK(c.log.target == "/var/log/waypost.log");
     CHECK(c.log.json);

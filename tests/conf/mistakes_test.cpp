@@ -239,7 +239,7 @@ TEST_SUITE("conf/mistakes") {
         {"[limits]\nrecipients = 50", 2, "limits.recipients", "4.5.3.1.8"},
         {"[limits]\nconnections = 10\nconnections_per_client = 20", 3, "limits.connections_per_client", "in all"},
         {"[admin]\nlisten = \"127.0.0.1:8025\"", 2, "admin.listen", "not in this version"},
-        {"[tls]\nca = \"/roots.pem\"", 1, "tls", "not in this version"},
+        {"[tls]\nca = \"/roots.pem\"", 2, "tls.ca", "not used in this version"},
         {"[[listener]]\naddress = \"127.0.0.1:587\"\nrole = \"submission\"", 3, "listener[2].role",
          "nobody may send here"},
     };
@@ -326,14 +326,13 @@ TEST_SUITE("conf/mistakes") {
     CHECK_MESSAGE(keys == want, all_text(loaded.errors));
   }
 
-  TEST_CASE("a listener that must be encrypted is said not to be opened") {
-    Loaded loaded = load_end("tls = \"implicit\"\n[tls]\ncertificate = \"/c\"\nkey = \"/k\"");
-    CHECK(loaded.errors.empty());
-    REQUIRE(loaded.warnings.size() == 2);
-    CHECK(loaded.warnings[0].text() ==
-          "t.toml:4:7: listener[1].tls: TLS is not in this version: this listener is not opened, since it must not be "
-          "served in clear");
-    CHECK(loaded.warnings[1].key == "tls");
+  TEST_CASE("starttls is the default with a certificate, be it of [[tls.certificates]] alone") {
+    for (const char* section : {"[tls]", "[[tls.certificates]]"}) {
+      Loaded loaded = load_end(std::string(section) + "\ncertificate = \"/c\"\nkey = \"/k\"");
+      CHECK(loaded.errors.empty());
+      CHECK(loaded.warnings.empty());
+      CHECK(loaded.config.listeners[0].tls == ListenerTls::starttls);
+    }
   }
 
   TEST_CASE("a finding's text names place, key, mistake and remedy") {

@@ -98,6 +98,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   received.by = kOwnHost;
   received.software = (bits & 64) != 0 ? "Waypost" : "";
   received.tls = fuzz::take_field(input);
+  received.tls_bits = (bits & 2) != 0 ? 256 : 0;
   received.id = "01JD8Q2M3XK7";
   // A domain is one when it comes here; a local part may be any octets, in quotes.
   std::string local(fuzz::take_field(input)), domain(fuzz::take_field(input));

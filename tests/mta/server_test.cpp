@@ -7,6 +7,7 @@
 
 #include "tests/support/fake_store.h"
 #include "tests/support/harness.h"
+#include "tests/support/test_certificate.h"
 #include "tests/support/virtual_runtime.h"
 
 namespace waypost::mta {
@@ -23,13 +24,15 @@ struct Caller {
 };
 
 struct Site {
-  explicit Site(net::Runtime& on, conf::Config from = tests::harness_config())
+  explicit Site(net::Runtime& on, conf::Config from = tests::harness_config(),
+                conf::ListenerTls tls = conf::ListenerTls::none)
       : runtime_of_server(on), config(std::make_shared<const conf::Config>(std::move(from))), server(context) {
     address = *net::Address::parse("203.0.113.25", 25);
     Result<std::shared_ptr<net::ListenSocket>> socket = runtime_of_server.listen(address);
     REQUIRE(socket);
     Port port;
     port.socket = *socket;
+    port.listener.tls = tls;
     Result<> started = server.start({port});
     REQUIRE(started);
   }
@@ -119,6 +122,25 @@ TEST_SUITE("mta/server") {
       CHECK(callers.call("198.51.100.8").heard.starts_with("220 "));
       CHECK(callers.call("198.51.100.9").heard.starts_with("421 4.7.0 "));
       CHECK(site.server.sessions() == 3);
+    }
+    site.server.stop();
+    runtime.run_until_idle();
+  }
+
+  TEST_CASE("too many connections to implicit TLS: closed, without a word in clear") {
+    conf::Config config = tests::harness_config();
+    config.limits.connections_per_client = 1;
+    VirtualRuntime runtime;
+    Site site(runtime, config, conf::ListenerTls::implicit);
+    {
+      Callers callers(runtime, site.address);
+      site.context.tls = [server = tests::make_tls_server()](conf::Role) { return server; };
+      Caller& first = callers.call("198.51.100.7");
+      CHECK_FALSE(first.closed);  // its handshake is waited for, and counts
+      Caller& second = callers.call("198.51.100.7");
+      CHECK(second.closed);
+      CHECK(second.heard.empty());
+      CHECK(site.limits.connections() == 1);
     }
     site.server.stop();
     runtime.run_until_idle();

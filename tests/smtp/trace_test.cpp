@@ -58,11 +58,13 @@ TEST_SUITE("smtp/trace") {
     r.client_name.clear();
     r.client_address = "2001:db8::1";
     r.protocol.tls = r.protocol.authenticated = true;
-    r.tls = "TLSv1.3 TLS_AES_256_GCM_SHA384";
+    r.tls = "using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384";
+    r.tls_bits = 256;
     CHECK(received_field(r) ==
           "Received: from client.example (unknown [IPv6:2001:db8::1])\r\n"
-          "\tby relay.example.net (Waypost) with ESMTPSA (TLSv1.3 TLS_AES_256_GCM_SHA384)\r\n"
-          "\tid 01JD8Q2M3XK7; Thu, 20 Aug 2026 09:05:03 +0200\r\n");
+          "\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\r\n"
+          "\tby relay.example.net (Waypost) with ESMTPSA id 01JD8Q2M3XK7;\r\n"
+          "\tThu, 20 Aug 2026 09:05:03 +0200\r\n");
   }
 
   TEST_CASE("mail that came by no network has no FROM") {
