@@ -149,7 +149,8 @@ std::optional<Outcome> Transaction::obstacle() const {
   std::uint64_t limit = offered.size_limit.value_or(0);
   if (offered.size && limit > 0 && message_.size > limit) return too_big(message_.size, limit, host_);
   if (utf8_ && !offered.smtputf8) return needs_smtputf8(host_);
-  if (message_.require_tls) return needs_tls(host_);
+  // What stays on this machine crosses no net.
+  if (message_.require_tls && !connection_.peer().address.is_local()) return needs_tls(host_);
   if (!fits_a_command(mail_line())) return of_local_error(Error(Errc::damaged, "stored reverse-path is damaged"));
   return std::nullopt;
 }

@@ -466,6 +466,27 @@ TEST_SUITE("delivery/attempt") {
     CHECK(s.usable);
   }
 
+  TEST_CASE("REQUIRETLS asks nothing of a socket of this machine") {
+    ClientSession s;
+    s.peer.protocol = Protocol::lmtp;
+    s.peer.address = net::Address::local("/run/lmtp");
+    s.message.info.require_tls = true;
+    s.run(R"(S: 220 mx LMTP
+             C: LHLO relay.example
+             S: 250 mx
+             C: MAIL FROM:<s@a.example>
+             S: 250 ok
+             C: RCPT TO:<r1@b.example>
+             S: 250 ok
+             C: DATA
+             S: 354 go
+             BODY
+             S: 250 2.0.0 saved)" +
+          kQuit);
+    CHECK(s.mistake == "");
+    CHECK(s.outcome().event == Event::attempt_delivered);
+  }
+
   TEST_CASE("LMTP: the session is lost between the replies: those who had one have it, the others are in doubt") {
     for (const std::string& end : {std::string("CLOSE"), std::string("S: 421 4.3.2 going down\nCLOSE")}) {
       ClientSession s;
