@@ -77,17 +77,21 @@ class FileOfAliases {
       const bool included = rest.starts_with(":include:");
       if (rest.starts_with(':') && !included) rest.remove_prefix(1);
       std::vector<AliasTarget> targets;
+      const int before = mistakes_;
       take_targets(rest, 0, targets);
-      if (targets.empty()) {
+      if (targets.empty() && mistakes_ == before) {
         wrong(quoted(*key) + " has no target", "write " + *key + ": address");
-      } else if (!into_.emplace(*key, std::move(targets)).second) {
+      } else if (!targets.empty() && !into_.emplace(*key, std::move(targets)).second) {
         wrong(quoted(*key) + " stands twice", "put all targets into one line, parted by commas");
       }
     }
   }
 
  private:
-  void wrong(const std::string& message, const std::string& hint) { reader_.wrong(path_, line_, message, hint); }
+  void wrong(const std::string& message, const std::string& hint) {
+    ++mistakes_;
+    reader_.wrong(path_, line_, message, hint);
+  }
 
   std::optional<std::string> key_of(const std::string& name) {
     std::string local = name;
@@ -162,6 +166,7 @@ class FileOfAliases {
   Aliases& into_;
   std::string path_;
   int line_ = 0;
+  int mistakes_ = 0;
 };
 
 /// The aliases as a graph of addresses, walked to its depth.
