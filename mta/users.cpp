@@ -1,0 +1,155 @@
+#include "mta/users.h"
+
+#include <cstdint>
+
+#include <crypt.h>
+
+#include "base/escape.h"
+#include "base/text.h"
+#include "mta/sasl.h"
+
+namespace waypost::mta {
+namespace {
+
+constexpr std::uint32_t kUsualIterations = 100'000;  // of a decoy where nobody has a verifier
+constexpr std::size_t kUsualSalt = 16;
+
+/// A number that only the secret's holder can foresee.
+std::size_t pick(std::string_view secret, const std::string& login, std::size_t choices) {
+  const std::string digest = scram::hmac(secret, "pick " + login);
+  std::size_t number = 0;
+  for (std::size_t i = 0; i < 7; ++i) number = number << 8 | static_cast<unsigned char>(digest[i]);
+  return number % choices;
+}
+
+std::string false_octets(std::string_view secret, const std::string& what, std::size_t octets) {
+  std::string out;
+  while (out.size() < octets) out += scram::hmac(secret, std::to_string(out.size()) + ' ' + what);
+  out.resize(octets);
+  return out;
+}
+
+Result<std::string> parse_hash(std::string_view text) {
+  std::string hash(text);
+  if (hash.empty()) return fail(Errc::invalid, "no hash after the name: * stands for none");
+  if (hash.front() == '*' || hash.front() == '!') return hash;
+  if (hash.front() != '$' || crypt_checksalt(hash.c_str()) != CRYPT_SALT_OK)
+    return fail(Errc::invalid, "the hash is of a method that is unknown or too weak: give the user a new password");
+  return hash;
+}
+
+Result<Credentials> parse_credentials(std::string_view text) {
+  const auto [hash_text, verifier_text] = split_once(text, ':');
+  Result<std::string> hash = parse_hash(hash_text);
+  if (!hash) return fail(hash.error());
+  Credentials credentials;
+  credentials.hash = *std::move(hash);
+  if (verifier_text.empty()) return credentials;
+  Result<ScramVerifier> verifier = scram::parse_verifier(verifier_text);
+  if (!verifier) return fail(verifier.error());
+  credentials.scram = *std::move(verifier);
+  return credentials;
+}
+
+std::string_view take_line(std::string_view& text) {
+  const auto [line, rest] = split_once(text, '\n');
+  text = rest;
+  return line;
+}
+
+bool says_nothing(std::string_view line) {
+  return trim(line).empty() || line.starts_with('#');
+}
+
+}  // namespace
+
+Users::Lookup Users::find(const std::string& login, std::string_view secret) const {
+  const std::size_t decoy = with_any_.empty() ? 0 : pick(secret, login, with_any_.size());  // computed for all
+  const auto found = users_.find(login);
+  const bool known = found != users_.end() && (found->second.has_hash() || found->second.has_scram());
+  if (known) return {found->second, true};
+  if (with_any_.empty()) return {};
+  return {users_.at(with_any_[decoy]), false};
+}
+
+ScramLookup Users::find_scram(const std::string& login, std::string_view secret) const {
+  ScramVerifier decoy;
+  decoy.iterations = kUsualIterations;
+  std::size_t salt = kUsualSalt;
+  if (!with_scram_.empty()) {
+    const ScramVerifier& like = *users_.at(with_scram_[pick(secret, login, with_scram_.size())]).scram;
+    decoy.iterations = like.iterations;
+    salt = like.salt.size();
+  }
+  decoy.salt = false_octets(secret, "salt " + login, salt);
+  decoy.stored_key = false_octets(secret, "key " + login, 32);
+  decoy.server_key = decoy.stored_key;
+  const auto found = users_.find(login);
+  if (found != users_.end() && found->second.has_scram()) return {*found->second.scram, true};
+  return {decoy, false};
+}
+
+bool Users::add(const std::string& name, const Credentials& credentials) {
+  const bool is_new = users_.emplace(name, credentials).second;
+  if (!is_new) return false;
+  if (credentials.has_hash() || credentials.has_scram()) with_any_.push_back(name);
+  if (credentials.has_scram()) with_scram_.push_back(name);
+  return true;
+}
+
+ParsedUsers parse_users(std::string_view text, const std::string& file) {
+  ParsedUsers out;
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    std::string_view line = take_line(text);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (says_nothing(line)) continue;
+    const auto mistake = [&](const std::string& what) {
+      out.mistakes.push_back(escape(file) + ':' + std::to_string(number) + ": " + what);
+    };
+    const auto [name, rest] = split_once(line, ':');
+    const Result<> good = check_user_name(name);
+    if (!good) {
+      mistake(good.error().what);
+      continue;
+    }
+    const Result<Credentials> credentials = parse_credentials(rest);
+    if (!credentials)
+      mistake(credentials.error().what);
+    else if (!out.users.add(std::string(name), *credentials))
+      mistake("the user " + escape(name, 80) + " stands in the file already");
+  }
+  return out;
+}
+
+Result<> check_user_name(std::string_view name) {
+  const bool good = sasl::is_prepared(name, sasl::kLongestLogin) && !name.starts_with('#') &&
+                    name.find_first_of(": ") == std::string_view::npos;
+  if (good) return {};
+  return fail(Errc::invalid,
+              "\"" + escape(name, 80) + "\" is no name: 1 to 255 octets of UTF-8 without spaces, colons and controls");
+}
+
+std::string user_line(const std::string& name, const Credentials& credentials) {
+  std::string line = name + ':' + (credentials.hash.empty() ? "*" : credentials.hash);
+  if (credentials.scram) line += ':' + scram::text(*credentials.scram);
+  return line;
+}
+
+std::string with_user(std::string_view text, const std::string& name, const std::optional<Credentials>& credentials) {
+  std::string out;
+  bool placed = !credentials.has_value();
+  while (!text.empty()) {
+    const std::string_view line = take_line(text);
+    const bool is_users = !says_nothing(line) && split_once(line, ':').first == name;
+    if (!is_users) {
+      out.append(line).append(1, '\n');
+    } else if (!placed) {
+      out += user_line(name, *credentials) + '\n';
+      placed = true;
+    }
+  }
+  if (!placed) out += user_line(name, *credentials) + '\n';
+  return out;
+}
+
+}  // namespace waypost::mta
