@@ -409,10 +409,21 @@ void storage_refused(std::string_view client, std::string_view why) {
       .add("why", why, Form::alone)
       .write();
 }
-void accepted_from(std::string_view id, std::string_view client, std::string_view user) {
+void accepted_from(std::string_view id, std::string_view client, std::string_view mechanism, std::string_view user) {
   Event event(Level::info, "smtpd", "accepted_from", id);
   event.add("client", client);
-  if (!user.empty()) event.add("sasl_username", user);
+  if (!user.empty()) event.add("sasl_method", mechanism).add("sasl_username", user);
+  event.write();
+}
+void login_failed(std::string_view client, std::string_view mechanism, std::string_view why, std::string_view user) {
+  Event event(Level::warning, "smtpd", "login_failed");
+  event.words("warning: ", "")
+      .add("client", client, Form::alone)
+      .words(": SASL ", "")
+      .add("sasl_method", mechanism, Form::alone)
+      .words(" authentication failed: ", "")
+      .add("why", why, Form::alone);
+  if (!user.empty()) event.words("", ", ").add("sasl_username", user);
   event.write();
 }
 void message_id(std::string_view id, std::string_view value) {

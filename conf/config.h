@@ -38,6 +38,8 @@ struct Listener {
   Role role = Role::mx;
   std::optional<ListenerTls> tls;    ///< always there once loaded: starttls with a certificate, else none
   bool reject_bare_newline = false;  ///< key `bare_newline = "normalize" | "reject"`
+  std::optional<bool> auth;          ///< as given
+  bool takes_logins() const { return auth.value_or(role == Role::submission); }
   bool operator==(const Listener&) const = default;
 };
 

@@ -23,10 +23,6 @@ void tls_outbound(const Config& config, Reading& reading) {
 void warn_of_missing_features(const Config& config, Reading& reading) {
   tls_roots(config, reading);
   tls_outbound(config, reading);
-  if (!config.auth.users.empty()) {
-    reading.warning("auth.users", reading.places.of("auth.users"),
-                    "AUTH is not in this version: it is not offered, and only relay.networks may send");
-  }
   if (!config.admin.listen.empty()) {
     reading.warning("admin.listen", reading.places.of("admin.listen"),
                     "the admin endpoint over TCP is not in this version: nothing listens there");

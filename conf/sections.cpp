@@ -84,6 +84,9 @@ void read_listener(Section& section, Listener& listener) {
       "tls", tls,
       {{"none", ListenerTls::none}, {"starttls", ListenerTls::starttls}, {"implicit", ListenerTls::implicit}});
   if (section.has("tls")) listener.tls = tls;
+  bool auth = false;
+  section.boolean("auth", auth);
+  if (section.has("auth")) listener.auth = auth;
   section.choice("bare_newline", listener.reject_bare_newline, {{"normalize", false}, {"reject", true}});
   section.finish();
 }

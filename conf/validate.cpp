@@ -119,8 +119,24 @@ void check_tls_and_auth(const Config& config, Findings& findings) {
   if (config.tls.certificate.empty() && !config.tls.key.empty() && !findings.given("tls.certificate")) {
     findings.error("tls.key", "has no certificate beside it", "set tls.certificate");
   }
-  if (!config.auth.users.empty() && !config.auth.require_tls) {
+  if (config.auth.users.empty()) {
+    for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+      if (config.listeners[i].auth != true) continue;
+      findings.warning(numbered("listener", i) + ".auth", "is true, and nobody can log in: there is no auth.users");
+    }
+    return;
+  }
+  if (!config.auth.require_tls) {
     findings.warning("auth.require_tls", "is false: passwords would cross the network in clear");
+  }
+  bool anywhere = std::any_of(config.listeners.begin(), config.listeners.end(), [&](const Listener& listener) {
+    bool has_tls = listener.tls && *listener.tls != ListenerTls::none;
+    return listener.takes_logins() && (has_tls || !config.auth.require_tls);
+  });
+  if (!anywhere) {
+    findings.warning("auth.users",
+                     "nobody can log in: that needs a listener with role = \"submission\" or auth = true, "
+                     "and TLS there unless auth.require_tls is false");
   }
 }
 

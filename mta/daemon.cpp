@@ -74,7 +74,7 @@ std::vector<std::string> needs_restart(const conf::Config& before, const conf::C
   for (std::size_t i = 0; !listeners && i < before.listeners.size(); ++i) {
     const conf::Listener& a = before.listeners[i];
     const conf::Listener& b = after.listeners[i];
-    listeners = !(a.address == b.address) || a.role != b.role || a.tls != b.tls ||
+    listeners = !(a.address == b.address) || a.role != b.role || a.tls != b.tls || a.auth != b.auth ||
                 a.reject_bare_newline != b.reject_bare_newline;
   }
   differs("listener", listeners);
@@ -123,6 +123,8 @@ int Daemon::run() {
   api_.reset();
   backend_.reset();
   relay_.reset();
+  passwords_.reset();
+  authenticator_.reset();
   resolver_.reset();
   scope_.reset();
   queue_.reset();
@@ -319,6 +321,10 @@ void Daemon::begin() {
     std::_Exit(EX_OSERR);
   }
   resolver_ = resolver::make_cache(std::move(*ares), main, resolver::CacheOptions{});
+  passwords_ = std::make_unique<PasswordPool>();
+  authenticator_ = std::make_unique<Authenticator>(
+      [this](std::function<void()> work) { return passwords_->submit(std::move(work)); });
+  if (const std::string& users = config_.get()->auth.users; !users.empty()) authenticator_->look(users);
   std::vector<net::Runtime*> loops;
   for (const Loop& loop : loops_) loops.push_back(loop.runtime.get());
   const auto failed = [](const Error& error) {
@@ -330,7 +336,7 @@ void Daemon::begin() {
   };
   relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, *limits_, [this] { return config_.get(); },
                           [this] { return own_addresses(); }, queue::open_folder, failed,
-                          [this](conf::Role role) { return certificates_.get(role); }}));
+                          [this](conf::Role role) { return certificates_.get(role); }, authenticator_.get()}));
   relay_->start(ports_);
 
   std::vector<std::string> listening;
@@ -375,7 +381,11 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   const std::shared_ptr<const conf::Config> before = config_.get();
   // Off the loop: it reads files, and may ask for the name of the machine.
   auto fresh = std::make_shared<Reread>();
-  const auto read = [fresh, before, now = main.wall_now()] { *fresh = reread(before->file, now); };
+  const auto read = [this, fresh, before, now = main.wall_now()] {
+    *fresh = reread(before->file, now);
+    const std::string& users = fresh->loaded.config.auth.users;
+    if (fresh->loaded.errors.empty() && !users.empty()) authenticator_->look(users);
+  };
   co_await main.offload(read);
   reloading_ = false;
   if (std::exchange(reload_again_, false) && !stopping_) scope_->spawn(reload_for_signal());

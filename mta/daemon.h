@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "conf/config.h"
+#include "mta/authenticator.h"
 #include "mta/certificates.h"
 #include "mta/config_holder.h"
 #include "mta/control.h"
 #include "mta/control_api.h"
 #include "mta/limits.h"
 #include "mta/live_backend.h"
+#include "mta/password_pool.h"
 #include "mta/relay.h"
 #include "net/loop.h"
 #include "net/scope.h"
@@ -71,6 +73,8 @@ class Daemon {
   std::vector<Loop> loops_;
   std::vector<Port> ports_;
   std::unique_ptr<resolver::Resolver> resolver_;
+  std::unique_ptr<Authenticator> authenticator_;
+  std::unique_ptr<PasswordPool> passwords_;  ///< does the authenticator's work
   std::unique_ptr<Relay> relay_;
   std::unique_ptr<net::Scope> scope_;  ///< of the main loop
   std::unique_ptr<LiveBackend> backend_;

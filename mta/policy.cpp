@@ -65,7 +65,7 @@ Decision<void> admit_sender(const conf::Config& config, const Client& client, co
   // The null path comes from every MTA's notifications (RFC 5321 §4.5.5) and from those who may submit: it is never
   // a reason to refuse.
   (void)reverse_path;
-  if (role == conf::Role::submission && !client.trusted) {
+  if (role == conf::Role::submission && !client.may_send()) {
     return tl::unexpected(smtp::reply::authentication_required());
   }
   if (parameters.size && *parameters.size > config.limits.message_size) {
@@ -77,14 +77,14 @@ Decision<void> admit_sender(const conf::Config& config, const Client& client, co
 Decision<smtp::Path> admit_recipient(const conf::Config& config, const Client& client, conf::Role role,
                                      const smtp::Path& forward_path) {
   const smtp::Mailbox& mailbox = forward_path.mailbox;
-  if (role == conf::Role::submission && !client.trusted) {
+  if (role == conf::Role::submission && !client.may_send()) {
     return tl::unexpected(smtp::reply::authentication_required());
   }
   if (is_own_postmaster(config, client, mailbox)) return postmaster_path(config);
   if (mailbox.domain.empty() || mailbox.local.empty()) {
     return tl::unexpected(smtp::reply::bad_recipient_syntax("a domain is needed"));
   }
-  bool may_relay = client.trusted || config.relay.open;
+  bool may_relay = client.may_send() || config.relay.open;
   if (mailbox.is_literal()) {
     if (may_relay) return forward_path;
     return tl::unexpected(smtp::reply::unroutable_literal());

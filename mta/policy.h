@@ -18,6 +18,9 @@ struct Client {
   std::string address;   ///< numeric
   std::string local;     ///< numeric: the address of ours that it reached
   bool trusted = false;  ///< is_trusted() of its address
+  std::string login;     ///< whom it has logged in as; "" if it has not
+  /// To anyone, through this relay.
+  bool may_send() const { return trusted || !login.empty(); }
 };
 
 /// True if the address stands in one of relay.networks: it may send to anyone. No address is trusted by itself.
@@ -27,7 +30,8 @@ bool is_trusted(const conf::Config& config, const std::string& address);
 template <class T>
 using Decision = tl::expected<T, smtp::Reply>;
 
-/// MAIL. 530 5.7.0 on a submission listener from a client that is not trusted, 552 5.3.4 where SIZE is over the limit.
+/// MAIL. 530 5.7.0 on a submission listener from a client that is neither trusted nor logged in, 552 5.3.4 where SIZE
+/// is over the limit.
 Decision<void> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
                             const smtp::Path& reverse_path, const smtp::MailParameters& parameters);
 

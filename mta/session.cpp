@@ -113,7 +113,11 @@ net::Task<Result<>> Session::converse() {
     }
 
     smtp::Reply reply = answer(*line);
-    if (reply.intermediate()) {
+    if (auth_command_) {
+      Result<smtp::Reply> authenticated = co_await authenticate();
+      if (!authenticated) co_return fail(std::move(authenticated.error()));
+      reply = *std::move(authenticated);
+    } else if (reply.intermediate()) {
       Result<smtp::Reply> received = co_await receive();
       if (!received) co_return fail(std::move(received.error()));
       reply = *std::move(received);
@@ -154,7 +158,8 @@ net::Task<Result<net::LineBuffer::Line>> Session::next_line() {
       co_return whole;
     }
   }
-  Result<net::LineBuffer::Line> line = co_await in_.read_line(kMaxCommand, deadline);
+  const std::size_t longest = rules_.offered.auth.empty() ? kMaxCommand : kMaxAuthLine;
+  Result<net::LineBuffer::Line> line = co_await in_.read_line(longest, deadline);
   waiting_ = Waiting::nothing;
   co_return line;
 }
@@ -189,7 +194,8 @@ smtp::Reply Session::answer(const net::LineBuffer::Line& line) {
     log::foreign_protocol(client_name_, *foreign);
     return close_with(smtp::reply::protocol_error("This is SMTP"));
   }
-  if (line.end == net::LineBuffer::End::too_long) return smtp::reply::line_too_long();
+  bool too_long = line.text.size() + 2 > kMaxCommand && !starts_with_no_case(line.text, "AUTH ");
+  if (line.end == net::LineBuffer::End::too_long || too_long) return smtp::reply::line_too_long();
   if (line.end == net::LineBuffer::End::lf && listener_.reject_bare_newline) {
     return smtp::reply::bad_syntax("Lines end with CR LF");
   }
@@ -204,7 +210,8 @@ smtp::Reply Session::answer(const net::LineBuffer::Line& line) {
     if (verb == "BDAT") return close_with(command.error());
     return command.error();
   }
-  last_verb_ = smtp::verb(*command);
+  // What is no command may be a password that came too late: it has no place in the log.
+  last_verb_ = std::holds_alternative<smtp::Unknown>(*command) ? "UNKNOWN" : smtp::verb(*command);
   return std::visit([this](const auto& known) { return on(known); }, *command);
 }
 
@@ -244,6 +251,7 @@ smtp::Reply Session::greet(const std::string& name, bool esmtp) {
   transaction_.reset();  // RFC 5321 §4.1.4
   helo_ = name;
   esmtp_ = esmtp;
+  rules_.offered.auth = esmtp ? offered_mechanisms() : std::vector<std::string>();
   if (!esmtp) return smtp::reply::helo(config_->hostname);
   rules_.offered.starttls = can_start_tls();
   rules_.offered.require_tls = tls_.has_value();  // RFC 8689 §2

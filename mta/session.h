@@ -13,8 +13,10 @@
 
 #include "base/result.h"
 #include "conf/config.h"
+#include "mta/authenticator.h"
 #include "mta/limits.h"
 #include "mta/policy.h"
+#include "mta/sasl.h"
 #include "net/line_buffer.h"
 #include "net/runtime.h"
 #include "net/scope.h"
@@ -40,6 +42,7 @@ struct ServerContext {
   const std::atomic<bool>& accepting;
   /// What TLS is made from for listeners of a role, or nullptr: none is to be had. Called as `config`.
   std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;
+  Authenticator* auth = nullptr;  ///< of all loops; null: nobody can log in
 };
 
 /// Takes part in one connection until it ends. Destroyed only after run() has returned.
@@ -49,7 +52,9 @@ class Session {
   static constexpr int kMaxUnknownRecipients = 50;  ///< since the last message
   static constexpr int kMaxJunk = 100;              ///< commands that bring no mail forward, since the last message
   static constexpr std::size_t kMaxCommand = 2048;  ///< octets with the line end (RFC 5321 §4.5.3.1.4, and extensions)
-  static constexpr int kMaxOwnHops = 5;             ///< Received fields of this host: it comes by again and again
+  static constexpr std::size_t kMaxAuthLine = 12288;  ///< the same of AUTH and of responses (RFC 4954 §4.3)
+  static constexpr int kMaxFailedLogins = 5;          ///< the last one closes the connection
+  static constexpr int kMaxOwnHops = 5;               ///< Received fields of this host: it comes by again and again
   static constexpr net::Duration kCrowdedTimeout = std::chrono::minutes(1);  ///< for a command, when places are scarce
   static constexpr net::Duration kGrace = std::chrono::seconds(25);  ///< after a stop, for a message that is on its way
   static constexpr std::uint64_t kMinOctetsPerSecond = 100;          ///< of a body; slower ones are cut off
@@ -99,6 +104,7 @@ class Session {
   smtp::Reply on(const smtp::Help& help);
   smtp::Reply on(const smtp::Quit& quit);
   smtp::Reply on(const smtp::StartTls& start_tls);
+  smtp::Reply on(const smtp::Auth& auth);
   smtp::Reply on(const smtp::Unknown& unknown);
   template <class NotOffered>
   smtp::Reply on(const NotOffered& command);
@@ -108,6 +114,19 @@ class Session {
   bool can_start_tls() const;
   std::shared_ptr<const net::TlsServer> tls_server() const;
   net::Task<Result<>> secure(std::shared_ptr<const net::TlsServer> server);
+
+  // session_auth.cpp
+  bool is_private() const;
+  bool takes_logins() const;
+  std::vector<std::string> offered_mechanisms() const;
+  net::Task<Result<smtp::Reply>> authenticate();
+  net::Task<Result<std::string>> ask(std::string challenge);
+  net::Task<> await_turn(std::string login);
+  net::Task<smtp::Reply> conclude(std::string mechanism, sasl::Step step, std::string login);
+  smtp::Reply unanswered(const Error& error);
+  smtp::Reply put_off(const std::string& mechanism, const Error& error) const;
+  smtp::Reply logged_in(const std::string& mechanism, const std::string& login);
+  smtp::Reply refuse_login(const std::string& mechanism, const std::string& why, const std::string& login);
 
   // session_data.cpp
   net::Task<Result<smtp::Reply>> receive();
@@ -148,11 +167,14 @@ class Session {
   bool esmtp_ = false;
   smtp::CommandRules rules_;
   std::optional<Transaction> transaction_;
-  std::optional<smtp::Bdat> chunk_;  // whose octets come next
+  std::optional<smtp::Bdat> chunk_;         // whose octets come next
+  std::optional<smtp::Auth> auth_command_;  // between AUTH and its exchange
+  std::string login_mechanism_;             // of client_.login
 
   int errors_ = 0;
   int unknown_recipients_ = 0;
   int junk_ = 0;
+  int failed_logins_ = 0;
   std::string last_verb_ = "CONNECT";
   bool look_for_tls_ = true;                 // a ClientHello may come now
   net::Duration tarpit_ = net::Duration(0);  // before the next reply

@@ -223,7 +223,7 @@ net::Task<smtp::Reply> Session::store_message(Reception& reception) {
   Result<> committed = co_await context_.store.commit(std::move(message), std::move(draft), notes);
   if (!committed) co_return storage_reply(committed.error());
 
-  log::accepted_from(id, client_name_, "");
+  log::accepted_from(id, client_name_, login_mechanism_, client_.login);
   log::message_id(id, message_id);
   log::queued(id, from, size, recipients);
   errors_ = unknown_recipients_ = junk_ = 0;
@@ -244,10 +244,12 @@ queue::NewMessage Session::describe(Reception& reception) const {
 
   smtp::Protocol protocol;
   protocol.esmtp = esmtp_;
-  protocol.tls = tls_.has_value();
+  protocol.tls = is_private();
+  protocol.authenticated = !client_.login.empty();
   protocol.utf8 = message.envelope.smtputf8;
   message.origin.client = client_.address;
   message.origin.helo = helo_;
+  message.origin.user = client_.login;
   message.origin.protocol = smtp::protocol_name(protocol);
   message.origin.listener = listener_.role == conf::Role::submission ? "submission" : "mx";
   bool completes = listener_.role == conf::Role::submission;

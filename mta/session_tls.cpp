@@ -62,7 +62,10 @@ net::Task<Result<>> Session::secure(std::shared_ptr<const net::TlsServer> server
   helo_.clear();  // RFC 3207 §4.2
   esmtp_ = false;
   transaction_.reset();
+  client_.login.clear();
+  login_mechanism_.clear();
   rules_.offered.starttls = false;
+  rules_.offered.auth.clear();
   look_for_tls_ = false;
   co_return Result<>();
 }

@@ -16,6 +16,8 @@
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
 #include "mta/cmd_trace.h"
+#include "mta/cmd_user.h"
+#include "mta/secret.h"
 
 namespace waypost::mta {
 namespace {
@@ -73,6 +75,7 @@ int run(int argc, char** argv) {
   add_trace(app, console);
   add_store(app, console);
   add_config(app, console);
+  add_user(app, console, read_secret);
   add_reload(app, console);
 
   std::vector<std::string> arguments = protect_negated_terms(std::vector<std::string>(argv + 1, argv + argc));

@@ -147,6 +147,12 @@ Reply closing(std::string_view hostname) {
 Reply cannot_verify() {
   return with(252, 0, 0, "Cannot verify it, send a message to find out");
 }
+Reply authenticated() {
+  return with(235, 7, 0, "Authentication successful");
+}
+Reply challenge(std::string_view base64) {
+  return plain(334, std::string(base64));
+}
 
 Reply help(std::vector<std::string> lines) {
   if (lines.empty()) lines.emplace_back("No help on that");
@@ -202,6 +208,24 @@ Reply relay_denied() {
 Reply authentication_required() {
   return with(530, 7, 0, "Authentication required");
 }
+Reply authentication_failed() {
+  return with(535, 7, 8, "Authentication credentials invalid");
+}
+Reply authentication_cancelled() {
+  return with(501, 7, 0, "Authentication cancelled");
+}
+Reply authentication_put_off() {
+  return with(454, 7, 0, "Temporary authentication failure, try again later");
+}
+Reply authentication_line_too_long() {
+  return with(500, 5, 6, "Authentication exchange line is too long");
+}
+Reply unknown_mechanism() {
+  return with(504, 5, 4, "Authentication mechanism not recognized");
+}
+Reply encryption_required() {
+  return with(538, 7, 11, "Encryption required for authentication");
+}
 Reply percent_hack() {
   return with(550, 7, 1, "Relay by % or ! in the local part denied");
 }
@@ -237,6 +261,9 @@ Reply local_error() {
 }
 Reply too_many_errors(std::string_view hostname) {
   return closes(7, 0, hostname, "Too many errors");
+}
+Reply too_many_logins(std::string_view hostname) {
+  return closes(7, 0, hostname, "Too many failed logins");
 }
 Reply too_many_connections(std::string_view hostname) {
   return closes(7, 0, hostname, "Too many connections");

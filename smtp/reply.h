@@ -51,6 +51,8 @@ Reply queued(std::string_view id);                                         // 25
 Reply start_tls();                                                         // 220 2.0.0
 Reply closing(std::string_view hostname);                                  // 221 2.0.0
 Reply cannot_verify();                                                     // 252 2.0.0
+Reply authenticated();                                                     // 235 2.7.0
+Reply challenge(std::string_view base64);                                  // 334
 Reply help(std::vector<std::string> lines);                                // 214 2.0.0
 Reply unknown_command();                                                   // 500 5.5.2
 Reply line_too_long();                                                     // 500 5.5.2
@@ -67,6 +69,12 @@ Reply too_big(std::uint64_t limit);                                        // 55
 Reply too_many_recipients();                                               // 452 4.5.3
 Reply relay_denied();                                                      // 554 5.7.1
 Reply authentication_required();                                           // 530 5.7.0
+Reply authentication_failed();                                             // 535 5.7.8
+Reply authentication_cancelled();                                          // 501 5.7.0
+Reply authentication_put_off();                                            // 454 4.7.0
+Reply authentication_line_too_long();                                      // 500 5.5.6
+Reply unknown_mechanism();                                                 // 504 5.5.4
+Reply encryption_required();                                               // 538 5.7.11
 Reply percent_hack();                                                      // 550 5.7.1
 Reply unknown_recipient();                                                 // 550 5.1.1
 Reply relocated(std::string_view address);                                 // 551 5.1.6
@@ -79,6 +87,7 @@ Reply insufficient_storage();                                              // 45
 Reply tls_unavailable();                                                   // 454 4.7.0
 Reply local_error();                                                       // 451 4.3.0
 Reply too_many_errors(std::string_view hostname);                          // 421 4.7.0
+Reply too_many_logins(std::string_view hostname);                          // 421 4.7.0
 Reply too_many_connections(std::string_view hostname);                     // 421 4.7.0
 Reply injected(std::string_view hostname);                                 // 421 4.7.0
 Reply idle(std::string_view hostname);                                     // 421 4.4.2

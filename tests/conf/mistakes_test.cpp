@@ -211,7 +211,12 @@ TEST_SUITE("conf/mistakes") {
 
   TEST_CASE("what is dubious is a warning, and the file is used") {
     const Row rows[] = {
-        {"[auth]\nusers = \"/etc/waypost/users\"", 2, "auth.users", "AUTH is not in this version"},
+        {"[auth]\nusers = \"/etc/waypost/users\"", 2, "auth.users", "nobody can log in"},
+        {"[[listener]]\naddress = \"127.0.0.2:587\"\nrole = \"submission\"\n[auth]\nusers = \"/etc/waypost/users\"", 5,
+         "auth.users", "TLS there unless auth.require_tls is false"},
+        {"[[listener]]\naddress = \"127.0.0.2:587\"\nauth = true\n[auth]\nusers = \"/u\"\nrequire_tls = false", 6,
+         "auth.require_tls", "passwords would cross"},
+        {"[[listener]]\naddress = \"127.0.0.2:587\"\nauth = true", 3, "listener[2].auth", "there is no auth.users"},
         {"[relay]\nopen = true", 2, "relay.open", "open relay"},
         {"[relay]\nopen = true\nnetworks = [\"0.0.0.0/0\"]\ndomains = []", 2, "relay.open", "open relay"},
         {"[relay]\ndomains = [\"example.org\"]", 1, "postmaster", "RFC 5321 section 4.5.1"},

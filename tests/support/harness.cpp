@@ -80,9 +80,13 @@ conf::Config harness_config() {
 
 Harness::Harness(HarnessOptions options)
     : store(runtime, options.inline_limit),
+      auth([this](const std::function<void()>& work) {
+        if (!pool_is_full) work();
+        return !pool_is_full;
+      }),
       config_(std::make_shared<const conf::Config>(std::move(options.config))),
       listener_(std::move(options.listener)),
-      context_{runtime, store, limits, [this] { return config_; }, accepting},
+      context_{runtime, store, limits, [this] { return config_; }, accepting, nullptr, &auth},
       scope_(runtime, on_exception),
       client_scope_(runtime, on_exception) {
   quiet_log();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "conf/config.h"
+#include "mta/authenticator.h"
 #include "mta/limits.h"
 #include "mta/session.h"
 #include "net/scope.h"
@@ -66,6 +67,8 @@ class Harness {
   FakeStore store;
   mta::Limits limits;
   std::atomic<bool> accepting{true};
+  bool pool_is_full = false;  ///< no password is looked at
+  mta::Authenticator auth;    ///< its pool works at once, on the thread of the test
 
  private:
   static net::Task<> listen(Harness& harness);

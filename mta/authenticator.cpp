@@ -1,0 +1,172 @@
+#include "mta/authenticator.h"
+
+#include <array>
+#include <coroutine>
+#include <cstdlib>
+#include <utility>
+
+#include <openssl/rand.h>
+
+#include "base/base64.h"
+#include "base/escape.h"
+#include "base/event_log.h"
+#include "mta/password.h"
+
+namespace waypost::mta {
+namespace {
+
+constexpr net::Duration kLookEvery = std::chrono::seconds(1);
+constexpr std::size_t kShownMistakes = 10;  // a line each in the log
+
+std::string random_octets(std::size_t octets) {
+  std::array<unsigned char, 32> out{};
+  // Without chance nothing here is safe, and the system has always some.
+  if (RAND_bytes(out.data(), static_cast<int>(out.size())) != 1) std::abort();
+  return std::string(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(octets));
+}
+
+/// Awaits work in the pool. Resumes on its loop; false: the pool did not take it.
+class InPool {
+ public:
+  InPool(const Authenticator::Submit& submit, net::Runtime& loop, std::function<void()> work)
+      : submit_(submit), loop_(loop), work_(std::move(work)) {}
+  bool await_ready() const { return false; }
+  bool await_suspend(std::coroutine_handle<> waiting) {
+    // It may be done before this returns: its post is of a later turn of our loop.
+    taken_ = true;
+    const bool taken = submit_([this, waiting] {
+      work_();
+      loop_.post([waiting] { waiting.resume(); });
+    });
+    if (!taken) taken_ = false;
+    return taken;
+  }
+  bool await_resume() const { return taken_; }
+
+ private:
+  const Authenticator::Submit& submit_;
+  net::Runtime& loop_;
+  std::function<void()> work_;
+  bool taken_ = false;
+};
+
+tl::unexpected<Error> too_many() {
+  return fail(Errc::busy, "too many log in at once");
+}
+
+}  // namespace
+
+Authenticator::Authenticator(Submit submit) : submit_(std::move(submit)), secret_(random_octets(32)) {}
+
+void Authenticator::look(const std::string& path) {
+  std::lock_guard one(looking_);
+  const Result<FileStamp> stamp = file_stamp(path);
+  {
+    std::lock_guard lock(guard_);
+    const bool same =
+        path == path_ && (stamp ? stamp_ == *stamp : !stamp_ && trouble_ && trouble_->code == stamp.error().code);
+    if (same) return;
+    if (path != path_) users_.reset();
+    path_ = path;
+  }
+  read(path);
+}
+
+void Authenticator::read(const std::string& path) {
+  Result<UsersText> text = read_users(path);
+  if (!text) {
+    log::failure("nobody can log in: " + text.error().what);
+    std::lock_guard lock(guard_);
+    stamp_.reset();
+    users_.reset();
+    trouble_ = text.error();
+    return;
+  }
+  ParsedUsers parsed = parse_users(text->text, path);
+  for (std::size_t i = 0; i < parsed.mistakes.size() && i < kShownMistakes; ++i) log::config_error(parsed.mistakes[i]);
+  std::lock_guard lock(guard_);
+  stamp_ = text->stamp;
+  if (parsed.mistakes.empty()) {
+    users_ = std::make_shared<const Users>(std::move(parsed.users));
+    trouble_.reset();
+    return;
+  }
+  const std::string count = escape(path) + " has " + std::to_string(parsed.mistakes.size()) + " mistakes";
+  if (!users_) trouble_ = Error(Errc::invalid, count);
+  log::failure(count + (users_ ? ": who could log in before still can" : ": nobody can log in"));
+}
+
+void Authenticator::look_soon(const std::string& path, net::TimePoint now) {
+  {
+    std::lock_guard lock(guard_);
+    if (looked_ && now - *looked_ < kLookEvery) return;
+    looked_ = now;
+  }
+  const bool taken = submit_([this, path] { look(path); });
+  (void)taken;  // the next one will
+}
+
+bool Authenticator::offers_scram() const {
+  std::lock_guard lock(guard_);
+  return users_ && users_->has_scram();
+}
+
+Result<std::shared_ptr<const Users>> Authenticator::current(const std::string& path) {
+  look(path);
+  std::lock_guard lock(guard_);
+  if (users_) return users_;
+  return fail(trouble_.value_or(Error(Errc::invalid, "the users were not read")));
+}
+
+net::Task<Result<std::shared_ptr<const Users>>> Authenticator::users(net::Runtime& loop, std::string path) {
+  Result<std::shared_ptr<const Users>> found;
+  const auto work = [this, &found, &path] { found = current(path); };
+  InPool in_pool(submit_, loop, work);
+  const bool done = co_await in_pool;
+  if (!done) co_return too_many();
+  co_return found;
+}
+
+net::Task<Result<bool>> Authenticator::check(net::Runtime& loop, std::string path, std::string login,
+                                             std::string password) {
+  Result<bool> good = false;
+  const auto work = [this, &good, &path, &login, &password] {
+    const Result<std::shared_ptr<const Users>> users = current(path);
+    if (!users) {
+      good = fail(users.error());
+      return;
+    }
+    const Users::Lookup found = (*users)->find(login, secret_);
+    const bool matched = matches(found.credentials, password);  // of a decoy, too: it takes as long
+    good = matched && found.known;
+  };
+  InPool in_pool(submit_, loop, work);
+  const bool done = co_await in_pool;
+  if (!done) co_return too_many();
+  co_return good;
+}
+
+ScramLookup Authenticator::find_scram(const Users& users, const std::string& login) const {
+  return users.find_scram(login, secret_);
+}
+
+std::string Authenticator::nonce() {
+  return base64_encode(random_octets(18));
+}
+
+net::Duration Authenticator::begin(const std::string& login, const net::Address& client, net::TimePoint now) {
+  std::lock_guard lock(guard_);
+  return login_guard_.begin(login, LoginGuard::network(client), now);
+}
+
+void Authenticator::succeeded(const std::string& login, const net::Address& client, net::TimePoint now) {
+  std::lock_guard lock(guard_);
+  login_guard_.succeeded(login, LoginGuard::network(client), now);
+}
+
+void Authenticator::put_off(const std::string& login, const net::Address& client, net::TimePoint now) {
+  std::lock_guard lock(guard_);
+  login_guard_.put_off(login, LoginGuard::network(client), now);
+}
+
+}  // namespace waypost::mta

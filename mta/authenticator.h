@@ -1,0 +1,65 @@
+// mta/authenticator.h: who may log in, as sessions ask it: the users file, the pool that looks at passwords, and the
+// delays of those who guess. One for all loops; any thread.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "mta/login_guard.h"
+#include "mta/users.h"
+#include "mta/users_file.h"
+#include "net/runtime.h"
+#include "net/task.h"
+
+namespace waypost::mta {
+
+class Authenticator {
+ public:
+  /// Runs the work elsewhere soon, or returns false and never runs it: PasswordPool::submit().
+  using Submit = std::function<bool(std::function<void()>)>;
+  explicit Authenticator(Submit submit);
+
+  /// Reads the file if it changed; what is wrong with it is logged, and the state before stays in force. Without a file
+  /// nobody can log in. Blocks: at the start, at a reload, and in the pool.
+  void look(const std::string& path);
+  /// The same in the pool, unless that was done within a second. From a loop.
+  void look_soon(const std::string& path, net::TimePoint now);
+  bool offers_scram() const;  ///< by what was read last
+
+  // For a session on `loop`, which awaits the pool; the file is looked at first. Errors: busy (too many wait), and
+  // those of read_users() or invalid where there is no state of the file that is good.
+
+  net::Task<Result<std::shared_ptr<const Users>>> users(net::Runtime& loop, std::string path);
+  /// False: the password is not this login's, or nobody has this login; which of them takes no less time.
+  net::Task<Result<bool>> check(net::Runtime& loop, std::string path, std::string login, std::string password);
+
+  ScramLookup find_scram(const Users& users, const std::string& login) const;
+  /// For SCRAM: 24 printable characters that nobody foresees.
+  static std::string nonce();
+
+  /// See LoginGuard.
+  net::Duration begin(const std::string& login, const net::Address& client, net::TimePoint now);
+  void succeeded(const std::string& login, const net::Address& client, net::TimePoint now);
+  void put_off(const std::string& login, const net::Address& client, net::TimePoint now);
+
+ private:
+  Result<std::shared_ptr<const Users>> current(const std::string& path);
+  void read(const std::string& path);
+
+  const Submit submit_;
+  const std::string secret_;  // of the decoys
+  std::mutex looking_;        // one looks at a time
+  mutable std::mutex guard_;  // what follows; short sections, a few a login
+  std::string path_;
+  std::optional<FileStamp> stamp_;  // of what was read last, good or not
+  std::shared_ptr<const Users> users_;
+  std::optional<Error> trouble_;  // why there are no users
+  std::optional<net::TimePoint> looked_;
+  LoginGuard login_guard_;
+};
+
+}  // namespace waypost::mta

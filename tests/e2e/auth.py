@@ -1,0 +1,214 @@
+"""Logging in: what swaks, curl, smtplib and gsasl make of it, `waypost user`, and what those who guess learn and slow."""
+import base64
+import json
+import re
+import smtplib
+import socket
+import statistics
+import subprocess
+import threading
+import time
+
+import harness
+
+TRUSTED = "127.0.0.9"
+MESSAGE = "From: ann@office.test.example\r\nTo: box@local.example\r\nSubject: {}\r\n\r\ntext\r\n"
+
+
+def plain(login, password):
+    return base64.b64encode(f"\0{login}\0{password}".encode()).decode()
+
+
+class Auth(harness.TestCase):
+    def start(self, users):
+        relay = self.waypost(
+            auth=f'users = "{self.folder}/users"\nrequire_tls = false',
+            relay=f'networks = ["{TRUSTED}/32"]',
+            extra=f'[[domain]]\nname = "local.example"\ndeliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"\n')
+        for login, password in users.items():
+            self.user(relay, "add", login, password)
+        return relay.start()
+
+    def user(self, relay, verb, login, password="", code=0):
+        done = subprocess.run([harness.WAYPOST, "--config", str(relay.config), "user", verb, login],
+                              input=password + "\n", capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done
+
+    def session(self, relay, source="127.0.0.1"):
+        client = smtplib.SMTP("127.0.0.1", relay.submission, local_hostname="client.test.example", timeout=30,
+                              source_address=(source, 0))
+        self.addCleanup(client.close)
+        client.ehlo()
+        return client
+
+    def attempt(self, relay, login, password, source="127.0.0.1"):
+        """(code, text, seconds) of AUTH PLAIN."""
+        client = self.session(relay, source)
+        began = time.monotonic()
+        code, text = client.docmd("AUTH", "PLAIN " + plain(login, password))
+        return code, text.decode(), time.monotonic() - began
+
+    def check_log(self, relay, method, login):
+        self.assertRegex(relay.log_text(),
+                         rf"client=unknown\[127\.0\.0\.1\], sasl_method={method}, sasl_username={re.escape(login)}\n")
+
+    def test_clients(self):
+        relay = self.start({"ann": "secret", "dev@office.test.example": "p ss:wörd"})
+        server = f"127.0.0.1:{relay.submission}"
+        swaks = ["swaks", "--server", server, "--from", "ann@office.test.example", "--to", "box@local.example"]
+        for method, login, password in (("PLAIN", "ann", "secret"), ("LOGIN", "dev@office.test.example", "p ss:wörd")):
+            done = subprocess.run([*swaks, "--auth", method, "--auth-user", login, "--auth-password", password],
+                                  capture_output=True, text=True, timeout=30)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.check_log(relay, method, login)
+        refused = subprocess.run([*swaks, "--auth", "PLAIN", "--auth-user", "ann", "--auth-password", "wrong"],
+                                 capture_output=True, text=True, timeout=30)
+        self.assertIn("535 5.7.8 Authentication credentials invalid", refused.stdout)
+        self.assertIn("SASL PLAIN authentication failed: bad credentials, sasl_username=ann\n", relay.log_text())
+        unknown = subprocess.run(swaks, capture_output=True, text=True, timeout=30)
+        self.assertIn("530 5.7.0 Authentication required", unknown.stdout)
+
+        for method in ("PLAIN", "LOGIN"):
+            done = subprocess.run(
+                ["curl", "-sS", f"smtp://{server}/client.test.example", "--user", "ann:secret", "--login-options",
+                 f"AUTH={method}", "--mail-from", "ann@office.test.example", "--mail-rcpt", "box@local.example", "-T", "-"],
+                input=MESSAGE.format("curl"), capture_output=True, text=True, timeout=30)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+        client = self.session(relay)
+        client.login("ann", "secret")
+        client.sendmail("ann@office.test.example", ["box@local.example"], MESSAGE.format("smtplib"))
+        client.quit()
+
+        for password, good in (("secret", True), ("wrong", False)):
+            done = subprocess.run(
+                ["gsasl", "--smtp", "--client", "--no-starttls", "--mechanism", "SCRAM-SHA-256", "--authentication-id",
+                 "ann", "--password", password, "--connect", server],
+                input="", capture_output=True, text=True, timeout=30)
+            self.assertEqual("server trusted" in done.stdout + done.stderr, good, done.stdout + done.stderr)
+
+        harness.wait_for("five messages", lambda: len(relay.delivered("local.example", "box")) == 5, 20)
+        for message in relay.delivered("local.example", "box"):
+            self.assertRegex(message, rb"\sby relay\.test\.example \(Waypost\)\s+with ESMTPA id ")
+        self.assertNotRegex(relay.log_text(), "secret|c2VjcmV0|" + plain("ann", "secret"), "no password is in the log")
+
+        # Mail that waits says whose it is.
+        client = self.session(relay)
+        client.login("ann", "secret")
+        client.sendmail("ann@office.test.example", ["r@far.test.example"], MESSAGE.format("far"))
+        client.quit()
+        waiting = json.loads(relay.tool("queue", "list", "--json", "user:ann").stdout)
+        self.assertIn("user ann", relay.tool("queue", "show", waiting["id"]).stdout)
+        self.assertIn(" as ann", relay.tool("trace", waiting["id"]).stdout)
+        self.assertEqual(json.loads(relay.tool("queue", "count", "--json", "user:bob").stdout)["messages"], 0)
+        self.assertEqual(relay.stop(), 0)
+
+    def test_users_change(self):
+        """The daemon takes a changed file without a reload."""
+        relay = self.start({"ann": "secret"})
+        self.assertEqual(self.attempt(relay, "bob", "hunter2")[0], 535)
+        self.user(relay, "add", "bob", "hunter2")
+        self.assertEqual(self.attempt(relay, "bob", "hunter2")[0], 235)
+        self.user(relay, "password", "bob", "hunter3")
+        self.assertEqual(self.attempt(relay, "bob", "hunter2")[0], 535)
+        self.assertEqual(self.attempt(relay, "bob", "hunter3")[0], 235)
+        self.user(relay, "check", "bob", "hunter3")
+        self.user(relay, "check", "bob", "hunter2", code=1)
+        self.user(relay, "delete", "bob")
+        self.assertEqual(self.attempt(relay, "bob", "hunter3")[0], 535)
+        self.assertEqual(relay.tool("user", "list").stdout, "ann  yescrypt, SCRAM-SHA-256\n")
+        self.assertEqual((self.folder / "users").stat().st_mode & 0o777, 0o640)
+
+        # A mistake in it changes nothing; without it nobody logs in, for now.
+        with open(self.folder / "users", "a") as file:
+            file.write("a mistake\n")
+        self.assertEqual(self.attempt(relay, "ann", "secret")[0], 235)
+        self.assertRegex(relay.log_text(), r"users:2: ")
+        (self.folder / "users").unlink()
+        self.assertEqual(self.attempt(relay, "ann", "secret")[0], 454)
+
+    def test_guessing_tells_nothing(self):
+        """An unknown user and a wrong password: the same text, and about the same time."""
+        relay = self.start({f"user{i}": "secret" for i in range(4)})
+        texts, seconds = set(), {True: [], False: []}
+        for i in range(8):
+            known = i % 2 == 0
+            for j in range(2):
+                # Every attempt from another network, so that none waits for those before it.
+                code, text, took = self.attempt(relay, f"user{i // 2}" if known else f"nobody{i}", "wrong", f"127.1.{i}.{j + 1}")
+                texts.add((code, text))
+                seconds[known].append(took)
+        self.assertEqual(texts, {(535, "5.7.8 Authentication credentials invalid")})
+        known, unknown = statistics.median(seconds[True]), statistics.median(seconds[False])
+        print(f"wrong password {known * 1000:.1f} ms, unknown user {unknown * 1000:.1f} ms")
+        self.assertLess(max(known, unknown), 4 * min(known, unknown) + 0.02)
+
+    def test_flood(self):
+        """500 attempts a second from 250 networks: mail goes on, and those who come too fast are put off."""
+        relay = self.start({"ann": "secret"})
+
+        def messages(count):
+            """Seconds that each of some messages takes, on one connection of a trusted client."""
+            out = []
+            client = self.session(relay, TRUSTED)
+            for _ in range(count):
+                began = time.monotonic()
+                client.sendmail("ann@office.test.example", ["box@local.example"], MESSAGE.format("while others guess"))
+                out.append(time.monotonic() - began)
+                time.sleep(0.02)
+            client.quit()
+            return out
+
+        calm = messages(30)
+        sockets = []
+        for i in range(250):
+            one = socket.create_connection(("127.0.0.1", relay.submission), 10, source_address=(f"127.2.{i}.1", 0))
+            self.addCleanup(one.close)
+            one.sendall(b"EHLO client.test.example\r\n")
+            sockets.append(one)
+        for one in sockets:
+            heard = b""
+            while b"\r\n250 " not in heard:
+                heard += one.recv(4096)
+            one.setblocking(False)
+
+        stop, sent, codes = threading.Event(), [], []
+
+        def flood():
+            waiting, began = set(), time.monotonic()
+            while not stop.is_set():
+                for i, one in enumerate(sockets):
+                    if i in waiting:
+                        try:
+                            codes.append(one.recv(4096)[:3].decode())
+                            waiting.discard(i)
+                        except BlockingIOError:
+                            continue
+                    if codes[-1:] == [""] or stop.is_set():
+                        return
+                    time.sleep(max(0, began + len(sent) / 500 - time.monotonic()))
+                    sent.append(i)
+                    one.sendall(f"AUTH PLAIN {plain(f'nobody{len(sent)}', 'wrong')}\r\n".encode())
+                    waiting.add(i)
+
+        guesses = threading.Thread(target=flood)
+        began = time.monotonic()
+        guesses.start()
+        time.sleep(0.5)
+        busy = messages(30)
+        stop.set()
+        guesses.join()
+        rate = len(sent) / (time.monotonic() - began)
+        calm, slowed = statistics.median(calm), statistics.median(busy)
+        print(f"{rate:.0f} attempts/s, answered {({c: codes.count(c) for c in sorted(set(codes))})}; "
+              f"a message {calm * 1000:.1f} ms in calm, {slowed * 1000:.1f} ms meanwhile, at most {max(busy) * 1000:.1f} ms")
+        self.assertEqual(set(codes) - {"535", "454", "421"}, set())
+        self.assertIn("454", codes, "more came than can be looked at")
+        self.assertLess(slowed, 10 * calm + 0.1)
+        # Afterwards, once what waits was looked at, ann logs in as ever.
+        harness.wait_for("ann to log in", lambda: self.attempt(relay, "ann", "secret", "127.3.0.1")[0] == 235, 20, every=0.2)
+
+
+if __name__ == "__main__":
+    harness.main()
