@@ -102,6 +102,7 @@ struct Config {
   struct Auth {
     std::string users;
     bool require_tls = true;
+    bool sender_must_match = false;
     bool operator==(const Auth&) const = default;
   } auth;
   struct Relay {

@@ -110,6 +110,7 @@ void read_tls(Section section, Config::Tls& tls) {
 void read_auth(Section section, Config::Auth& auth) {
   section.parsed_or_empty("users", auth.users, parse_path);
   section.boolean("require_tls", auth.require_tls);
+  section.boolean("sender_must_match", auth.sender_must_match);
   section.finish();
 }
 

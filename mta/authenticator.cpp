@@ -150,6 +150,13 @@ ScramLookup Authenticator::find_scram(const Users& users, const std::string& log
   return users.find_scram(login, secret_);
 }
 
+std::vector<std::string> Authenticator::senders(const std::string& login) const {
+  std::lock_guard lock(guard_);
+  if (!users_) return {};
+  const auto found = users_->all().find(login);
+  return found == users_->all().end() ? std::vector<std::string>() : found->second.senders;
+}
+
 std::string Authenticator::nonce() {
   return base64_encode(random_octets(18));
 }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "mta/login_guard.h"
@@ -38,6 +39,8 @@ class Authenticator {
   net::Task<Result<bool>> check(net::Runtime& loop, std::string path, std::string login, std::string password);
 
   ScramLookup find_scram(const Users& users, const std::string& login) const;
+  /// The rules of a user's senders, by what was read last.
+  std::vector<std::string> senders(const std::string& login) const;
   /// For SCRAM: 24 printable characters that nobody foresees.
   static std::string nonce();
 

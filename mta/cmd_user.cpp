@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include <pwd.h>
 #include <sysexits.h>
@@ -11,6 +12,7 @@
 #include "conf/load.h"
 #include "mta/output.h"
 #include "mta/password.h"
+#include "mta/sender_rule.h"
 #include "mta/users.h"
 #include "mta/users_file.h"
 
@@ -90,19 +92,23 @@ std::optional<Users> read_all(Console& console) {
   return parse(read->text, place->path, console);
 }
 
+/// What becomes of a user; nullopt: nothing.
+using Change = std::function<std::optional<User>(User before)>;
+
 /// Writes the user's line, or takes it away; `wanted`: must the user be there before?
-int change(const std::string& name, const std::optional<Credentials>& credentials, bool wanted, Console& console) {
+int change(const std::string& name, bool wanted, const Change& to, Console& console) {
   const std::optional<Place> place = find_place(console);
   if (!place) return console.exit_code;
   console.exit_code = 0;
   const auto edit = [&](std::string_view text) -> Result<std::string> {
     const std::optional<Users> users = parse(text, place->path, console);
     if (!users) return fail(Errc::invalid, "");
-    const bool exists = users->all().contains(name);
+    const auto found = users->all().find(name);
+    const bool exists = found != users->all().end();
     if (exists && !wanted) console.give_up(EX_CANTCREAT, "there is a user " + name + " already");
     if (!exists && wanted) no_such_user(console, name);
     if (exists != wanted) return fail(Errc::invalid, "");
-    return with_user(text, name, credentials);
+    return with_user(text, name, to(exists ? found->second : User()));
   };
   const Result<> changed = change_users(place->path, place->group, edit);
   if (!changed && console.exit_code == 0) return give_up(console, changed.error());
@@ -120,7 +126,11 @@ int set_password(const std::string& name, bool wanted, const AskSecret& ask, Con
   if (!password) return give_up(console, password.error());
   const Result<Credentials> credentials = make_credentials(*password);
   if (!credentials) return give_up(console, credentials.error());
-  return change(name, *credentials, wanted, console);
+  const auto to = [&](User user) {
+    static_cast<Credentials&>(user) = *credentials;
+    return std::optional<User>(std::move(user));
+  };
+  return change(name, wanted, to, console);
 }
 
 std::string method(const std::string& hash) {
@@ -144,28 +154,48 @@ int user_password(const std::string& name, const AskSecret& ask, Console& consol
 }
 
 int user_delete(const std::string& name, Console& console) {
-  return change(name, std::nullopt, true, console);
+  return change(
+      name, true, [](const User&) { return std::optional<User>(); }, console);
+}
+
+int user_senders(const std::string& name, const std::vector<std::string>& senders, Console& console) {
+  for (const std::string& rule : senders) {
+    const Result<> good = check_sender_rule(rule);
+    if (good) continue;
+    console.give_up(EX_USAGE, good.error().what);
+    return console.exit_code;
+  }
+  const auto to = [&](User user) {
+    user.senders = senders;
+    return std::optional<User>(std::move(user));
+  };
+  return change(name, true, to, console);
 }
 
 int user_list(bool json, Console& console) {
   const std::optional<Users> users = read_all(console);
   if (!users) return console.exit_code;
   Table table;
-  for (const auto& [name, credentials] : users->all()) {
-    const std::string hash = credentials.has_hash() ? method(credentials.hash) : "";
+  for (const auto& [name, user] : users->all()) {
+    const std::string hash = user.has_hash() ? method(user.hash) : "";
     if (json) {
       Json line;
       line["name"] = name;
       line["hash"] = hash;
-      line["scram"] = credentials.scram.has_value();
-      line["locked"] = credentials.is_locked();
+      line["scram"] = user.scram.has_value();
+      line["locked"] = user.is_locked();
+      line["senders"] = user.senders;
       console.out << to_line(line) << "\n";
       continue;
     }
     std::string by = hash;
-    if (credentials.has_scram()) by += (by.empty() ? "" : ", ") + std::string("SCRAM-SHA-256");
-    if (by.empty()) by = credentials.is_locked() ? "locked" : "no password";
-    table.add({escape(name), by});
+    if (user.has_scram()) by += (by.empty() ? "" : ", ") + std::string("SCRAM-SHA-256");
+    if (by.empty()) by = user.is_locked() ? "locked" : "no password";
+    std::string senders;
+    for (const std::string& rule : user.senders) senders += (senders.empty() ? "" : " ") + escape(rule);
+    std::vector<std::string> cells{escape(name), by};
+    if (!senders.empty()) cells.push_back(senders);
+    table.add(std::move(cells));
   }
   console.out << table.text();
   return 0;
@@ -210,6 +240,19 @@ void add_user(CLI::App& app, Console& console, AskSecret ask) {
        [&console](const std::string& name) { return user_delete(name, console); });
   verb("check", "Is a password the user's?", "Example: waypost user check ann",
        [ask, &console](const std::string& name) { return user_check(name, ask, console); });
+
+  struct Senders {
+    std::string name;
+    std::vector<std::string> rules;
+  };
+  auto given = std::make_shared<Senders>();
+  CLI::App* senders =
+      user->add_subcommand("senders", "Which senders a user may be, besides the name, where they are held");
+  senders->add_option("name", given->name, "The user")->type_name("NAME")->required();
+  senders->add_option("sender", given->rules, "An address, @domain, <> or *; none: the name alone")
+      ->type_name("SENDER");
+  senders->footer("Example: waypost user senders ann ann@example.org @sales.example.org");
+  senders->callback([given, &console] { console.exit_code = user_senders(given->name, given->rules, console); });
 
   auto json = std::make_shared<bool>(false);
   CLI::App* list = user->add_subcommand("list", "One line per user, and how the password is kept");

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "mta/aliases.h"
+#include "mta/sender_rule.h"
 #include "smtp/address.h"
 
 namespace waypost::mta {
@@ -53,6 +54,12 @@ Decision<smtp::Path> admit_here(const conf::Config& config, const conf::Domain& 
   return domain.deliver ? path : postmaster_path(config);
 }
 
+bool may_be(const Client& client, const smtp::Path& reverse_path) {
+  if (check_sender_rule(client.login) && covers(client.login, reverse_path)) return true;
+  return std::any_of(client.senders.begin(), client.senders.end(),
+                     [&](const std::string& rule) { return covers(rule, reverse_path); });
+}
+
 }  // namespace
 
 bool is_trusted(const conf::Config& config, const std::string& address) {
@@ -62,12 +69,13 @@ bool is_trusted(const conf::Config& config, const std::string& address) {
 
 Decision<void> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
                             const smtp::Path& reverse_path, const smtp::MailParameters& parameters) {
-  // The null path comes from every MTA's notifications (RFC 5321 §4.5.5) and from those who may submit: it is never
-  // a reason to refuse.
-  (void)reverse_path;
+  // The null path comes from every MTA's notifications (RFC 5321 §4.5.5) and from those who may submit: it is a reason
+  // to refuse only where logins are held to their senders.
   if (role == conf::Role::submission && !client.may_send()) {
     return tl::unexpected(smtp::reply::authentication_required());
   }
+  bool held = config.auth.sender_must_match && !client.login.empty();
+  if (held && !may_be(client, reverse_path)) return tl::unexpected(smtp::reply::sender_not_owned());
   if (parameters.size && *parameters.size > config.limits.message_size) {
     return tl::unexpected(smtp::reply::too_big(config.limits.message_size));
   }

@@ -2,6 +2,7 @@
 // out.
 #pragma once
 #include <string>
+#include <vector>
 
 #include <tl/expected.hpp>
 
@@ -15,10 +16,11 @@ namespace waypost::mta {
 
 /// Who speaks, as far as admission asks.
 struct Client {
-  std::string address;   ///< numeric
-  std::string local;     ///< numeric: the address of ours that it reached
-  bool trusted = false;  ///< is_trusted() of its address
-  std::string login;     ///< whom it has logged in as; "" if it has not
+  std::string address;               ///< numeric
+  std::string local;                 ///< numeric: the address of ours that it reached
+  bool trusted = false;              ///< is_trusted() of its address
+  std::string login;                 ///< whom it has logged in as; "" if it has not
+  std::vector<std::string> senders;  ///< rules (mta/sender_rule.h) that the login has besides its own address
   /// To anyone, through this relay.
   bool may_send() const { return trusted || !login.empty(); }
 };
@@ -30,7 +32,8 @@ bool is_trusted(const conf::Config& config, const std::string& address);
 template <class T>
 using Decision = tl::expected<T, smtp::Reply>;
 
-/// MAIL. 530 5.7.0 on a submission listener from a client that is neither trusted nor logged in, 552 5.3.4 where SIZE
+/// MAIL. 530 5.7.0 on a submission listener from a client that is neither trusted nor logged in, 553 5.7.1 where
+/// auth.sender_must_match and the login may not be this sender, 552 5.3.4 where SIZE
 /// is over the limit.
 Decision<void> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
                             const smtp::Path& reverse_path, const smtp::MailParameters& parameters);

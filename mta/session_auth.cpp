@@ -135,6 +135,7 @@ smtp::Reply Session::put_off(const std::string& mechanism, const Error& error) c
 smtp::Reply Session::logged_in(const std::string& mechanism, const std::string& login) {
   context_.auth->succeeded(login, stream_->remote(), context_.runtime.now());
   client_.login = login;
+  client_.senders = context_.auth->senders(login);
   login_mechanism_ = mechanism;
   return smtp::reply::authenticated();
 }

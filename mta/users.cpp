@@ -7,6 +7,7 @@
 #include "base/escape.h"
 #include "base/text.h"
 #include "mta/sasl.h"
+#include "mta/sender_rule.h"
 
 namespace waypost::mta {
 namespace {
@@ -38,17 +39,35 @@ Result<std::string> parse_hash(std::string_view text) {
   return hash;
 }
 
-Result<Credentials> parse_credentials(std::string_view text) {
-  const auto [hash_text, verifier_text] = split_once(text, ':');
-  Result<std::string> hash = parse_hash(hash_text);
+Result<std::vector<std::string>> parse_senders(std::string_view text) {
+  std::vector<std::string> senders;
+  if (text.empty()) return senders;
+  for (std::string_view rule : split(text, ',')) {
+    const Result<> good = check_sender_rule(rule);
+    if (!good) return fail(good.error());
+    senders.emplace_back(rule);
+  }
+  return senders;
+}
+
+Result<User> parse_user(std::string_view text) {
+  const std::vector<std::string_view> fields = split(text, ':');
+  if (fields.size() > 3) return fail(Errc::invalid, "more fields than name, hash, verifier and senders");
+  Result<std::string> hash = parse_hash(fields[0]);
   if (!hash) return fail(hash.error());
-  Credentials credentials;
-  credentials.hash = *std::move(hash);
-  if (verifier_text.empty()) return credentials;
-  Result<ScramVerifier> verifier = scram::parse_verifier(verifier_text);
-  if (!verifier) return fail(verifier.error());
-  credentials.scram = *std::move(verifier);
-  return credentials;
+  User user;
+  user.hash = *std::move(hash);
+  if (fields.size() > 1 && !fields[1].empty()) {
+    Result<ScramVerifier> verifier = scram::parse_verifier(fields[1]);
+    if (!verifier) return fail(verifier.error());
+    user.scram = *std::move(verifier);
+  }
+  if (fields.size() > 2) {
+    Result<std::vector<std::string>> senders = parse_senders(fields[2]);
+    if (!senders) return fail(senders.error());
+    user.senders = *std::move(senders);
+  }
+  return user;
 }
 
 std::string_view take_line(std::string_view& text) {
@@ -89,11 +108,11 @@ ScramLookup Users::find_scram(const std::string& login, std::string_view secret)
   return {decoy, false};
 }
 
-bool Users::add(const std::string& name, const Credentials& credentials) {
-  const bool is_new = users_.emplace(name, credentials).second;
+bool Users::add(const std::string& name, const User& user) {
+  const bool is_new = users_.emplace(name, user).second;
   if (!is_new) return false;
-  if (credentials.has_hash() || credentials.has_scram()) with_any_.push_back(name);
-  if (credentials.has_scram()) with_scram_.push_back(name);
+  if (user.has_hash() || user.has_scram()) with_any_.push_back(name);
+  if (user.has_scram()) with_scram_.push_back(name);
   return true;
 }
 
@@ -112,10 +131,10 @@ ParsedUsers parse_users(std::string_view text, const std::string& file) {
       mistake(good.error().what);
       continue;
     }
-    const Result<Credentials> credentials = parse_credentials(rest);
-    if (!credentials)
-      mistake(credentials.error().what);
-    else if (!out.users.add(std::string(name), *credentials))
+    const Result<User> user = parse_user(rest);
+    if (!user)
+      mistake(user.error().what);
+    else if (!out.users.add(std::string(name), *user))
       mistake("the user " + escape(name, 80) + " stands in the file already");
   }
   return out;
@@ -129,26 +148,28 @@ Result<> check_user_name(std::string_view name) {
               "\"" + escape(name, 80) + "\" is no name: 1 to 255 octets of UTF-8 without spaces, colons and controls");
 }
 
-std::string user_line(const std::string& name, const Credentials& credentials) {
-  std::string line = name + ':' + (credentials.hash.empty() ? "*" : credentials.hash);
-  if (credentials.scram) line += ':' + scram::text(*credentials.scram);
+std::string user_line(const std::string& name, const User& user) {
+  std::string line = name + ':' + (user.hash.empty() ? "*" : user.hash);
+  if (user.scram || !user.senders.empty()) line += ':';
+  if (user.scram) line += scram::text(*user.scram);
+  for (std::size_t i = 0; i < user.senders.size(); ++i) line += (i == 0 ? ':' : ',') + user.senders[i];
   return line;
 }
 
-std::string with_user(std::string_view text, const std::string& name, const std::optional<Credentials>& credentials) {
+std::string with_user(std::string_view text, const std::string& name, const std::optional<User>& user) {
   std::string out;
-  bool placed = !credentials.has_value();
+  bool placed = !user.has_value();
   while (!text.empty()) {
     const std::string_view line = take_line(text);
     const bool is_users = !says_nothing(line) && split_once(line, ':').first == name;
     if (!is_users) {
       out.append(line).append(1, '\n');
     } else if (!placed) {
-      out += user_line(name, *credentials) + '\n';
+      out += user_line(name, *user) + '\n';
       placed = true;
     }
   }
-  if (!placed) out += user_line(name, *credentials) + '\n';
+  if (!placed) out += user_line(name, *user) + '\n';
   return out;
 }
 

@@ -1,12 +1,13 @@
 // mta/users.h: those who may log in, as their file says. Pure: text comes in, a value goes out.
 //
 //     # a comment
-//     ann:$y$j9T$...:{SCRAM-SHA-256}100000,...,...,...
+//     ann:$y$j9T$...:{SCRAM-SHA-256}100000,...,...,...:ann@b.example,@c.example
 //     scanner@example.org:$6$...
 //     bob:*:{SCRAM-SHA-256}...
 //
-// A user a line: the name, a hash of crypt(3) (`*`: none; `!` before it: locked), and after a second colon a verifier
-// for SCRAM, which may lack. Blank lines and lines that begin with `#` count for nothing.
+// A user a line: the name, a hash of crypt(3) (`*`: none; `!` before it: locked), a verifier for SCRAM, and the
+// senders that the user may be (mta/sender_rule.h); the last two may lack. Blank lines and lines that begin with `#`
+// count for nothing.
 #pragma once
 #include <map>
 #include <optional>
@@ -30,6 +31,11 @@ struct Credentials {
   bool operator==(const Credentials&) const = default;
 };
 
+struct User : Credentials {
+  std::vector<std::string> senders;  ///< besides the name itself, where that is an address
+  bool operator==(const User&) const = default;
+};
+
 /// One state of the file.
 class Users {
  public:
@@ -44,12 +50,12 @@ class Users {
   ScramLookup find_scram(const std::string& login, std::string_view secret) const;
 
   bool has_scram() const { return !with_scram_.empty(); }  ///< some user has a verifier
-  const std::map<std::string, Credentials>& all() const { return users_; }
+  const std::map<std::string, User>& all() const { return users_; }
   /// False: there is a user of that name.
-  bool add(const std::string& name, const Credentials& credentials);
+  bool add(const std::string& name, const User& user);
 
  private:
-  std::map<std::string, Credentials> users_;
+  std::map<std::string, User> users_;
   std::vector<std::string> with_any_, with_scram_;  // whose credentials serve as decoys
 };
 
@@ -62,9 +68,9 @@ ParsedUsers parse_users(std::string_view text, const std::string& file);
 /// A name fit for the file: a login (mta/sasl.h) without spaces and colons, and no `#` in front. Errors: invalid.
 Result<> check_user_name(std::string_view name);
 /// The line of a user, without its end.
-std::string user_line(const std::string& name, const Credentials& credentials);
+std::string user_line(const std::string& name, const User& user);
 /// `text` with the user's line in place of the one it has, or behind all others; nullopt: without the line. All other
 /// lines stay as they are.
-std::string with_user(std::string_view text, const std::string& name, const std::optional<Credentials>& credentials);
+std::string with_user(std::string_view text, const std::string& name, const std::optional<User>& user);
 
 }  // namespace waypost::mta

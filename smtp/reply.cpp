@@ -223,6 +223,9 @@ Reply authentication_line_too_long() {
 Reply unknown_mechanism() {
   return with(504, 5, 4, "Authentication mechanism not recognized");
 }
+Reply sender_not_owned() {
+  return with(553, 7, 1, "Sender address is not of this login");
+}
 Reply encryption_required() {
   return with(538, 7, 11, "Encryption required for authentication");
 }

@@ -74,6 +74,7 @@ Reply authentication_cancelled();                                          // 50
 Reply authentication_put_off();                                            // 454 4.7.0
 Reply authentication_line_too_long();                                      // 500 5.5.6
 Reply unknown_mechanism();                                                 // 504 5.5.4
+Reply sender_not_owned();                                                  // 553 5.7.1
 Reply encryption_required();                                               // 538 5.7.11
 Reply percent_hack();                                                      // 550 5.7.1
 Reply unknown_recipient();                                                 // 550 5.1.1

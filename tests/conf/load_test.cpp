@@ -84,6 +84,7 @@ address = "0.0.0.0:25"
 role = "mx"
 tls = "none"
 bare_newline = "reject"
+auth = true
 [[listener]]
 address = "[::]:587"
 role = "submission"
@@ -101,6 +102,7 @@ key = "/k2.pem"
 [auth]
 users = "/users"
 require_tls = false
+sender_must_match = true
 [relay]
 networks = ["10.0.0.0/8", "::1/128", "192.0.2.1"]
 domains = ["Example.org", "*.example.org"]
@@ -167,15 +169,19 @@ listen = "[::1]:8025"
     CHECK(c.threads == 3);
     CHECK(c.postmaster == "boss@example.net");
     REQUIRE(c.listeners.size() == 3);
-    CHECK(c.listeners[0] == Listener{{"0.0.0.0", 25}, Role::mx, ListenerTls::none, true});
+    CHECK(c.listeners[0] == Listener{{"0.0.0.0", 25}, Role::mx, ListenerTls::none, true, true});
     CHECK(c.listeners[1] == Listener{{"::", 587}, Role::submission, ListenerTls::starttls, false});
     CHECK(c.listeners[2] == Listener{{"::1", 465}, Role::submission, ListenerTls::implicit, false});
+    CHECK(c.listeners[0].takes_logins());
+    CHECK(c.listeners[1].takes_logins());
+    CHECK_FALSE(Listener{}.takes_logins());
     CHECK(c.tls.certificate == "/c.pem");
     CHECK(c.tls.key == "/k.pem");
     CHECK(c.tls.ca == "/ca.pem");
     CHECK(c.tls.certificates == std::vector<Config::Tls::Certificate>{{"/c2.pem", "/k2.pem"}});
     CHECK(c.auth.users == "/users");
     CHECK_FALSE(c.auth.require_tls);
+    CHECK(c.auth.sender_must_match);
     REQUIRE(c.relay.networks.size() == 3);
     CHECK(c.relay.networks[2].text() == "192.0.2.1/32");
     CHECK(c.relay.domains == std::vector<std::string>{"example.org", "*.example.org"});

@@ -1,7 +1,6 @@
 """Logging in: what swaks, curl, smtplib and gsasl make of it, `waypost user`, and what those who guess learn and slow."""
 import base64
 import json
-import re
 import smtplib
 import socket
 import statistics
@@ -50,8 +49,11 @@ class Auth(harness.TestCase):
         return code, text.decode(), time.monotonic() - began
 
     def check_log(self, relay, method, login):
-        self.assertRegex(relay.log_text(),
-                         rf"client=unknown\[127\.0\.0\.1\], sasl_method={method}, sasl_username={re.escape(login)}\n")
+        self.wait_for_log(relay, f"client=unknown[127.0.0.1], sasl_method={method}, sasl_username={login}\n")
+
+    def wait_for_log(self, relay, text):
+        """Lines are written a moment after what they tell of."""
+        harness.wait_for(f"{text!r} in the log", lambda: text in relay.log_text(), 20)
 
     def test_clients(self):
         relay = self.start({"ann": "secret", "dev@office.test.example": "p ss:wörd"})
@@ -65,7 +67,7 @@ class Auth(harness.TestCase):
         refused = subprocess.run([*swaks, "--auth", "PLAIN", "--auth-user", "ann", "--auth-password", "wrong"],
                                  capture_output=True, text=True, timeout=30)
         self.assertIn("535 5.7.8 Authentication credentials invalid", refused.stdout)
-        self.assertIn("SASL PLAIN authentication failed: bad credentials, sasl_username=ann\n", relay.log_text())
+        self.wait_for_log(relay, "SASL PLAIN authentication failed: bad credentials, sasl_username=ann\n")
         unknown = subprocess.run(swaks, capture_output=True, text=True, timeout=30)
         self.assertIn("530 5.7.0 Authentication required", unknown.stdout)
 
@@ -124,7 +126,7 @@ class Auth(harness.TestCase):
         with open(self.folder / "users", "a") as file:
             file.write("a mistake\n")
         self.assertEqual(self.attempt(relay, "ann", "secret")[0], 235)
-        self.assertRegex(relay.log_text(), r"users:2: ")
+        self.wait_for_log(relay, "/users:2: ")
         (self.folder / "users").unlink()
         self.assertEqual(self.attempt(relay, "ann", "secret")[0], 454)
 
@@ -140,7 +142,7 @@ class Auth(harness.TestCase):
                 texts.add((code, text))
                 seconds[known].append(took)
         self.assertEqual(texts, {(535, "5.7.8 Authentication credentials invalid")})
-        known, unknown = statistics.median(seconds[True]), statistics.median(seconds[False])
+        known, unknown = min(seconds[True]), min(seconds[False])  # what a busy machine added least to
         print(f"wrong password {known * 1000:.1f} ms, unknown user {unknown * 1000:.1f} ms")
         self.assertLess(max(known, unknown), 4 * min(known, unknown) + 0.02)
 

@@ -108,13 +108,13 @@ void read_and_write(std::string_view text) {
   for (const std::string& mistake : parsed.mistakes) fuzz::check(fuzz::is_one_line(mistake), "a mistake is one line");
   if (!parsed.mistakes.empty()) return;
   std::string rewritten(text);
-  for (const auto& [name, credentials] : parsed.users.all()) {
+  for (const auto& [name, user] : parsed.users.all()) {
     check_login(name);
-    rewritten = mta::with_user(rewritten, name, credentials);
+    rewritten = mta::with_user(rewritten, name, user);
   }
   const mta::ParsedUsers again = mta::parse_users(rewritten, "users");
   fuzz::check(again.mistakes.empty() && again.users.all() == parsed.users.all(), "users who are written are the same");
-  for (const auto& [name, credentials] : parsed.users.all()) rewritten = mta::with_user(rewritten, name, std::nullopt);
+  for (const auto& [name, user] : parsed.users.all()) rewritten = mta::with_user(rewritten, name, std::nullopt);
   fuzz::check(mta::parse_users(rewritten, "users").users.all().empty(), "all of them can be taken out");
 }
 

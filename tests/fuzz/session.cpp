@@ -4,23 +4,37 @@
 // piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F) holds commits
 // back, or lets them go; FS (0x1C) stops the server; ESC (0x1B) fails commits for want of room, then for an error of
 // the disk, then no more; SUB (0x1A) does so with what is written to spool files. Covers: mta/session.cpp
-// mta/session_data.cpp mta/policy.cpp mta/limits.cpp net/line_buffer.cpp queue/body.cpp
+// mta/session_data.cpp mta/session_auth.cpp mta/policy.cpp mta/limits.cpp net/line_buffer.cpp queue/body.cpp
 #include <algorithm>
+#include <fstream>
 #include <set>
 #include <string>
 #include <string_view>
 
 #include "base/text.h"
 #include "conf/config.h"
+#include "mta/scram.h"
 #include "smtp/header_scan.h"
 #include "tests/fuzz/input.h"
 #include "tests/support/harness.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace waypost;
 
 namespace {
 
 constexpr std::uint64_t kMaxMessage = 600;
+
+/// Who may log in: ann, whose password is "secret", by a verifier that costs nothing.
+const std::string& users_file() {
+  static const tests::TemporaryFolder folder;
+  static const std::string path = [] {
+    std::string name = folder.path() + "/users";
+    std::ofstream(name) << "ann:*:" << mta::scram::text(mta::scram::make_verifier("secret", "salt", 1)) << "\n";
+    return name;
+  }();
+  return path;
+}
 
 tests::HarnessOptions options(std::uint8_t octet) {
   tests::HarnessOptions out;
@@ -30,6 +44,11 @@ tests::HarnessOptions options(std::uint8_t octet) {
   out.inline_limit = (octet & 8) != 0 ? 64 : 64 * 1024;
   out.config.limits.message_size = kMaxMessage;
   out.config.limits.recipients = 4;
+  if ((octet & 16) != 0) {
+    out.listener.auth = true;
+    out.config.auth.users = users_file();
+    out.config.auth.require_tls = false;
+  }
   return out;
 }
 
@@ -176,7 +195,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::check(h.store.begun <= ends, "nothing is stored without CRLF.CRLF");
   std::size_t in_files = 0;
   for (const tests::FakeStore::Committed& stored : h.store.committed) {
-    check_message(stored, trusted);
+    const std::string& login = stored.message.origin.user;
+    fuzz::check(login.empty() || ((first & 16) != 0 && login == "ann"), "nobody logs in where that is not offered");
+    check_message(stored, trusted || !login.empty());
     if (stored.in_file) ++in_files;
   }
 

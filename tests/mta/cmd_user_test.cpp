@@ -91,8 +91,25 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.run({"list"}) == 0);
     CHECK(t.out.str() == "ann   bcrypt\nbob   SCRAM-SHA-256\neve   locked\nnone  no password\n");
     CHECK(t.run({"list", "--json"}) == 0);
-    CHECK(t.out.str().starts_with("{\"name\":\"ann\",\"hash\":\"bcrypt\",\"scram\":false,\"locked\":false}\n"));
+    CHECK(t.out.str().starts_with(
+        "{\"name\":\"ann\",\"hash\":\"bcrypt\",\"scram\":false,\"locked\":false,\"senders\":[]}\n"));
     CHECK(t.out.str().find("salt") == std::string::npos);
+  }
+
+  TEST_CASE("senders are set, stay with another password, and are listed") {
+    Terminal t;
+    CHECK(t.run({"senders", "ann", "*"}) == 67);
+    t.write("ann:*\n");
+    CHECK(t.run({"senders", "ann", "ann@b.example", "@c.example", "<>"}) == 0);
+    CHECK(t.file() == "ann:*::ann@b.example,@c.example,<>\n");
+    CHECK(t.run({"list"}) == 0);
+    CHECK(t.out.str() == "ann  no password  ann@b.example @c.example <>\n");
+    CHECK(t.run({"password", "ann"}) == 0);
+    CHECK(t.file().ends_with(":ann@b.example,@c.example,<>\n"));
+    CHECK(t.run({"senders", "ann", "b.example"}) == 64);
+    CHECK(t.run({"senders", "bob"}) == 67);
+    CHECK(t.run({"senders", "ann"}) == 0);
+    CHECK(t.file().find("example") == std::string::npos);
   }
 
   TEST_CASE("what cannot be: a reason, a code, and the file as it was") {

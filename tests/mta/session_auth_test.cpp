@@ -248,6 +248,45 @@ TEST_SUITE("mta/session_auth") {
     CHECK(message.trace.find("ann") == std::string::npos);
   }
 
+  TEST_CASE("auth.sender_must_match: who may be whom") {
+    const Files files;
+    files.write("ann@b.example:*:" + Files::verifier("secret") + "\nbob:*:" + Files::verifier("secret") +
+                ":bob@b.example,@c.example\nlist:*:" + Files::verifier("secret") + ":*\n");
+    struct {
+      std::string_view login, sender;
+      bool want;
+    } const table[] = {
+        {"ann@b.example", "ann@b.example", true},
+        {"ann@b.example", "bob@b.example", false},
+        {"ann@b.example", "", false},
+        {"bob", "bob@b.example", true},
+        {"bob", "any@c.example", true},
+        {"bob", "ann@b.example", false},
+        {"bob", "", false},
+        {"list", "ann@b.example", true},
+        {"list", "", true},
+    };
+    for (const auto& [login, sender, want] : table) {
+      CAPTURE(login);
+      CAPTURE(sender);
+      for (bool held : {true, false}) {
+        HarnessOptions options = files.options();
+        options.config.auth.sender_must_match = held;
+        Harness h(std::move(options));
+        h.greet();
+        h.say("AUTH PLAIN " + plain(login, "secret"));
+        CHECK(h.say("MAIL FROM:<" + std::string(sender) + ">").starts_with(want || !held ? "250 2.1.0" : "553 5.7.1"));
+      }
+    }
+    // Who has not logged in is held to nothing: a trusted network.
+    HarnessOptions options = files.options();
+    options.config.auth.sender_must_match = true;
+    options.client = "192.0.2.1";
+    Harness h(std::move(options));
+    h.greet();
+    CHECK(h.say("MAIL FROM:<any@far.example>").starts_with("250 2.1.0"));
+  }
+
   TEST_CASE("what the users file says now counts, and trouble with it passes: 454") {
     const Files files;
     Harness h(files.options());

@@ -32,7 +32,8 @@ TEST_SUITE("mta/users") {
   TEST_CASE("a file, line by line") {
     const ParsedUsers parsed =
         parse_users("# people\n\nann:" + kYescrypt + ":" + verifier("secret") + "\r\n  \nbob@b.example:" + kSha512 +
-                        "\neve:*:" + verifier("x") + "\nold:!" + kSha512 + ":" + verifier("y") + "\nnone:*",
+                        "\neve:*:" + verifier("x") + "\nold:!" + kSha512 + ":" + verifier("y") +
+                        ":@c.example\nnone:*::ann@b.example,<>",
                     "users");
     CHECK(parsed.mistakes.empty());
     const Users& users = parsed.users;
@@ -44,6 +45,10 @@ TEST_SUITE("mta/users") {
     CHECK(users.all().at("eve").has_scram());
     CHECK(users.all().at("old").is_locked());
     CHECK_FALSE(users.all().at("old").has_scram());
+    CHECK(users.all().at("old").senders == std::vector<std::string>{"@c.example"});
+    CHECK(users.all().at("none").senders == std::vector<std::string>{"ann@b.example", "<>"});
+    CHECK(parse_users(user_line("old", users.all().at("old")), "u").users.all().at("old") == users.all().at("old"));
+    CHECK(user_line("none", users.all().at("none")) == "none:*::ann@b.example,<>");
     CHECK(users.has_scram());
     CHECK_FALSE(parse_users("bob:" + kSha512, "users").users.has_scram());
     CHECK(parse_users("", "users").users.all().empty());
@@ -63,6 +68,9 @@ TEST_SUITE("mta/users") {
         {"ann:ab1XbLbQGFTmo", "give the user a new password"},
         {"ann:" + kSha512 + ":x", "no verifier"},
         {"ann:" + kSha512 + ":{SCRAM-SHA-256}4096,c2FsdA==", "a verifier has"},
+        {"ann:" + kSha512 + "::a@b.example,", "is no sender"},
+        {"ann:" + kSha512 + "::b.example", "is no sender"},
+        {"ann:" + kSha512 + "::<>:x", "more fields"},
         {"first:" + kSha512, "stands in the file already"},
         {"\xFF:" + kSha512, "is no name"},
     };
@@ -120,7 +128,9 @@ TEST_SUITE("mta/users") {
     CHECK_FALSE(matches(*made, "secret"));
     CHECK_FALSE(matches(*made, ""));
     CHECK(scram::matches(*made->scram, "secr\xC3\xA9t"));
-    CHECK(parse_users(user_line("ann", *made), "u").users.all().at("ann") == *made);
+    User ann;
+    static_cast<Credentials&>(ann) = *made;
+    CHECK(parse_users(user_line("ann", ann), "u").users.all().at("ann") == ann);
 
     Credentials verifier_alone;
     verifier_alone.hash = "*";
@@ -151,7 +161,7 @@ TEST_SUITE("mta/users") {
   }
 
   TEST_CASE("a line is put, replaced and taken away, and all else stays") {
-    Credentials none;
+    User none;
     none.hash = "*";
     const std::string text = "# people\nann:" + kSha512 + "\n\n#ann: no\nbob:*";
     CHECK(with_user(text, "eve", none) == text + "\neve:*\n");
