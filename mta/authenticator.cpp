@@ -70,6 +70,10 @@ void Authenticator::look(const std::string& path) {
     path_ = path;
   }
   read(path);
+  std::lock_guard lock(guard_);
+  // What the file itself has to change for is not tried again, nor told, before it does.
+  const bool lasts = trouble_ && (trouble_->code == Errc::denied || trouble_->code == Errc::too_big);
+  if (lasts && stamp) stamp_ = *stamp;
 }
 
 void Authenticator::read(const std::string& path) {

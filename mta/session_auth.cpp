@@ -35,6 +35,7 @@ smtp::Reply Session::on(const smtp::Auth& auth) {
   if (transaction_) return smtp::reply::bad_sequence("Not within a transaction");
   if (rules_.offered.auth.empty()) return smtp::reply::encryption_required();
   if (!rules_.offered.has_auth(auth.mechanism)) return smtp::reply::unknown_mechanism();
+  ++junk_;
   auth_command_ = auth;
   return smtp::reply::challenge("");
 }
