@@ -1,5 +1,6 @@
 #include "mta/users.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include <crypt.h>
@@ -33,6 +34,8 @@ std::string false_octets(std::string_view secret, const std::string& what, std::
 Result<std::string> parse_hash(std::string_view text) {
   std::string hash(text);
   if (hash.empty()) return fail(Errc::invalid, "no hash after the name: * stands for none");
+  const bool printable = std::all_of(hash.begin(), hash.end(), [](char c) { return c > ' ' && c < 0x7F; });
+  if (!printable) return fail(Errc::invalid, "the hash has spaces, controls or other characters that no hash has");
   if (hash.front() == '*' || hash.front() == '!') return hash;
   if (hash.front() != '$' || crypt_checksalt(hash.c_str()) != CRYPT_SALT_OK)
     return fail(Errc::invalid, "the hash is of a method that is unknown or too weak: give the user a new password");

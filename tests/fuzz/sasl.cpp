@@ -71,6 +71,8 @@ void be_honest(bool bound, std::string_view input) {
   client.login = fuzz::take_field(input);
   client.password = fuzz::take_field(input);
   client.nonce = fuzz::take_field(input);
+  const bool honest = client.login.find(',') == std::string::npos && client.nonce.find(',') == std::string::npos;
+  if (!honest) return;  // RFC 5802 §5.1: neither has a comma
   client.gs2 = bound ? "p=tls-exporter,," : "n,,";
   client.binding = bound ? "exported" : "";
   const std::string added(fuzz::take_field(input));

@@ -63,6 +63,8 @@ TEST_SUITE("mta/users") {
         {"ann:", "no hash after the name"},
         {":" + kSha512, "is no name"},
         {"an n:" + kSha512, "is no name"},
+        {"ann:!x\r\r", "that no hash has"},
+        {"ann:* ", "that no hash has"},
         {"ann:secret", "give the user a new password"},
         {"ann:$1$salt$qJH7.N4xYta3aEG/dfqo/0", "too weak"},
         {"ann:ab1XbLbQGFTmo", "give the user a new password"},
