@@ -63,6 +63,7 @@ net::Task<Result<>> Session::secure(std::shared_ptr<const net::TlsServer> server
   esmtp_ = false;
   transaction_.reset();
   client_.login.clear();
+  client_.senders.clear();
   login_mechanism_.clear();
   rules_.offered.starttls = false;
   rules_.offered.auth.clear();

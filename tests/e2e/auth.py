@@ -9,6 +9,7 @@ import threading
 import time
 
 import harness
+import tls
 
 TRUSTED = "127.0.0.9"
 MESSAGE = "From: ann@office.test.example\r\nTo: box@local.example\r\nSubject: {}\r\n\r\ntext\r\n"
@@ -19,11 +20,11 @@ def plain(login, password):
 
 
 class Auth(harness.TestCase):
-    def start(self, users):
+    def start(self, users, require_tls="false", **sections):
         relay = self.waypost(
-            auth=f'users = "{self.folder}/users"\nrequire_tls = false',
+            auth=f'users = "{self.folder}/users"\nrequire_tls = {require_tls}',
             relay=f'networks = ["{TRUSTED}/32"]',
-            extra=f'[[domain]]\nname = "local.example"\ndeliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"\n')
+            extra=f'[[domain]]\nname = "local.example"\ndeliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"\n', **sections)
         for login, password in users.items():
             self.user(relay, "add", login, password)
         return relay.start()
@@ -105,6 +106,27 @@ class Auth(harness.TestCase):
         self.assertIn(" as ann", relay.tool("trace", waiting["id"]).stdout)
         self.assertEqual(json.loads(relay.tool("queue", "count", "--json", "user:bob").stdout)["messages"], 0)
         self.assertEqual(relay.stop(), 0)
+
+    def test_under_tls(self):
+        """With a certificate, and nothing else said: AUTH after STARTTLS alone."""
+        pair = self.folder / "pair.pem"
+        tls.make_pair(pair, "relay.test.example")
+        relay = self.start({"ann": "secret"}, "true", tls=f'certificate = "{pair}"\nkey = "{pair}"')
+        client = self.session(relay)
+        self.assertFalse(client.has_extn("auth"))
+        self.assertEqual(client.docmd("AUTH", "PLAIN " + plain("ann", "secret"))[0], 538)
+        client.starttls(context=tls.any_certificate())
+        client.login("ann", "secret")
+        client.sendmail("ann@office.test.example", ["box@local.example"], MESSAGE.format("smtplib"))
+        client.quit()
+        done = subprocess.run(
+            ["swaks", "--server", f"127.0.0.1:{relay.submission}", "-tls", "--auth", "LOGIN", "--auth-user", "ann",
+             "--auth-password", "secret", "--from", "ann@office.test.example", "--to", "box@local.example"],
+            capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        harness.wait_for("two messages", lambda: len(relay.delivered("local.example", "box")) == 2, 20)
+        for message in relay.delivered("local.example", "box"):
+            self.assertRegex(message, rb"using TLSv1\.3 [^;]*\swith ESMTPSA id ")
 
     def test_users_change(self):
         """The daemon takes a changed file without a reload."""

@@ -1,14 +1,17 @@
+#include <fstream>
 #include <optional>
 #include <string>
 
 #include <doctest/doctest.h>
 
+#include "mta/scram.h"
 #include "mta/server.h"
 #include "mta/session.h"
 #include "net/memory_stream.h"
 #include "net/tls_stream.h"
 #include "tests/support/fake_store.h"
 #include "tests/support/harness.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/test_certificate.h"
 #include "tests/support/virtual_runtime.h"
 
@@ -43,8 +46,12 @@ net::Task<> shake(net::TlsStream& stream, std::optional<Result<>>& result, net::
 
 /// A session, and a client that can speak TLS.
 struct Conversation {
-  explicit Conversation(conf::ListenerTls tls, bool has_certificate = true) {
+  explicit Conversation(conf::ListenerTls tls, bool has_certificate = true, const conf::Config::Auth& auth = {}) {
     listener.tls = tls;
+    listener.auth = true;
+    conf::Config with_auth = *config;
+    with_auth.auth = auth;
+    config = std::make_shared<const conf::Config>(std::move(with_auth));
     if (has_certificate) server = usual_server();
     net::MemoryPairOptions pair;
     pair.first_address = *net::Address::parse("198.51.100.7", 40000);
@@ -107,6 +114,10 @@ struct Conversation {
   std::shared_ptr<const net::TlsServer> server;
   conf::Role asked = conf::Role::submission;
   conf::Listener listener;
+  Authenticator authenticator{[](const std::function<void()>& work) {
+    work();
+    return true;
+  }};
   ServerContext context{runtime,
                         store,
                         limits,
@@ -115,7 +126,8 @@ struct Conversation {
                         [this](conf::Role role) {
                           asked = role;
                           return server;
-                        }};
+                        },
+                        &authenticator};
   net::Scope scope{runtime, nullptr};
   net::Scope client_scope{runtime, nullptr};
   std::unique_ptr<net::Stream> client;
@@ -185,6 +197,44 @@ TEST_SUITE("mta/session_tls") {
     CHECK(c.say("MAIL FROM:<s@c.example>").starts_with("503 5.5.1"));
     CHECK(c.say("EHLO c.example").starts_with("250"));
     CHECK(c.say("MAIL FROM:<s@c.example>").starts_with("250"));
+  }
+
+  TEST_CASE("AUTH is offered under TLS alone, unless the configuration says otherwise [RFC 4954 4]") {
+    const tests::TemporaryFolder folder;
+    const std::string login = "AUTH PLAIN AGFubgBzZWNyZXQ=";  // ann, secret
+    conf::Config::Auth auth;
+    auth.users = folder.path() + "/users";
+    std::ofstream(auth.users) << "ann:*:" + scram::text(scram::make_verifier("secret", "salt", 1)) + "\n";
+    Conversation c(conf::ListenerTls::starttls, true, auth);
+    c.hear();
+    CHECK(c.say("EHLO c.example").find("AUTH") == std::string::npos);
+    CHECK(c.say(login).starts_with("538 5.7.11"));
+    CHECK(c.say("STARTTLS").starts_with("220"));
+    REQUIRE(c.secure());
+    CHECK(c.say(login).starts_with("503 5.5.1"));
+    CHECK(offers(c.say("EHLO c.example"), "AUTH SCRAM-SHA-256 PLAIN LOGIN"));
+    CHECK(c.say(login).starts_with("235 2.7.0"));
+    for (const char* line : {"MAIL FROM:<s@c.example>", "RCPT TO:<r@far.example>"})
+      CHECK(c.say(line).starts_with("250"));
+    CHECK(c.say("DATA").starts_with("354"));
+    CHECK(c.say("text\r\n.").starts_with("250"));
+    REQUIRE(c.store.committed.size() == 1);
+    CHECK(c.store.committed[0].message.origin.user == "ann");
+    CHECK(c.store.committed[0].message.origin.protocol == "ESMTPSA");
+
+    // Whoever logged in in clear is nobody after STARTTLS (RFC 3207 §4.2).
+    auth.require_tls = false;
+    Conversation clear(conf::ListenerTls::starttls, true, auth);
+    clear.hear();
+    clear.say("EHLO c.example");
+    CHECK(clear.say(login).starts_with("235 2.7.0"));
+    CHECK(clear.say("STARTTLS").starts_with("220"));
+    REQUIRE(clear.secure());
+    clear.say("EHLO c.example");
+    CHECK(clear.say("MAIL FROM:<s@c.example>").starts_with("250"));
+    CHECK(clear.say("RCPT TO:<r@far.example>").starts_with("554 5.7.1"));
+    clear.say("RSET");
+    CHECK(clear.say(login).starts_with("235 2.7.0"));
   }
 
   TEST_CASE("STARTTLS ends a pipelined group, whose replies come first and in clear") {
