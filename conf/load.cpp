@@ -192,10 +192,11 @@ void fill_in(Config& config, Reading& reading) {
                     "write hostname = \"relay.example.net\" with the name that DNS has for this machine");
     }
   }
-  bool has_domain = !config.domains.empty() && !config.domains[0].name.empty();
-  if (config.postmaster.empty() && has_domain) {
-    config.postmaster = "postmaster@" + config.domains[0].name;
-  }
+  const auto home = std::find_if(config.domains.begin(), config.domains.end(), [](const Domain& domain) {
+    return domain.deliver || domain.aliases.contains("postmaster") || domain.aliases.contains("@");
+  });
+  const bool has_domain = home != config.domains.end() && !home->name.empty();
+  if (config.postmaster.empty() && has_domain) config.postmaster = "postmaster@" + home->name;
   bool has_certificate = !config.tls.certificate.empty() || !config.tls.certificates.empty();
   ListenerTls usual = has_certificate ? ListenerTls::starttls : ListenerTls::none;
   for (Listener& listener : config.listeners) listener.tls = listener.tls.value_or(usual);

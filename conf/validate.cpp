@@ -203,7 +203,8 @@ void check_alias_targets(const Config& config, std::size_t index, Findings& find
       if (there == nullptr || there->deliver) continue;
       const std::string name = to_lower(target.address.substr(0, at));
       const bool itself = there == &config.domains[index] && name == local;
-      const bool is_alias = there->aliases.contains(name) || there->aliases.contains("@");
+      const bool own_catch_all = there == &config.domains[index] && local == "@";
+      const bool is_alias = there->aliases.contains(name) || (there->aliases.contains("@") && !own_catch_all);
       if (is_alias && !target.final && !itself) continue;
       findings.error(numbered("domain", index) + ".aliases", quoted(local) + " stands for " + target.address +
                                                                  ", which is nobody: " + there->name +
@@ -212,7 +213,21 @@ void check_alias_targets(const Config& config, std::size_t index, Findings& find
   }
 }
 
+/// Mail to <postmaster> reaches a person (RFC 5321 §4.5.1).
+void check_postmaster(const Config& config, Findings& findings) {
+  const std::size_t at = config.postmaster.rfind('@');
+  const Domain* there = at == std::string::npos ? nullptr : config.find_domain(config.postmaster.substr(at + 1));
+  if (there == nullptr || there->deliver || findings.failed("domain")) return;
+  const bool is_alias =
+      there->aliases.contains(to_lower(config.postmaster.substr(0, at))) || there->aliases.contains("@");
+  if (!is_alias) {
+    findings.error("postmaster", config.postmaster + " is nobody: " + there->name + " has no deliver, only aliases",
+                   "make it an alias there, or write postmaster = \"an@address\"");
+  }
+}
+
 void check_domains(const Config& config, Findings& findings) {
+  check_postmaster(config, findings);
   const std::string loop = find_alias_loop(config);
   if (!loop.empty()) {
     findings.error(aliases_of(config, loop.substr(0, loop.find(' '))), "go round: " + loop);

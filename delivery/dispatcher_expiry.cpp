@@ -161,7 +161,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
   if (overdue.expired) {
     for (const Subject& subject : told) {
       stats_.count(queue::Event::lifetime_over);
-      log::attempt({id, subject.report.address, subject.report.host, runtime_.wall_now() - message.arrival,
+      log::attempt({id, subject.forward_path.text(), subject.report.host, runtime_.wall_now() - message.arrival,
                     subject.report.status, "expired", subject.report.reply});
     }
   }

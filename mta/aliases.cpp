@@ -49,19 +49,25 @@ class Expansion {
       if (taken_.insert(key).second) paths.push_back(path);
       return;
     }
-    if (!expanded_.insert(key).second) return;
+    if (!expanded_.insert(key).second) {
+      goes_round = goes_round || on_the_way_.contains(key);
+      return;
+    }
+    on_the_way_.insert(key);
     for (const conf::AliasTarget& target : *targets) {
       Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(target.address);
       if (!mailbox) continue;  // conf has checked it
       const bool itself = to_lower(target.address) == key;
       add(smtp::Path{*std::move(mailbox)}, target.final || itself);
     }
+    on_the_way_.erase(key);
   }
   std::vector<smtp::Path> paths;
+  bool goes_round = false;
 
  private:
   const conf::Config& config_;
-  std::set<std::string> taken_, expanded_;
+  std::set<std::string> taken_, expanded_, on_the_way_;
 };
 
 }  // namespace
@@ -76,6 +82,7 @@ bool is_known(const conf::Domain& domain, const smtp::Mailbox& mailbox) {
 std::vector<smtp::Path> expand_aliases(const conf::Config& config, const smtp::Path& path) {
   Expansion expansion(config);
   expansion.add(path, false);
+  if (expansion.goes_round) return {};
   return std::move(expansion.paths);
 }
 

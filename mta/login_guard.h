@@ -15,10 +15,11 @@ namespace waypost::mta {
 /// Remembers failures of accounts and of client networks, and from where users logged in. Memory is bounded: what was
 /// not touched for longest is forgotten first.
 ///
-/// An attempt counts as a failure from its beginning, so that many at once are no faster than one after the other,
-/// until succeeded() takes it back. It waits longer the more failures its account or its network has; they halve every
-/// kHalfLife. Where a user logged in from lately, what others do to the account or from the same network does not
-/// count, only what was tried there on this account: nobody outside can keep a user out.
+/// An attempt counts as a failure from its beginning until succeeded() takes it back, so that of many at once each
+/// waits as the last of as many would; how many there can be at once is limits.connections_per_client. It waits longer
+/// the more failures its account or its network has; they halve every kHalfLife. Where a user logged in from lately,
+/// what others do to the account or from the same network does not count, only what was tried there on this account:
+/// nobody outside can keep a user out.
 class LoginGuard {
  public:
   static constexpr std::size_t kMostKept = 16'384;  ///< accounts, networks, and places of users: so many of each

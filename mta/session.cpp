@@ -27,7 +27,7 @@ std::string recipient_key(const smtp::Mailbox& mailbox) {
 /// What an alias became: its sender knows the alias, and hears of nobody else (RFC 3461 §4.2, §5.2.7).
 void by_alias(smtp::EnvelopeRecipient& recipient, const smtp::Path& alias) {
   recipient.notify.bits |= smtp::Notify::kByAlias;
-  if (recipient.orcpt.empty()) recipient.orcpt = "rfc822;" + smtp::xtext_encode(alias.text());
+  if (!starts_with_no_case(recipient.orcpt, "rfc822;")) recipient.orcpt = "rfc822;" + smtp::xtext_encode(alias.text());
 }
 
 bool has_enhanced(const smtp::Reply& reply, const smtp::EnhancedCode& code) {
@@ -99,7 +99,7 @@ net::Task<Result<>> Session::converse() {
       Result<> sent = co_await flush();
       if (!sent) co_return fail(std::move(sent.error()));
     }
-    if (stop_.stop_requested()) {
+    if (stop_.stop_requested() && !is_receiving()) {
       say(close_with(smtp::reply::shutting_down(config_->hostname)));
       break;
     }
@@ -135,6 +135,7 @@ net::Task<Result<>> Session::converse() {
       (void)slept;  // a stop is seen at the next command
     }
     say(reply);
+    if (closing_) starting_tls_.reset();  // 421 took the place of 220
     if (starting_tls_) {
       Result<> secured = co_await secure(std::move(starting_tls_));
       if (!secured) co_return secured;
@@ -145,7 +146,7 @@ net::Task<Result<>> Session::converse() {
 
 net::Task<Result<net::LineBuffer::Line>> Session::next_line() {
   net::TimePoint deadline = command_deadline();
-  waiting_ = Waiting::command;
+  waiting_ = is_receiving() ? Waiting::body : Waiting::command;
   if (look_for_tls_ && !in_.has_line()) {
     // A ClientHello need not have a line feed, and its sender would wait for us as we for one.
     Result<std::string_view> front = co_await in_.peek(deadline);
@@ -195,9 +196,12 @@ smtp::Reply Session::answer(const net::LineBuffer::Line& line) {
     return close_with(smtp::reply::protocol_error("This is SMTP"));
   }
   bool too_long = line.text.size() + 2 > kMaxCommand && !starts_with_no_case(line.text, "AUTH ");
-  if (line.end == net::LineBuffer::End::too_long || too_long) return smtp::reply::line_too_long();
-  if (line.end == net::LineBuffer::End::lf && listener_.reject_bare_newline) {
-    return smtp::reply::bad_syntax("Lines end with CR LF");
+  too_long = too_long || line.end == net::LineBuffer::End::too_long;
+  const bool bare = line.end == net::LineBuffer::End::lf && listener_.reject_bare_newline;
+  if (too_long || bare) {
+    smtp::Reply refused = too_long ? smtp::reply::line_too_long() : smtp::reply::bad_syntax("Lines end with CR LF");
+    // As below: its octets are no commands.
+    return starts_with_no_case(line.text, "BDAT") ? close_with(refused) : refused;
   }
 
   rules_.utf8_transaction = transaction_ && transaction_->envelope.smtputf8;
@@ -303,11 +307,16 @@ smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
     log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());
     return admitted.error();
   }
+  // Said twice it is nothing new, and a list is not gone through again.
+  const std::string asked = recipient_key(admitted->mailbox);
+  if (transaction_->asked.contains(asked)) return smtp::reply::recipient_ok();
   const std::vector<smtp::Path> paths = expand_aliases(*config_, *admitted);
   if (paths.empty()) {
     log::failure("the aliases of " + admitted->text() + " go round: mail for it is put off");
     return smtp::reply::local_error();
   }
+  const auto most = static_cast<std::size_t>(config_->limits.recipients);
+  if (!recipients.empty() && recipients.size() + paths.size() > most) return smtp::reply::too_many_recipients();
   for (const smtp::Path& path : paths) {
     bool is_new = transaction_->known.insert(recipient_key(path.mailbox)).second;
     if (!is_new) continue;
@@ -318,6 +327,7 @@ smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
     if (!(path == *admitted)) by_alias(recipient, *admitted);
     recipients.push_back(std::move(recipient));
   }
+  transaction_->asked.insert(asked);
   return smtp::reply::recipient_ok();
 }
 
@@ -339,7 +349,13 @@ smtp::Reply Session::on(const smtp::Data&) {
   return smtp::reply::start_input();
 }
 
+/// A message has begun, and its next chunk may come.
+bool Session::is_receiving() const {
+  return transaction_ && transaction_->reception;
+}
+
 smtp::Reply Session::on(const smtp::Bdat& bdat) {
+  if (bdat.octets == 0 && !bdat.last) ++junk_;
   chunk_ = bdat;
   return smtp::Reply();  // receive_chunk() has it
 }

@@ -76,7 +76,8 @@ class Session {
   /// All that belongs to one message on its way in. Destroyed whole, on any outcome (RELIABILITY C4).
   struct Transaction {
     smtp::Envelope envelope;
-    std::unordered_set<std::string> known;  ///< recipients as they are compared
+    std::unordered_set<std::string> asked;  ///< addresses that RCPT named, as they are compared
+    std::unordered_set<std::string> known;  ///< recipients: these, or whom they stand for
     std::shared_ptr<Reception> reception;   ///< once BDAT has begun
   };
   /// Where a read is pending, and no write: the only points at which a stop can speak, but in a handshake.
@@ -91,6 +92,7 @@ class Session {
   void say(const smtp::Reply& reply) { out_ += reply.wire(); }
   void use(std::shared_ptr<const conf::Config> config);
   net::TimePoint command_deadline() const;
+  bool is_receiving() const;
 
   smtp::Reply on(const smtp::Helo& helo);
   smtp::Reply on(const smtp::Ehlo& ehlo);

@@ -145,6 +145,7 @@ net::Task<Result<>> Session::read_body(Reception& reception) {
 }
 
 net::Task<Result<>> Session::read_octets(Reception& reception, std::uint64_t octets) {
+  if (body_deadline(reception) < context_.runtime.now()) co_return fail(Errc::timed_out, "the body came too slowly");
   while (octets > 0) {
     Result<std::string_view> chunk = co_await body_octets(reception);
     if (!chunk) co_return fail(std::move(chunk.error()));

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::size_t kPlain = 16384;         // octets in a record of ours
 constexpr std::size_t kMaxPending = 1 << 16;  // octets that wait to go out: a write makes no more at a time
+constexpr std::size_t kMaxIdle = 64 * 1024;   // octets of a peer without one of its data: it renews keys for ever
 constexpr int kCiphersShown = 4;
 
 std::string version_name(std::uint16_t version) {
@@ -106,6 +107,7 @@ class OpensslStream : public TlsStream {
 
   Task<Result<std::size_t>> read(std::span<char> into, TimePoint deadline) override {
     assert(secured_ || closed_);
+    std::size_t idle_octets = 0;
     for (;;) {
       if (closed_) co_return fail(cancelled("read from"));
       if (broken_) co_return fail(*broken_);
@@ -122,6 +124,11 @@ class OpensslStream : public TlsStream {
       }
       Result<std::size_t> got = co_await fill(deadline);
       if (!got) co_return fail(std::move(got.error()));
+      idle_octets += *got;
+      if (idle_octets > kMaxIdle) {
+        broken_ = Error(Errc::protocol, "read from " + remote().text() + ": it renews keys and says nothing");
+        continue;
+      }
       // A peer that leaves without close_notify: where a message ends, SMTP says for itself.
       if (*got == 0) co_return std::size_t{0};
     }

@@ -243,6 +243,11 @@ listen = "[::1]:8025"
     CHECK(load_text(kGood, "t").config.postmaster.empty());
     CHECK(load_text(kGood + domain, "t").config.postmaster == "postmaster@a.example");
     CHECK(load_text("postmaster = \"\"\n" + kGood + domain, "t").config.postmaster == "postmaster@a.example");
+    const Loaded nobody =
+        load_text("postmaster = \"x@b.example\"\n" + kGood + "[[domain]]\nname = \"b.example\"\naliases = []\n", "t");
+    CHECK(std::any_of(nobody.errors.begin(), nobody.errors.end(), [](const Finding& finding) {
+      return finding.text().find("x@b.example is nobody: b.example has no deliver") != std::string::npos;
+    }));
     CHECK(load_text("postmaster = \"x@b.example\"\n" + kGood + domain, "t").config.postmaster == "x@b.example");
   }
 

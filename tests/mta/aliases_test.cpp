@@ -84,8 +84,13 @@ TEST_SUITE("mta/aliases") {
     round.domains[2].aliases = aliases({{"x", {"nobody@v.example"}}});
     round.domains[1].aliases = aliases({{"@", {"x@b.example"}}});
     CHECK(expand_aliases(round, smtp::Path{*smtp::parse_mailbox("x@b.example")}).empty());
+    // A good target beside it is no reason to lose the others in silence.
     round.domains[1].aliases["@"].push_back({"who@far.example", false});
-    CHECK(expand_aliases(round, smtp::Path{*smtp::parse_mailbox("x@b.example")}).size() == 1);
+    CHECK(expand_aliases(round, smtp::Path{*smtp::parse_mailbox("x@b.example")}).empty());
+    conf::Config details = config();
+    details.domains[0].aliases = aliases(
+        {{"team", {"ann@a.example", "bob@a.example"}}, {"bob", {"carl+a@a.example"}}, {"carl", {"bob+b@a.example"}}});
+    CHECK(expand_aliases(details, smtp::Path{*smtp::parse_mailbox("team@a.example")}).empty());
   }
 
   TEST_CASE("who is somebody") {

@@ -452,6 +452,39 @@ TEST_SUITE("mta/session_data") {
     }
   }
 
+  TEST_CASE("BDAT on a line that is not taken ends the session too; empty chunks without end are junk") {
+    HarnessOptions options;
+    options.listener.reject_bare_newline = true;
+    for (const std::string& line : {std::string("BDAT 6 LAST\n"), "BDAT 6 " + std::string(3000, ' ') + "LAST\r\n"}) {
+      Harness h(options);
+      h.greet();
+      const std::string heard = h.send("MAIL FROM:<s@c.example>\r\nRCPT TO:<r@b.example>\r\n" + line + "RSET\r\n");
+      CHECK(Harness::codes(heard).substr(0, 10) == "250 250 50");
+      CHECK(Harness::codes(heard).size() == 11);
+      CHECK(h.ended());
+    }
+    Harness h;
+    h.greet();
+    const std::string heard =
+        h.send("MAIL FROM:<s@c.example>\r\nRCPT TO:<r@b.example>\r\n" + repeated("BDAT 0\r\n", 200));
+    CHECK(heard.find("421 4.7.0") != std::string::npos);
+    CHECK(h.ended());
+  }
+
+  TEST_CASE("BDAT: a message that has begun may be finished after a stop, within the grace [RFC 5321 3.8]") {
+    Harness h;
+    h.greet();
+    CHECK(Harness::codes(h.send("MAIL FROM:<s@c.example>\r\nRCPT TO:<r@b.example>\r\nBDAT 3\r\na\r\n")) ==
+          "250 250 250");
+    h.stop();
+    CHECK(h.heard().empty());
+    const std::string heard = h.send("BDAT 3 LAST\r\nb\r\n");
+    CHECK(heard.starts_with("250 2.0.0 Ok: queued"));
+    CHECK(heard.find("421 4.3.2") != std::string::npos);
+    CHECK(h.ended());
+    CHECK(h.store.committed.at(0).body == "a\r\nb\r\n");
+  }
+
   TEST_CASE("BDAT: over the size limit 552 at once, the rest of it is thrown away; a slow one is cut off [F36, F47]") {
     HarnessOptions options;
     options.config.limits.message_size = 1000;
