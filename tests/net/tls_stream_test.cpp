@@ -5,6 +5,7 @@
 #include <string>
 
 #include <doctest/doctest.h>
+#include <openssl/ssl.h>
 
 #include "net/memory_stream.h"
 #include "net/scope.h"
@@ -215,6 +216,40 @@ struct Door {
   std::unique_ptr<Stream> peer;
   std::unique_ptr<TlsStream> server;
   std::optional<Result<>> shook;
+};
+
+/// OpenSSL itself at a Door, for what no client of ours does.
+struct RawClient {
+  explicit RawClient(Door& at) : door(at) {
+    context = SSL_CTX_new(TLS_client_method());
+    ssl = SSL_new(context);
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_connect_state(ssl);
+  }
+  ~RawClient() {
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+  }
+  bool shake_hands() {
+    for (int i = 0; i < 10; ++i) {
+      const bool done = SSL_do_handshake(ssl) == 1;
+      speak();
+      if (done) return true;
+      const std::string heard = door.hear();
+      BIO_write(SSL_get_rbio(ssl), heard.data(), static_cast<int>(heard.size()));
+    }
+    return false;
+  }
+  /// What OpenSSL wants to say.
+  void speak() {
+    char* octets = nullptr;
+    const long size = BIO_get_mem_data(SSL_get_wbio(ssl), &octets);
+    if (size > 0) door.say(std::string(octets, static_cast<std::size_t>(size)));
+    BIO_reset(SSL_get_wbio(ssl));
+  }
+  Door& door;
+  SSL_CTX* context;
+  SSL* ssl;
 };
 
 }  // namespace
@@ -455,6 +490,26 @@ TEST_SUITE("net/tls_stream") {
       std::string heard = door.hear();
       CHECK((heard.empty() || heard[0] == '\x15'));
     }
+  }
+
+  TEST_CASE("a peer that renews its keys without end, and says nothing, is cut off") {
+    Door door;
+    RawClient client(door);
+    REQUIRE(client.shake_hands());
+    REQUIRE((door.shook && *door.shook));
+    std::optional<Result<std::size_t>> got;
+    door.scope.spawn(read_one(*door.server, got, door.runtime.now() + kMinute));
+    int renewals = 0;
+    for (; renewals < 10'000 && !got; ++renewals) {
+      REQUIRE(SSL_key_update(client.ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
+      SSL_do_handshake(client.ssl);
+      client.speak();
+    }
+    REQUIRE(got);
+    REQUIRE_FALSE(*got);
+    CHECK(got->error().code == Errc::protocol);
+    CHECK(got->error().what.find("renews keys") != std::string::npos);
+    CHECK(renewals > 100);
   }
 
   TEST_CASE("a client of TLS 1.0 is refused, and the log can say what it offered") {
