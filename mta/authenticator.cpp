@@ -59,7 +59,20 @@ tl::unexpected<Error> too_many() {
 Authenticator::Authenticator(Submit submit) : submit_(std::move(submit)), secret_(random_octets(32)) {}
 
 void Authenticator::look(const std::string& path) {
+  const Result<std::shared_ptr<const Users>> users = current(path);
+  (void)users;  // what is wrong is in the log
+}
+
+/// Another thread may look at another file at once, around a reload: what this one has is of its own.
+Result<std::shared_ptr<const Users>> Authenticator::current(const std::string& path) {
   std::lock_guard one(looking_);
+  refresh(path);
+  std::lock_guard lock(guard_);
+  if (users_) return users_;
+  return fail(trouble_.value_or(Error(Errc::invalid, "the users were not read")));
+}
+
+void Authenticator::refresh(const std::string& path) {
   const Result<FileStamp> stamp = file_stamp(path);
   {
     std::lock_guard lock(guard_);
@@ -113,13 +126,6 @@ void Authenticator::look_soon(const std::string& path, net::TimePoint now) {
 bool Authenticator::offers_scram() const {
   std::lock_guard lock(guard_);
   return users_ && users_->has_scram();
-}
-
-Result<std::shared_ptr<const Users>> Authenticator::current(const std::string& path) {
-  look(path);
-  std::lock_guard lock(guard_);
-  if (users_) return users_;
-  return fail(trouble_.value_or(Error(Errc::invalid, "the users were not read")));
 }
 
 net::Task<Result<std::shared_ptr<const Users>>> Authenticator::users(net::Runtime& loop, std::string path) {

@@ -51,6 +51,7 @@ class Authenticator {
 
  private:
   Result<std::shared_ptr<const Users>> current(const std::string& path);
+  void refresh(const std::string& path);
   void read(const std::string& path);
 
   const Submit submit_;
