@@ -322,12 +322,13 @@ ControlAnswer ControlApi::content(queue::Id id, const ControlRequest& request) {
 Result<std::vector<queue::MessageRow>> ControlApi::rows(const queue::Filter& filter, std::size_t limit) {
   std::vector<queue::MessageRow> all;
   std::optional<queue::Id> resume;
-  do {
+  while (all.size() < limit) {
     Result<queue::Listing> page = backend_.list(filter, resume, std::min(kAsk, limit - all.size()));
     if (!page) return fail(page.error());
     for (queue::MessageRow& message : page->messages) all.push_back(std::move(message));
     resume = page->resume;
-  } while (resume && all.size() < limit);
+    if (!resume) break;
+  }
   return all;
 }
 
