@@ -87,7 +87,7 @@ struct Config {
   std::string control_socket = "/run/waypost/control.sock";
   std::string user = "waypost";
   unsigned threads = 0;    ///< as given; 0: as many as cores
-  std::string postmaster;  ///< "" where it was not given and no [[domain]] exists
+  std::string postmaster;  ///< "" where it was not given and no [[domain]] can have one
   std::vector<Listener> listeners;
 
   struct Tls {

@@ -124,7 +124,7 @@ bool tells_of(const Report& report, Action action) {
                      [action](const ReportedRecipient& recipient) { return recipient.action == action; });
 }
 
-std::string_view subject_of(const Report& report) {
+std::string_view title_of(const Report& report) {
   if (tells_of(report, Action::failed)) return "Undelivered Mail Returned to Sender";
   if (tells_of(report, Action::delayed)) return "Delayed Mail (still being retried)";
   return tells_of(report, Action::delivered) ? "Delivery confirmed" : "Mail passed on";
@@ -241,7 +241,7 @@ std::string compose_report(const Report& report) {
   out.reserve(people.size() + status.size() + original.size() + 2048);
   field(out, "From", "Mail Delivery System <mailer-daemon@" + report.hostname + ">");
   field(out, "To", "<" + safe(report.to) + ">");
-  field(out, "Subject", subject_of(report));
+  field(out, "Subject", title_of(report));
   field(out, "Date", smtp::rfc5322_date(report.now));
   field(out, "Message-ID", "<" + report.id + "@" + report.hostname + ">");
   if (!report.message_id.empty() && report.message_id.size() < 900) {

@@ -36,8 +36,6 @@ bool has_short_lines(std::string_view octets) {
   return true;
 }
 
-}  // namespace
-
 /// The address in an ORCPT of type rfc822; "" of another.
 std::string original_address(const std::string& orcpt) {
   const std::size_t semicolon = orcpt.find(';');
@@ -46,6 +44,8 @@ std::string original_address(const std::string& orcpt) {
   const Result<std::string> address = smtp::xtext_decode(std::string_view(orcpt).substr(semicolon + 1));
   return address ? *address : "";
 }
+
+}  // namespace
 
 Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Action action) {
   Subject subject{recipient.forward_path, recipient.notify, ReportedRecipient()};
