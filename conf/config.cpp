@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "conf/units.h"
 #include "conf/values.h"
 
 namespace waypost::conf {
@@ -36,6 +37,10 @@ bool Network::contains(const std::string& address) const {
 
 std::string Network::text() const {
   return address_text(*this) + "/" + std::to_string(prefix);
+}
+
+std::string Rate::text() const {
+  return std::to_string(most) + "/" + duration_text(period);
 }
 
 std::string NextHop::text() const {

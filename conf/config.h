@@ -74,6 +74,36 @@ struct Domain {
   bool operator==(const Domain&) const = default;
 };
 
+/// "500/1d": so many in such a time.
+struct Rate {
+  std::uint64_t most = 0;
+  seconds period{0};
+  std::string text() const;
+  bool operator==(const Rate&) const = default;
+};
+
+/// A class of clients, and what they may. Of the conditions, all that are given must hold; the first class counts.
+struct ClientClass {
+  std::string name;
+  std::vector<Network> networks;
+  std::vector<HostPort> listeners;
+  std::vector<std::string> logins;  ///< lower case; "*": whoever has logged in; "*@a.example": such logins
+  std::vector<std::string>
+      certificates;  ///< "sha256:" and hex: a public key; or a name, lower case, that tls.ca vouches for
+
+  std::string login;          ///< whom AUTH EXTERNAL logs in who has one of the certificates; "": nobody
+  std::optional<bool> relay;  ///< nullopt: as relay.networks and logins have it
+  bool require_tls = false;
+  std::vector<std::string> senders;  ///< rules as of `waypost user senders`; empty: any
+  std::string sender;                ///< takes the place of each reverse-path but the null one; "": none does
+  std::optional<std::uint64_t> message_size;
+  std::optional<int> recipients;  ///< of a message
+  std::optional<Rate> message_rate, recipient_rate;
+  bool rate_together = false;  ///< one count for all of the class; else one for each login, or each client
+  bool hide_client = false;    ///< Received says nothing of where it came from
+  bool operator==(const ClientClass&) const = default;
+};
+
 struct Route {
   std::string match;  ///< lower case: "a.example", "*.example", "*"
   std::vector<NextHop> next_hops;
@@ -111,6 +141,7 @@ struct Config {
     bool open = false;
     bool operator==(const Relay&) const = default;
   } relay;
+  std::vector<ClientClass> clients;
   std::vector<Domain> domains;
   struct Resolver {
     std::vector<HostPort> servers;  ///< empty: the system's

@@ -1,12 +1,16 @@
 #include "conf/features.h"
 
+#include <algorithm>
+
 namespace waypost::conf {
 namespace {
 
 void tls_roots(const Config& config, Reading& reading) {
-  if (config.tls.ca.empty()) return;
+  const bool is_used = std::any_of(config.clients.begin(), config.clients.end(),
+                                   [](const ClientClass& client) { return !client.certificates.empty(); });
+  if (config.tls.ca.empty() || is_used) return;
   reading.warning("tls.ca", reading.places.of("tls.ca"),
-                  "is not used in this version: no peer's certificate is verified yet");
+                  "is used for [[client]] certificates alone in this version, and there are none");
 }
 
 void tls_outbound(const Config& config, Reading& reading) {

@@ -34,16 +34,17 @@ std::string type_hint(const Value& value, const std::string& wanted) {
   return "";
 }
 
-/// Where a key belongs that stands in the wrong section: "[limits]".
+/// Where a key belongs that stands in the wrong section.
 std::string section_of(const std::string& key) {
+  std::string meant;
   for (const std::string& known : all_keys()) {
     std::size_t dot = known.rfind('.');
     std::string last = dot == std::string::npos ? known : known.substr(dot + 1);
     if (last != key) continue;
     if (dot == std::string::npos) return "it stands before the first [section]";
-    return "is " + quoted(known) + " meant?";
+    meant += (meant.empty() ? "is " : " or ") + quoted(known);
   }
-  return "";
+  return meant.empty() ? "" : meant + " meant?";
 }
 
 }  // namespace

@@ -121,6 +121,40 @@ void read_relay(Section section, Config::Relay& relay) {
   section.finish();
 }
 
+Result<std::string> parse_class_name(const std::string& text) {
+  bool fits = !text.empty() && text.size() <= 64;
+  for (char c : text) fits = fits && (is_alnum(c) || c == '-' || c == '_' || c == '.');
+  if (fits) return text;
+  return fail(Errc::invalid, quoted(text) + " is no name: 1 to 64 letters, digits, \"-\", \"_\" or \".\"");
+}
+
+void read_client(Section& section, ClientClass& client) {
+  section.require("name", "such as name = \"printers\"");
+  section.parsed("name", client.name, parse_class_name);
+  section.parsed_list("networks", client.networks, parse_network);
+  section.parsed_list("listeners", client.listeners, parse_listen_address);
+  section.parsed_list("logins", client.logins, parse_login);
+  section.parsed_list("certificates", client.certificates, parse_certificate);
+  section.parsed_or_empty("login", client.login, parse_login);
+  bool relay = false;
+  section.boolean("relay", relay);
+  if (section.has("relay")) client.relay = relay;
+  section.boolean("require_tls", client.require_tls);
+  section.parsed_list("senders", client.senders, parse_sender_rule);
+  section.parsed_or_empty("sender", client.sender, parse_mailbox);
+  std::uint64_t size = 0;
+  section.size("message_size", size, 1024, 4 * kGiB);
+  if (section.has("message_size")) client.message_size = size;
+  int recipients = 0;
+  section.number("recipients", recipients, 1, 100'000);
+  if (section.has("recipients")) client.recipients = recipients;
+  section.parsed("message_rate", client.message_rate, parse_rate);
+  section.parsed("recipient_rate", client.recipient_rate, parse_rate);
+  section.boolean("rate_together", client.rate_together);
+  section.boolean("hide_client", client.hide_client);
+  section.finish();
+}
+
 Result<std::string> parse_sub_address(const std::string& text) {
   bool fits =
       text.size() == 1 && !is_alnum(text.front()) && std::string_view("@.,\"\\<>() ").find(text) == std::string::npos;
@@ -241,6 +275,11 @@ std::vector<DomainFile> read_sections(const Value& root, Config& config, Reading
   read_tls(top.section("tls"), config.tls);
   read_auth(top.section("auth"), config.auth);
   read_relay(top.section("relay"), config.relay);
+  for (Section& each : top.sections("client")) {
+    ClientClass client;
+    read_client(each, client);
+    config.clients.push_back(client);
+  }
   std::vector<DomainFile> files;
   for (Section& each : top.sections("domain")) {
     Domain domain;

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "conf/aliases.h"
+#include "conf/findings.h"
 #include "conf/units.h"
 #include "conf/values.h"
 
@@ -14,27 +15,6 @@ namespace waypost::conf {
 namespace {
 
 constexpr std::uint64_t kTooManyAddresses = 1ULL << 28;
-
-std::string numbered(const std::string& section, std::size_t index) {
-  return section + "[" + std::to_string(index + 1) + "]";
-}
-
-/// Findings at the place of the key that they are about.
-class Findings {
- public:
-  explicit Findings(Reading& reading) : reading_(reading) {}
-  void error(const std::string& key, std::string message, std::string hint = "") {
-    reading_.error(key, reading_.places.of(key), std::move(message), std::move(hint));
-  }
-  void warning(const std::string& key, std::string message, std::string hint = "") {
-    reading_.warning(key, reading_.places.of(key), std::move(message), std::move(hint));
-  }
-  bool given(const std::string& key) const { return reading_.places.has(key); }
-  bool failed(const std::string& key) const { return reading_.failed(key); }
-
- private:
-  Reading& reading_;
-};
 
 bool inside(const Network& network, const Network& outer) {
   return network.family == outer.family && network.prefix >= outer.prefix && outer.contains(address_text(network));
@@ -350,6 +330,7 @@ void validate(const Config& config, Reading& reading) {
   check_listeners(config, findings);
   check_tls_and_auth(config, findings);
   check_relay(config, findings);
+  check_clients(config, findings);
   check_domains(config, findings);
   for (std::size_t i = 0; i < config.routes.size(); ++i) check_route(config, i, findings);
   check_queue(config, findings);

@@ -8,6 +8,7 @@
 
 #include "base/escape.h"
 #include "base/text.h"
+#include "conf/units.h"
 
 namespace waypost::conf {
 namespace {
@@ -315,6 +316,45 @@ Result<std::string> parse_mailbox(const std::string& text) {
   Result<std::string> domain = parse_domain(text.substr(at + 1));
   if (!domain) return wrong(text, "is no mail address: after its \"@\", " + domain.error().what);
   return *local + "@" + *domain;
+}
+
+Result<std::string> parse_sender_rule(const std::string& text) {
+  if (text == "*" || text == "<>") return text;
+  Result<std::string> rest = text.starts_with('@') ? parse_domain(text.substr(1)) : parse_mailbox(text);
+  if (rest) return text.starts_with('@') ? "@" + *rest : *rest;
+  return wrong(text, "is no sender: an address, \"@example.com\", \"<>\" or \"*\"");
+}
+
+Result<std::string> parse_login(const std::string& text) {
+  const bool plain =
+      !text.empty() && std::none_of(text.begin(), text.end(), [](char c) { return c == ' ' || is_control(c); });
+  const bool starred = text.starts_with("*@") && text.size() > 2;
+  const bool fits = plain && (text == "*" || text.find('*', starred ? 1 : 0) == std::string::npos);
+  if (fits) return to_lower(text);
+  return wrong(text, "is no login: a name, \"*@example.com\" or \"*\"");
+}
+
+Result<std::string> parse_certificate(const std::string& text) {
+  const std::string lower = to_lower(text);
+  if (!lower.starts_with("sha256:")) return parse_domain(text);
+  const std::string digits = lower.substr(7);
+  const bool fits = digits.size() == 64 && digits.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (fits) return lower;
+  return wrong(text, "is no SHA-256 of a public key: 64 hexadecimal digits follow \"sha256:\"");
+}
+
+Result<Rate> parse_rate(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  const std::optional<std::uint64_t> most = parse_decimal(std::string_view(text).substr(0, slash));
+  if (slash == std::string::npos || !most || *most == 0) {
+    return wrong(text, "is no rate: a number, \"/\" and a duration, such as \"500/1d\"");
+  }
+  const Result<milliseconds> period = parse_duration(text.substr(slash + 1));
+  if (!period) return fail(period.error());
+  Rate rate{*most, std::chrono::duration_cast<seconds>(*period)};
+  const bool fits = rate.period == *period && rate.period >= seconds(1) && rate.period <= std::chrono::hours(24 * 366);
+  if (fits && *most <= 1'000'000'000) return rate;
+  return wrong(text, "is no rate: at most 1000000000, in whole seconds up to a year");
 }
 
 Result<std::string> parse_path(const std::string& text) {

@@ -36,6 +36,14 @@ Result<std::string> parse_pattern(const std::string& text);
 Result<std::string> parse_local_part(const std::string& text);
 /// "postmaster@example.com"; the domain in lower case.
 Result<std::string> parse_mailbox(const std::string& text);
+/// A sender rule (mta/sender_rule.h): an address, "@example.com", "<>" or "*".
+Result<std::string> parse_sender_rule(const std::string& text);
+/// "ann@example.com", "ann", "*@example.com", "*"; in lower case.
+Result<std::string> parse_login(const std::string& text);
+/// "sha256:" and 64 hex digits, or a domain name; in lower case.
+Result<std::string> parse_certificate(const std::string& text);
+/// "500/1d", "30/1m": at least one, in a second to a year.
+Result<Rate> parse_rate(const std::string& text);
 /// An absolute path of a file or folder.
 Result<std::string> parse_path(const std::string& text);
 

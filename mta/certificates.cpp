@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/escape.h"
+#include "mta/client_class.h"
 #include "smtp/date.h"
 
 namespace waypost::mta {
@@ -110,6 +111,8 @@ class Loading {
                                                const std::string& service) {
     net::TlsServerOptions options;
     options.service = service;
+    options.ask_for_certificate = asks_for_certificates(config_);
+    options.ca = config_.tls.ca;
     Result<std::shared_ptr<const net::TlsServer>> made = net::TlsServer::make(std::move(identities), options);
     if (made) return *made;
     // The same for both roles: once is enough.

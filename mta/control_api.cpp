@@ -220,6 +220,7 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/status") return get ? status() : refuse(405, "GET is meant");
   if (path == "/v1/queue") return get ? list(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/count") return get ? count(request) : refuse(405, "GET is meant");
+  if (path == "/v1/rates") return get ? rates() : refuse(405, "GET is meant");
   if (path == "/v1/trace") return get ? trace(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");
   if (path == "/v1/store/check") return post ? check_store() : refuse(405, "POST is meant");
@@ -370,6 +371,15 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
   log::changed(order->change.name, order->words, changed->messages, order->reason, request.uid);
   json["messages"] = changed->messages;
   json["recipients"] = changed->recipients;
+  return answer(json);
+}
+
+ControlAnswer ControlApi::rates() {
+  const Result<std::vector<Rates::Row>> rows = backend_.rates();
+  if (!rows) return answer_of(rows.error());
+  Json json;
+  json["rates"] = Json::array();
+  for (const Rates::Row& row : *rows) json["rates"].push_back(rate_json(row));
   return answer(json);
 }
 

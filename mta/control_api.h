@@ -8,6 +8,7 @@
 //   GET  /v1/queue/ID/content?offset=       at most 1 MiB of the message as octets; none at its end
 //   POST /v1/queue/change {"change":"hold","ids":[]|"filter":""|"all":true,"reason":"","dry_run":true}
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
+//   GET  /v1/rates
 //   POST /v1/reload
 //   POST /v1/store/check
 //   POST /v1/store/backup {"folder":"/srv/backup/monday"}
@@ -27,6 +28,7 @@
 #include "base/result.h"
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
+#include "mta/rates.h"
 #include "net/clock.h"
 #include "queue/files.h"
 #include "queue/history.h"
@@ -83,6 +85,7 @@ class ControlBackend {
   virtual queue::Files& files() = 0;
   virtual Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) = 0;
   virtual Result<DaemonFacts> facts() = 0;
+  virtual Result<std::vector<Rates::Row>> rates() = 0;
   /// Errors: busy (one is under way).
   virtual Result<ReloadReport> reload() = 0;
   /// Errors of both: busy (one is under way), and as SqliteQueue::back_up() and check().
@@ -114,6 +117,7 @@ class ControlApi {
   ControlAnswer content(queue::Id id, const ControlRequest& request);
   ControlAnswer change(const ControlRequest& request);
   ControlAnswer trace(const ControlRequest& request);
+  ControlAnswer rates();
   ControlAnswer reload(const ControlRequest& request);
   ControlAnswer check_store();
   ControlAnswer back_up(const ControlRequest& request);

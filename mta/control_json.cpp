@@ -142,6 +142,17 @@ Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& r
   return json;
 }
 
+Json rate_json(const Rates::Row& row) {
+  Json json;
+  json["class"] = row.key.client_class;
+  json["client"] = row.key.client;
+  json["of"] = row.kind == Rates::Kind::messages ? "messages" : "recipients";
+  json["used"] = row.used;
+  json["most"] = row.rate.most;
+  json["period"] = row.rate.period.count();
+  return json;
+}
+
 Json facts_json(const DaemonFacts& facts) {
   Json json;
   json["hostname"] = facts.hostname;

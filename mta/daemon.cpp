@@ -15,6 +15,7 @@
 #include "mta/client.h"
 #include "mta/interfaces.h"
 #include "mta/privileges.h"
+#include "mta/rates_file.h"
 #include "queue/disk_space.h"
 #include "queue/lock.h"
 #include "resolver/ares_resolver.h"
@@ -27,6 +28,8 @@ using namespace std::chrono_literals;
 
 // Files, sockets of the resolver, the store, the control socket's connections: never for clients.
 constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections;
+
+constexpr net::Duration kKeepRates = 10s;
 
 log::Options log_options(const conf::Config& config) {
   log::Options options;
@@ -277,12 +280,13 @@ int Daemon::open_control() {
 
 void Daemon::start_control() {
   net::Runtime& first = *loops_.front().runtime;
-  backend_ = std::make_unique<LiveBackend>(LiveParts{
-      first, *scope_, relay_->store(), *files_, *history_, [this] { return facts(); }, [this] { return reload(); },
-      [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
-      [this, &first](std::string folder, std::stop_token stop) {
-        return queue_->back_up(first, std::move(folder), std::move(stop));
-      }});
+  backend_ = std::make_unique<LiveBackend>(
+      LiveParts{first, *scope_, relay_->store(), *files_, *history_, rates_, [this] { return facts(); },
+                [this] { return reload(); },
+                [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
+                [this, &first](std::string folder, std::stop_token stop) {
+                  return queue_->back_up(first, std::move(folder), std::move(stop));
+                }});
   api_ = std::make_unique<ControlApi>(*backend_);
   const Result<> started = control_->start(*api_);
   if (started) return;
@@ -325,6 +329,7 @@ void Daemon::begin() {
   authenticator_ = std::make_unique<Authenticator>(
       [this](std::function<void()> work) { return passwords_->submit(std::move(work)); });
   if (const std::string& users = config_.get()->auth.users; !users.empty()) authenticator_->look(users);
+  if (const Result<std::string> kept = load_rates(*files_)) rates_.restore(*kept);
   std::vector<net::Runtime*> loops;
   for (const Loop& loop : loops_) loops.push_back(loop.runtime.get());
   const auto failed = [](const Error& error) {
@@ -336,8 +341,9 @@ void Daemon::begin() {
   };
   relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, *limits_, [this] { return config_.get(); },
                           [this] { return own_addresses(); }, queue::open_folder, failed,
-                          [this](conf::Role role) { return certificates_.get(role); }, authenticator_.get()}));
+                          [this](conf::Role role) { return certificates_.get(role); }, authenticator_.get(), &rates_}));
   relay_->start(ports_);
+  scope_->spawn(keep_rates());
 
   std::vector<std::string> listening;
   for (const Port& port : ports_) listening.push_back(port.socket->local().text());
@@ -348,6 +354,23 @@ void Daemon::begin() {
   }
   log::ready(joined(listening));
   notify_service_manager("READY=1");
+}
+
+/// What a crash may cost of what was counted: kKeepRates of it.
+net::Task<> Daemon::keep_rates() {
+  net::Runtime& main = *loops_.front().runtime;
+  bool failing = false;
+  bool goes_on = true;
+  while (goes_on) {
+    goes_on = co_await main.sleep_for(kKeepRates, scope_->stop_token());
+    std::optional<std::string> text = rates_.changed_text();
+    if (!text) continue;
+    auto saved = std::make_shared<Result<>>();
+    const auto save = [this, saved, all = *std::move(text)] { *saved = save_rates(*files_, all); };
+    co_await main.offload(save);
+    if (!*saved && !failing) log::warning("rates are not kept for the next start: " + saved->error().what);
+    failing = !*saved;
+  }
 }
 
 void Daemon::on_signals() {
@@ -434,6 +457,7 @@ net::Task<> Daemon::wind_down() {
   backend_->stop();
   const bool ended = co_await relay_->wind_down();
   if (!ended) cut_off();
+  scope_->stop();
   const net::TimePoint until = main.now() + Relay::kGrace;
   // This task is one of the scope's; the others are a reload, or what an administrator asked.
   while (scope_->running() > 1) {

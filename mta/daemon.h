@@ -17,6 +17,7 @@
 #include "mta/limits.h"
 #include "mta/live_backend.h"
 #include "mta/password_pool.h"
+#include "mta/rates.h"
 #include "mta/relay.h"
 #include "net/loop.h"
 #include "net/scope.h"
@@ -56,6 +57,7 @@ class Daemon {
   DaemonFacts facts() const;
   void hang_up();
   net::Task<> reload_for_signal();
+  net::Task<> keep_rates();
   /// Errors: busy (one is under way), cancelled (the daemon stops).
   net::Task<Result<ReloadReport>> reload();
   void stop(const std::string& why);
@@ -74,6 +76,7 @@ class Daemon {
   std::vector<Port> ports_;
   std::unique_ptr<resolver::Resolver> resolver_;
   std::unique_ptr<Authenticator> authenticator_;
+  Rates rates_;
   std::unique_ptr<PasswordPool> passwords_;  ///< does the authenticator's work
   std::unique_ptr<Relay> relay_;
   std::unique_ptr<net::Scope> scope_;  ///< of the main loop

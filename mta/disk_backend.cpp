@@ -33,6 +33,7 @@ class DiskBackend : public ControlBackend {
     return history_->find(query);
   }
   Result<DaemonFacts> facts() override { return fail(needs_daemon()); }
+  Result<std::vector<Rates::Row>> rates() override { return fail(needs_daemon()); }
   Result<ReloadReport> reload() override { return fail(needs_daemon()); }
   Result<queue::CheckReport> check_store() override { return queue::check_folder(data_dir_); }
   Result<queue::BackupReport> back_up(const std::string& folder) override {

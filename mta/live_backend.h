@@ -22,6 +22,7 @@ struct LiveParts {
   queue::Store& store;    ///< of it
   queue::Files& files;
   queue::History& history;
+  const Rates& rates;
   std::function<DaemonFacts()> facts;                       ///< called on the loop
   std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
   std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
@@ -44,6 +45,7 @@ class LiveBackend : public ControlBackend {
   queue::Files& files() override { return parts_.files; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override;
   Result<DaemonFacts> facts() override;
+  Result<std::vector<Rates::Row>> rates() override { return parts_.rates.rows(now()); }
   Result<ReloadReport> reload() override;
   Result<queue::CheckReport> check_store() override;
   Result<queue::BackupReport> back_up(const std::string& folder) override;

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "mta/aliases.h"
+#include "mta/client_class.h"
 #include "mta/sender_rule.h"
 #include "smtp/address.h"
 
@@ -54,10 +55,18 @@ Decision<smtp::Path> admit_here(const conf::Config& config, const conf::Domain& 
   return domain.deliver ? path : postmaster_path(config);
 }
 
+bool covered(const std::vector<std::string>& rules, const smtp::Path& reverse_path) {
+  return std::any_of(rules.begin(), rules.end(), [&](const std::string& rule) { return covers(rule, reverse_path); });
+}
+
 bool may_be(const Client& client, const smtp::Path& reverse_path) {
   if (check_sender_rule(client.login) && covers(client.login, reverse_path)) return true;
-  return std::any_of(client.senders.begin(), client.senders.end(),
-                     [&](const std::string& rule) { return covers(rule, reverse_path); });
+  return covered(client.senders, reverse_path);
+}
+
+/// Who has logged in, and may not relay, may write to our own domains.
+bool must_log_in(const Client& client, conf::Role role) {
+  return role == conf::Role::submission && !client.may_send() && client.login.empty();
 }
 
 }  // namespace
@@ -67,32 +76,36 @@ bool is_trusted(const conf::Config& config, const std::string& address) {
                      [&](const conf::Network& network) { return network.contains(address); });
 }
 
-Decision<void> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
-                            const smtp::Path& reverse_path, const smtp::MailParameters& parameters) {
+Decision<smtp::Path> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
+                                  const smtp::Path& reverse_path, const smtp::MailParameters& parameters) {
+  const conf::ClientClass* of = client.client_class;
+  if (of != nullptr && of->require_tls && !client.is_private) return tl::unexpected(smtp::reply::tls_required());
   // The null path comes from every MTA's notifications (RFC 5321 §4.5.5) and from those who may submit: it is a reason
-  // to refuse only where logins are held to their senders.
-  if (role == conf::Role::submission && !client.may_send()) {
-    return tl::unexpected(smtp::reply::authentication_required());
-  }
+  // to refuse only where clients are held to their senders.
+  if (must_log_in(client, role)) return tl::unexpected(smtp::reply::authentication_required());
   bool held = config.auth.sender_must_match && !client.login.empty();
   if (held && !may_be(client, reverse_path)) return tl::unexpected(smtp::reply::sender_not_owned());
-  if (parameters.size && *parameters.size > config.limits.message_size) {
-    return tl::unexpected(smtp::reply::too_big(config.limits.message_size));
+  if (of != nullptr && !of->senders.empty() && !covered(of->senders, reverse_path)) {
+    return tl::unexpected(smtp::reply::sender_not_allowed());
   }
-  return {};
+  const std::uint64_t most = message_size(config, client);
+  if (parameters.size && *parameters.size > most) return tl::unexpected(smtp::reply::too_big(most));
+  if (of == nullptr || of->sender.empty() || reverse_path.is_null()) return reverse_path;
+  smtp::Path forced;
+  if (Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(of->sender)) forced.mailbox = *std::move(mailbox);
+  return forced;
 }
 
 Decision<smtp::Path> admit_recipient(const conf::Config& config, const Client& client, conf::Role role,
                                      const smtp::Path& forward_path) {
   const smtp::Mailbox& mailbox = forward_path.mailbox;
-  if (role == conf::Role::submission && !client.may_send()) {
-    return tl::unexpected(smtp::reply::authentication_required());
-  }
+  if (must_log_in(client, role)) return tl::unexpected(smtp::reply::authentication_required());
   if (is_own_postmaster(config, client, mailbox)) return postmaster_path(config);
   if (mailbox.domain.empty() || mailbox.local.empty()) {
     return tl::unexpected(smtp::reply::bad_recipient_syntax("a domain is needed"));
   }
-  bool may_relay = client.may_send() || config.relay.open;
+  const bool is_kept_here = client.client_class != nullptr && client.client_class->relay == false;
+  bool may_relay = client.may_send() || (config.relay.open && !is_kept_here);
   if (mailbox.is_literal()) {
     if (may_relay) return forward_path;
     return tl::unexpected(smtp::reply::unroutable_literal());

@@ -16,13 +16,19 @@ namespace waypost::mta {
 
 /// Who speaks, as far as admission asks.
 struct Client {
-  std::string address;               ///< numeric
-  std::string local;                 ///< numeric: the address of ours that it reached
-  bool trusted = false;              ///< is_trusted() of its address
-  std::string login;                 ///< whom it has logged in as; "" if it has not
-  std::vector<std::string> senders;  ///< rules (mta/sender_rule.h) that the login has besides its own address
+  std::string address;                    ///< numeric
+  std::string local;                      ///< numeric: the address of ours that it reached
+  bool trusted = false;                   ///< is_trusted() of its address
+  std::string login;                      ///< whom it has logged in as; "" if it has not
+  std::vector<std::string> senders;       ///< rules (mta/sender_rule.h) that the login has besides its own address
+  bool is_private = false;                ///< nobody but the client reads what is said
+  std::vector<std::string> certificates;  ///< certificate_marks() of its own; none: it showed none
+  const conf::ClientClass* client_class = nullptr;  ///< class_of() all this, or nullptr
   /// To anyone, through this relay.
-  bool may_send() const { return trusted || !login.empty(); }
+  bool may_send() const {
+    const bool usual = trusted || !login.empty();
+    return client_class != nullptr ? client_class->relay.value_or(usual) : usual;
+  }
 };
 
 /// True if the address stands in one of relay.networks: it may send to anyone. No address is trusted by itself.
@@ -32,11 +38,12 @@ bool is_trusted(const conf::Config& config, const std::string& address);
 template <class T>
 using Decision = tl::expected<T, smtp::Reply>;
 
-/// MAIL. 530 5.7.0 on a submission listener from a client that is neither trusted nor logged in, 553 5.7.1 where
-/// auth.sender_must_match and the login may not be this sender, 552 5.3.4 where SIZE
-/// is over the limit.
-Decision<void> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
-                            const smtp::Path& reverse_path, const smtp::MailParameters& parameters);
+/// MAIL. The path as it is to be stored: a class may have one for all its mail. Refuses with 530 5.7.0 where the class
+/// demands TLS, and on a submission listener a client that is neither trusted nor logged in; with 553 5.7.1 where
+/// auth.sender_must_match or the class and the client may not be this sender; with 552 5.3.4 where SIZE is over the
+/// limit.
+Decision<smtp::Path> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
+                                  const smtp::Path& reverse_path, const smtp::MailParameters& parameters);
 
 /// RCPT. The path as it is to be stored: `<postmaster>` has a domain then. Refuses with 530 5.7.0, 554 5.7.1 (relay),
 /// 550 5.7.1 (`%`, `!`, `@` in the local part of a relay domain), 550 5.1.1 (unknown here), 551 5.1.6 (moved),

@@ -20,7 +20,7 @@ void on_exception(std::string_view what) {
 Relay::Side::Side(net::Runtime& loop, const RelayParts& parts, const std::atomic<bool>& accepting)
     : runtime(loop),
       store(parts.queue.store(loop)),
-      context{loop, *store, parts.limits, parts.config, accepting, parts.tls, parts.auth},
+      context{loop, *store, parts.limits, parts.config, accepting, parts.tls, parts.auth, parts.rates},
       server(context),
       scope(loop, on_exception) {}
 

@@ -30,6 +30,7 @@ struct RelayParts {
   std::function<void(const Error&)> failed;
   std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;  ///< any thread; null: no TLS
   Authenticator* auth = nullptr;  ///< any thread; null: nobody can log in
+  Rates* rates = nullptr;         ///< any thread; null: none are kept
 };
 
 /// Made and destroyed while no loop runs, used on the first loop.

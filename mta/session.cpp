@@ -6,7 +6,9 @@
 
 #include "base/event_log.h"
 #include "base/text.h"
+#include "conf/units.h"
 #include "mta/aliases.h"
+#include "mta/client_class.h"
 #include "smtp/extensions.h"
 #include "smtp/parameters.h"
 
@@ -60,8 +62,15 @@ void Session::use(std::shared_ptr<const conf::Config> config) {
   if (config == config_) return;
   config_ = std::move(config);
   client_.trusted = is_trusted(*config_, client_.address);
-  rules_.offered.size_limit = config_->limits.message_size;
-  rules_.offered.limits.rcpt_max = static_cast<std::uint64_t>(config_->limits.recipients);
+  classify();
+}
+
+/// Something is known of the client that was not.
+void Session::classify() {
+  client_.is_private = is_private();
+  client_.client_class = class_of(*config_, client_, listener_);
+  rules_.offered.size_limit = message_size(*config_, client_);
+  rules_.offered.limits.rcpt_max = most_recipients(*config_, client_);
 }
 
 net::Task<Result<>> Session::run() {
@@ -285,23 +294,44 @@ smtp::Reply Session::on(const smtp::Mail& mail) {
   envelope.require_tls = mail.parameters.require_tls;
   envelope.ret = mail.parameters.ret;
   envelope.envid = mail.parameters.envid;
-  Decision<void> admitted = admit_sender(*config_, client_, listener_.role, mail.reverse_path, mail.parameters);
+  Decision<smtp::Path> admitted = admit_sender(*config_, client_, listener_.role, mail.reverse_path, mail.parameters);
   if (!admitted) {
     log_rejected("MAIL", &envelope, "", admitted.error());
     return admitted.error();
   }
+  envelope.reverse_path = *std::move(admitted);
   transaction_.emplace();
   transaction_->envelope = std::move(envelope);
-  return smtp::reply::sender_ok();
+  const conf::ClientClass* of = client_.client_class;
+  if (of != nullptr && context_.rates != nullptr) {
+    transaction_->rates.emplace(*context_.rates, Rates::Key{of->name, rate_key(*of, client_)});
+  }
+  std::optional<smtp::Reply> refused = over_rate(Rates::Kind::messages);
+  if (!refused) return smtp::reply::sender_ok();
+  log_rejected("MAIL", &transaction_->envelope, "", *refused);
+  transaction_.reset();
+  return *std::move(refused);
+}
+
+/// One more, if the rate of the client's class allows it.
+std::optional<smtp::Reply> Session::over_rate(Rates::Kind kind) {
+  if (!transaction_->rates) return std::nullopt;
+  const bool messages = kind == Rates::Kind::messages;
+  const std::optional<conf::Rate>& rate =
+      messages ? client_.client_class->message_rate : client_.client_class->recipient_rate;
+  if (!rate) return std::nullopt;
+  const std::optional<std::chrono::seconds> wait = transaction_->rates->take(kind, *rate, context_.runtime.wall_now());
+  if (!wait) return std::nullopt;
+  const std::string text = std::to_string(rate->most) + (messages ? " messages in " : " recipients in ");
+  return smtp::reply::rate_reached(text + conf::duration_text(rate->period), conf::duration_text(*wait));
 }
 
 smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
   if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
   if (transaction_->reception) return smtp::reply::bad_sequence("The message has begun");
   std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
-  if (recipients.size() >= static_cast<std::size_t>(config_->limits.recipients)) {
-    return smtp::reply::too_many_recipients();
-  }
+  const std::size_t most = most_recipients(*config_, client_);
+  if (recipients.size() >= most) return smtp::reply::too_many_recipients();
   Decision<smtp::Path> admitted = admit_recipient(*config_, client_, listener_.role, rcpt.forward_path);
   if (!admitted) {
     log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());
@@ -315,8 +345,11 @@ smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
     log::failure("the aliases of " + admitted->text() + " go round: mail for it is put off");
     return smtp::reply::local_error();
   }
-  const auto most = static_cast<std::size_t>(config_->limits.recipients);
   if (!recipients.empty() && recipients.size() + paths.size() > most) return smtp::reply::too_many_recipients();
+  if (std::optional<smtp::Reply> refused = over_rate(Rates::Kind::recipients)) {
+    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
+    return *std::move(refused);
+  }
   for (const smtp::Path& path : paths) {
     bool is_new = transaction_->known.insert(recipient_key(path.mailbox)).second;
     if (!is_new) continue;

@@ -16,6 +16,7 @@
 #include "mta/authenticator.h"
 #include "mta/limits.h"
 #include "mta/policy.h"
+#include "mta/rates.h"
 #include "mta/sasl.h"
 #include "net/line_buffer.h"
 #include "net/runtime.h"
@@ -43,6 +44,7 @@ struct ServerContext {
   /// What TLS is made from for listeners of a role, or nullptr: none is to be had. Called as `config`.
   std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;
   Authenticator* auth = nullptr;  ///< of all loops; null: nobody can log in
+  Rates* rates = nullptr;         ///< of all loops; null: none are kept
 };
 
 /// Takes part in one connection until it ends. Destroyed only after run() has returned.
@@ -79,6 +81,7 @@ class Session {
     std::unordered_set<std::string> asked;  ///< addresses that RCPT named, as they are compared
     std::unordered_set<std::string> known;  ///< recipients: these, or whom they stand for
     std::shared_ptr<Reception> reception;   ///< once BDAT has begun
+    std::optional<RateHold> rates;          ///< of a client whose class has some
   };
   /// Where a read is pending, and no write: the only points at which a stop can speak, but in a handshake.
   enum class Waiting : std::uint8_t { nothing, command, body, handshake };
@@ -91,6 +94,8 @@ class Session {
   smtp::Reply close_with(smtp::Reply reply);
   void say(const smtp::Reply& reply) { out_ += reply.wire(); }
   void use(std::shared_ptr<const conf::Config> config);
+  void classify();
+  std::optional<smtp::Reply> over_rate(Rates::Kind kind);
   net::TimePoint command_deadline() const;
   bool is_receiving() const;
 
@@ -121,6 +126,7 @@ class Session {
   bool is_private() const;
   bool takes_logins() const;
   std::vector<std::string> offered_mechanisms() const;
+  std::vector<sasl::Binding> bindings() const;
   net::Task<Result<smtp::Reply>> authenticate();
   net::Task<Result<std::string>> ask(std::string challenge);
   net::Task<> await_turn(std::string login);

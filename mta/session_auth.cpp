@@ -3,6 +3,7 @@
 
 #include "base/base64.h"
 #include "base/event_log.h"
+#include "mta/client_class.h"
 #include "mta/session.h"
 
 namespace waypost::mta {
@@ -19,7 +20,18 @@ bool Session::takes_logins() const {
 std::vector<std::string> Session::offered_mechanisms() const {
   if (!takes_logins() || (config_->auth.require_tls && !is_private())) return {};
   context_.auth->look_soon(config_->auth.users, context_.runtime.now());
-  return sasl::mechanisms(context_.auth->offers_scram(), false, false);
+  const bool external = !external_login(*config_, client_, listener_).empty();
+  return sasl::mechanisms(context_.auth->offers_scram(), !bindings().empty(), external);
+}
+
+/// What ties an authentication to the TLS below it.
+std::vector<sasl::Binding> Session::bindings() const {
+  if (tls_stream_ == nullptr) return {};
+  std::vector<sasl::Binding> all{
+      {"tls-exporter", tls_stream_->channel_binding(net::ChannelBinding::tls_exporter)},
+      {"tls-server-end-point", tls_stream_->channel_binding(net::ChannelBinding::tls_server_end_point)}};
+  std::erase_if(all, [](const sasl::Binding& each) { return each.octets.empty(); });
+  return all;
 }
 
 smtp::Reply Session::on(const smtp::Auth& auth) {
@@ -44,11 +56,13 @@ smtp::Reply Session::on(const smtp::Auth& auth) {
 net::Task<Result<smtp::Reply>> Session::authenticate() {
   const smtp::Auth command = *std::exchange(auth_command_, std::nullopt);
   sasl::Surroundings around;
+  around.external = external_login(*config_, client_, listener_);
   const bool scram = command.mechanism.starts_with("SCRAM-");
   if (scram) {
     Result<std::shared_ptr<const Users>> users = co_await context_.auth->users(context_.runtime, config_->auth.users);
     if (!users) co_return put_off(command.mechanism, users.error());
     around.nonce = Authenticator::nonce();
+    around.bindings = bindings();
     around.scram = [this, all = *std::move(users)](const std::string& login) {
       return context_.auth->find_scram(*all, login);
     };
@@ -138,6 +152,7 @@ smtp::Reply Session::logged_in(const std::string& mechanism, const std::string& 
   client_.login = login;
   client_.senders = context_.auth->senders(login);
   login_mechanism_ = mechanism;
+  classify();
   return smtp::reply::authenticated();
 }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "mta/client_class.h"
 #include "mta/session.h"
 #include "smtp/date.h"
 #include "smtp/header_scan.h"
@@ -12,16 +13,17 @@
 namespace waypost::mta {
 
 struct Session::Reception {
-  Reception(smtp::BodyDecoder::Framing framing, queue::Draft place, const conf::Config& config, bool refuse_bare,
-            net::TimePoint now)
+  Reception(smtp::BodyDecoder::Framing framing, queue::Draft place, const conf::Config& config, std::uint64_t most,
+            bool refuse_bare, net::TimePoint now)
       : draft(std::move(place)),
         decoder(framing),
         headers(config.hostname),
-        max_octets(config.limits.message_size),
+        max_octets(most),
         refuse_bare_line_end(refuse_bare),
         began(now) {}
 
   smtp::Envelope envelope;            ///< once it is the body's turn alone
+  std::optional<RateHold> rates;      ///< likewise
   std::optional<queue::Draft> draft;  ///< none once it is known that the message will be refused
   std::optional<Error> no_place;      ///< why the draft could not grow
   smtp::BodyDecoder decoder;
@@ -37,6 +39,10 @@ struct Session::Reception {
     return no_place || is_too_big() || decoder.notes().nul || (refuse_bare_line_end && decoder.notes().bare_line_end);
   }
 
+  void take_over(Transaction transaction) {
+    envelope = std::move(transaction.envelope);
+    if (transaction.rates) rates.emplace(*std::move(transaction.rates));
+  }
   /// Returns how much of the chunk belonged to the body.
   std::size_t take(std::string_view chunk) {
     std::string& out = draft ? draft->buffer() : scratch;
@@ -65,15 +71,15 @@ struct Session::Reception {
 
 net::Task<Result<smtp::Reply>> Session::receive() {
   // From here on nothing of the transaction is left in the session: the next MAIL begins anew, whatever comes.
-  smtp::Envelope envelope = std::move(transaction_->envelope);
+  Transaction transaction = *std::move(transaction_);
   transaction_.reset();
   say(smtp::reply::start_input());
   Result<> sent = co_await flush();
   if (!sent) co_return fail(std::move(sent.error()));
 
-  Reception reception(smtp::BodyDecoder::Framing::dot, context_.store.draft(), *config_, listener_.reject_bare_newline,
-                      context_.runtime.now());
-  reception.envelope = std::move(envelope);
+  Reception reception(smtp::BodyDecoder::Framing::dot, context_.store.draft(), *config_,
+                      message_size(*config_, client_), listener_.reject_bare_newline, context_.runtime.now());
+  reception.take_over(std::move(transaction));
   Result<> read = co_await read_body(reception);
   if (!read && read.error().code == Errc::timed_out) {
     smtp::Reply late = close_with(smtp::reply::idle(config_->hostname));
@@ -91,7 +97,8 @@ net::Task<Result<smtp::Reply>> Session::receive_chunk(smtp::Bdat chunk) {
   if (!refused) reception = transaction_->reception;
   if (!reception) {
     reception = std::make_shared<Reception>(smtp::BodyDecoder::Framing::counted, context_.store.draft(), *config_,
-                                            listener_.reject_bare_newline, context_.runtime.now());
+                                            message_size(*config_, client_), listener_.reject_bare_newline,
+                                            context_.runtime.now());
     if (refused) reception->draft.reset();
     if (!refused) transaction_->reception = reception;
   }
@@ -109,8 +116,9 @@ net::Task<Result<smtp::Reply>> Session::receive_chunk(smtp::Bdat chunk) {
 
   if (!chunk.last && !reception->is_refused()) co_return smtp::reply::chunk_received(chunk.octets);
   if (chunk.last) reception->finish();
-  reception->envelope = std::move(transaction_->envelope);
+  Transaction transaction = *std::move(transaction_);
   transaction_.reset();
+  reception->take_over(std::move(transaction));
   co_return co_await finish_body(*reception);
 }
 
@@ -223,6 +231,7 @@ net::Task<smtp::Reply> Session::store_message(Reception& reception) {
   queue::Draft draft = *std::move(reception.draft);
   Result<> committed = co_await context_.store.commit(std::move(message), std::move(draft), notes);
   if (!committed) co_return storage_reply(committed.error());
+  if (reception.rates) reception.rates->keep();
 
   log::accepted_from(id, client_name_, login_mechanism_, client_.login);
   log::message_id(id, message_id);
@@ -265,8 +274,9 @@ queue::NewMessage Session::describe(Reception& reception) const {
 std::string Session::trace(const Reception& reception, const queue::NewMessage& message,
                            const smtp::Protocol& protocol) const {
   smtp::Received received;
-  received.helo = helo_;
-  received.client_address = client_.address;
+  const bool hidden = client_.client_class != nullptr && client_.client_class->hide_client;
+  received.helo = hidden ? config_->hostname : helo_;
+  if (!hidden) received.client_address = client_.address;
   received.by = config_->hostname;
   received.software = "Waypost";
   received.protocol = protocol;

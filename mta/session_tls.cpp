@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "mta/client_class.h"
 #include "mta/session.h"
 
 namespace waypost::mta {
@@ -65,6 +66,8 @@ net::Task<Result<>> Session::secure(std::shared_ptr<const net::TlsServer> server
   client_.login.clear();
   client_.senders.clear();
   login_mechanism_.clear();
+  if (tls_->peer) client_.certificates = certificate_marks(*tls_->peer);
+  classify();
   rules_.offered.starttls = false;
   rules_.offered.auth.clear();
   look_for_tls_ = false;

@@ -13,6 +13,7 @@
 #include "mta/client.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_queue.h"
+#include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
 #include "mta/cmd_trace.h"
@@ -73,6 +74,7 @@ int run(int argc, char** argv) {
   add_status(app, console);
   add_queue(app, console);
   add_trace(app, console);
+  add_rates(app, console);
   add_store(app, console);
   add_config(app, console);
   add_user(app, console, read_secret);

@@ -226,6 +226,15 @@ Reply unknown_mechanism() {
 Reply sender_not_owned() {
   return with(553, 7, 1, "Sender address is not of this login");
 }
+Reply sender_not_allowed() {
+  return with(553, 7, 1, "Sender address is not allowed to this client");
+}
+Reply tls_required() {
+  return with(530, 7, 0, "Send STARTTLS first");
+}
+Reply rate_reached(std::string_view rate, std::string_view wait) {
+  return with(450, 7, 1, "The rate of " + std::string(rate) + " is reached, try again in " + std::string(wait));
+}
 Reply encryption_required() {
   return with(538, 7, 11, "Encryption required for authentication");
 }

@@ -75,7 +75,10 @@ Reply authentication_put_off();                                            // 45
 Reply authentication_line_too_long();                                      // 500 5.5.6
 Reply unknown_mechanism();                                                 // 504 5.5.4
 Reply sender_not_owned();                                                  // 553 5.7.1
+Reply sender_not_allowed();                                                // 553 5.7.1
 Reply encryption_required();                                               // 538 5.7.11
+Reply tls_required();                                                      // 530 5.7.0
+Reply rate_reached(std::string_view rate, std::string_view wait);          // 450 4.7.1
 Reply percent_hack();                                                      // 550 5.7.1
 Reply unknown_recipient();                                                 // 550 5.1.1
 Reply relocated(std::string_view address);                                 // 551 5.1.6

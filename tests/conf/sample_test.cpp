@@ -107,6 +107,7 @@ TEST_SUITE("conf/sample") {
     CHECK(got.hostname == "relay.example.net");
     CHECK(got.tls.certificates.size() == 1);
     CHECK(got.relay.domains.size() == 1);
+    CHECK(got.clients.size() == 1);
     CHECK(got.domains.size() == 1);
     CHECK(got.routes.size() == 1);
     CHECK(got.postmaster == "postmaster@example.com");
@@ -118,6 +119,7 @@ TEST_SUITE("conf/sample") {
     want.listeners = got.listeners;
     want.tls = got.tls;
     want.relay = got.relay;
+    want.clients = got.clients;
     want.domains = got.domains;
     want.routes = got.routes;
     CHECK(got == want);

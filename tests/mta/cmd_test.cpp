@@ -7,6 +7,7 @@
 
 #include "mta/cmd_config.h"
 #include "mta/cmd_queue.h"
+#include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
 #include "mta/cmd_trace.h"
@@ -41,6 +42,7 @@ struct Terminal {
     add_status(app, console);
     add_queue(app, console);
     add_trace(app, console);
+    add_rates(app, console);
     add_store(app, console);
     add_config(app, console);
     add_reload(app, console);
@@ -315,6 +317,25 @@ TEST_SUITE("mta/cmd") {
     CHECK(lines(t.out.str()) == 5);
     CHECK(t.run({"status", "--json"}) == 0);
     CHECK(Json::parse(t.out.str())["queue"]["messages"] == 2);
+  }
+
+  TEST_CASE("rates: a line for each client that has sent something") {
+    Terminal t;
+    CHECK(t.run({"rates"}) == 0);
+    CHECK(lines(t.out.str()) == 1);
+    t.backend.rate_rows = {{{"printers", ""}, Rates::Kind::messages, 1200, {5000, std::chrono::hours(24)}},
+                           {{"staff", "ann\x1b"}, Rates::Kind::recipients, 3, {30, std::chrono::seconds(60)}}};
+    CHECK(t.run({"rates"}) == 0);
+    CHECK(lines(t.out.str()) == 3);
+    CHECK(t.said("printers"));
+    CHECK(t.said("5 000 messages"));
+    CHECK(t.said("ann\\x1b"));
+    CHECK(t.run({"rates", "--json"}) == 0);
+    const Json rates = Json::parse(t.out.str())["rates"];
+    CHECK(rates[0]["client"] == "");
+    CHECK(rates[0]["used"] == 1200);
+    CHECK(rates[1]["period"] == 60);
+    CHECK(rates[1]["of"] == "recipients");
   }
 
   TEST_CASE("reload: the findings, and 78 where the old configuration stays") {

@@ -51,8 +51,8 @@ TEST_SUITE("mta/control_api") {
     Api a;
     for (const Case& c :
          {Case{"GET", "/", 404}, Case{"GET", "", 404}, Case{"GET", "/v2/queue", 404}, Case{"POST", "/v1/queue", 405},
-          Case{"GET", "/v1/queue/change", 405}, Case{"GET", "/v1/reload", 405}, Case{"DELETE", "/v1/status", 405},
-          Case{"GET", "/v1/queue/nonsense!", 400}, Case{"GET", "/v1/queue/", 400},
+          Case{"GET", "/v1/queue/change", 405}, Case{"POST", "/v1/rates", 405}, Case{"GET", "/v1/reload", 405},
+          Case{"DELETE", "/v1/status", 405}, Case{"GET", "/v1/queue/nonsense!", 400}, Case{"GET", "/v1/queue/", 400},
           Case{"GET", "/v1/queue/0000000000ZZ/x", 404}, Case{"POST", "/v1/queue/0000000000ZZ", 405},
           Case{"GET", "/v1/trace", 400}, Case{"POST", "/v1/queue/change", 400}, Case{"GET", "/v1/store/check", 405},
           Case{"GET", "/v1/store/backup", 405}, Case{"POST", "/v1/store/backup", 400},

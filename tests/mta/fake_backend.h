@@ -113,6 +113,7 @@ class FakeBackend : public mta::ControlBackend {
     return std::shared_ptr<const queue::Content>(content);
   }
   queue::Files& files() override { return memory; }
+  std::vector<mta::Rates::Row> rate_rows;
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override {
     if (failure) return fail(*failure);
     std::vector<queue::HistoryEvent> found;
@@ -124,6 +125,7 @@ class FakeBackend : public mta::ControlBackend {
     }
     return found;
   }
+  Result<std::vector<mta::Rates::Row>> rates() override { return rate_rows; }
   Result<mta::DaemonFacts> facts() override {
     if (failure) return fail(*failure);
     mta::DaemonFacts facts;

@@ -30,7 +30,8 @@ struct Live {
   NoHistory history;
   net::Scope scope{runtime, [](std::string_view) {}};
   std::function<net::Task<Result<ReloadReport>>()> reload = [] { return good(); };
-  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history,
+  Rates rates;
+  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history, rates,
                                 [] {
                                   DaemonFacts facts;
                                   facts.hostname = "relay.example";

@@ -142,12 +142,12 @@ TEST_SUITE("mta/policy") {
     CHECK(admit_sender(config, client(config, kStranger), Role::mx, null, parameters));
     CHECK(admit_sender(config, client(config, kTrusted), Role::submission, null, parameters));
     parameters.size = 1001;
-    Decision<void> too_big = admit_sender(config, client(config, kTrusted), Role::mx, null, parameters);
+    Decision<smtp::Path> too_big = admit_sender(config, client(config, kTrusted), Role::mx, null, parameters);
     REQUIRE_FALSE(too_big);
     CHECK(too_big.error().code == 552);
     CHECK(too_big.error().enhanced->text() == "5.3.4");
     parameters.size.reset();
-    Decision<void> stranger = admit_sender(config, client(config, kStranger), Role::submission, null, parameters);
+    Decision<smtp::Path> stranger = admit_sender(config, client(config, kStranger), Role::submission, null, parameters);
     REQUIRE_FALSE(stranger);
     CHECK(stranger.error().code == 530);
   }

@@ -382,6 +382,51 @@ TEST_SUITE("mta/session_auth") {
       CHECK(h.ended());
     }
   }
+
+  TEST_CASE("rates of a class: 450 with the time to wait, and only what was accepted counts") {
+    HarnessOptions options;
+    conf::ClientClass all;
+    all.name = "all";
+    all.message_rate = conf::Rate{2, 1h};
+    all.recipient_rate = conf::Rate{3, 1h};
+    options.config.clients = {all};
+    Harness h(options);
+    h.greet();
+    for (int i = 0; i < 5; ++i) {
+      CHECK(h.say(kMail).starts_with("250"));
+      CHECK(h.say("RCPT TO:<r1@b.example>").starts_with("250"));
+      CHECK(h.say("RSET").starts_with("250"));
+    }
+    const auto message = [&h] { return Harness::codes(h.say({"DATA", "text", "."})); };
+    CHECK(h.say(kMail).starts_with("250"));
+    CHECK(h.say("RCPT TO:<r1@b.example>").starts_with("250"));
+    CHECK(h.say("RCPT TO:<r1@b.example>").starts_with("250"));
+    CHECK(message() == "354 250");
+    CHECK(h.say(kMail).starts_with("250"));
+    CHECK(h.say("RCPT TO:<r1@b.example>").starts_with("250"));
+    CHECK(h.say("RCPT TO:<r2@b.example>").starts_with("250"));
+    CHECK(h.say("RCPT TO:<r3@b.example>").starts_with("450 4.7.1 The rate of 3 recipients in 1h is reached, try"));
+    CHECK(message() == "354 250");
+    CHECK(h.say(kMail).starts_with("450 4.7.1 The rate of 2 messages in 1h is reached, try again in "));
+    CHECK(h.say("RCPT TO:<r1@b.example>").starts_with("503"));
+  }
+
+  TEST_CASE("a class that hides its clients: Received has our own name alone") {
+    HarnessOptions options;
+    conf::ClientClass all;
+    all.name = "all";
+    all.hide_client = true;
+    options.config.clients = {all};
+    Harness h(options);
+    h.greet();
+    CHECK(Harness::codes(h.say({kMail, "RCPT TO:<r1@b.example>", "DATA", "text", "."})) == "250 250 354 250");
+    REQUIRE(h.store.committed.size() == 1);
+    const std::string& trace = h.store.committed[0].message.trace;
+    CHECK(trace.starts_with("Received: from relay.example by relay.example (Waypost)"));
+    CHECK(trace.find("198.51.100.7") == std::string::npos);
+    CHECK(trace.find("c.example") == std::string::npos);
+    CHECK(h.store.committed[0].message.origin.client == "198.51.100.7");
+  }
 }
 
 }  // namespace

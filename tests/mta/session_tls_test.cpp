@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "base/base64.h"
 #include "mta/scram.h"
 #include "mta/server.h"
 #include "mta/session.h"
@@ -11,6 +12,7 @@
 #include "net/tls_stream.h"
 #include "tests/support/fake_store.h"
 #include "tests/support/harness.h"
+#include "tests/support/scram_client.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_certificate.h"
 #include "tests/support/virtual_runtime.h"
@@ -46,11 +48,13 @@ net::Task<> shake(net::TlsStream& stream, std::optional<Result<>>& result, net::
 
 /// A session, and a client that can speak TLS.
 struct Conversation {
-  explicit Conversation(conf::ListenerTls tls, bool has_certificate = true, const conf::Config::Auth& auth = {}) {
+  explicit Conversation(conf::ListenerTls tls, bool has_certificate = true, const conf::Config::Auth& auth = {},
+                        std::vector<conf::ClientClass> classes = {}) {
     listener.tls = tls;
     listener.auth = true;
     conf::Config with_auth = *config;
     with_auth.auth = auth;
+    with_auth.clients = std::move(classes);
     config = std::make_shared<const conf::Config>(std::move(with_auth));
     if (has_certificate) server = usual_server();
     net::MemoryPairOptions pair;
@@ -87,9 +91,10 @@ struct Conversation {
   }
   std::string say(const std::string& line) { return send(line + "\r\n"); }
   /// The handshake, as a client that was told to go on.
-  bool secure() {
-    Result<std::unique_ptr<net::TlsStream>> tls = net::tls_connect(std::move(client), usual_client(), {});
+  bool secure(std::shared_ptr<const net::TlsClient> with = usual_client()) {
+    Result<std::unique_ptr<net::TlsStream>> tls = net::tls_connect(std::move(client), std::move(with), {});
     REQUIRE(tls);
+    secured = tls->get();
     std::optional<Result<>> shaken;
     client_scope.spawn(shake(**tls, shaken, runtime.now() + std::chrono::minutes(1)));
     client = *std::move(tls);
@@ -118,6 +123,7 @@ struct Conversation {
     work();
     return true;
   }};
+  Rates rates;
   ServerContext context{runtime,
                         store,
                         limits,
@@ -127,10 +133,12 @@ struct Conversation {
                           asked = role;
                           return server;
                         },
-                        &authenticator};
+                        &authenticator,
+                        &rates};
   net::Scope scope{runtime, nullptr};
   net::Scope client_scope{runtime, nullptr};
   std::unique_ptr<net::Stream> client;
+  net::TlsStream* secured = nullptr;  ///< client, under TLS
   bool client_ended = false;
 };
 
@@ -212,7 +220,7 @@ TEST_SUITE("mta/session_tls") {
     CHECK(c.say("STARTTLS").starts_with("220"));
     REQUIRE(c.secure());
     CHECK(c.say(login).starts_with("503 5.5.1"));
-    CHECK(offers(c.say("EHLO c.example"), "AUTH SCRAM-SHA-256 PLAIN LOGIN"));
+    CHECK(offers(c.say("EHLO c.example"), "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"));
     CHECK(c.say(login).starts_with("235 2.7.0"));
     for (const char* line : {"MAIL FROM:<s@c.example>", "RCPT TO:<r@far.example>"})
       CHECK(c.say(line).starts_with("250"));
@@ -366,6 +374,79 @@ TEST_SUITE("mta/session_tls") {
     next.begin();
     auto& tls = dynamic_cast<net::TlsStream&>(*next.client);
     CHECK(tls.info().peer->names.front() == "new.example");
+  }
+
+  TEST_CASE("a client's certificate: its class, and AUTH EXTERNAL as that says [RFC 4422 A]") {
+    tests::CertificateOptions of_root;
+    of_root.authority = true;
+    of_root.common_name = "root.example";
+    const tests::TestCertificate root = tests::make_certificate(of_root);
+    tests::CertificateOptions of_branch({"branch.example"});
+    tests::CertificateOptions signed_by_root = of_branch;
+    signed_by_root.issuer = &root;
+    tests::TemporaryFolder folder;
+    tests::write_file(folder.path() + "/users", "");
+    tests::write_file(folder.path() + "/roots", root.certificate);
+    conf::Config::Auth auth;
+    auth.users = folder.path() + "/users";
+    net::TlsServerOptions options;
+    options.service = "mx";
+    options.ask_for_certificate = true;
+    options.ca = folder.path() + "/roots";
+    conf::ClientClass branch;
+    branch.name = "branch";
+    branch.certificates = {"branch.example"};
+    branch.login = "branch";
+    branch.senders = {"@branch.example"};
+    for (const bool known : {true, false}) {
+      CAPTURE(known);
+      Conversation c(conf::ListenerTls::starttls, true, auth, {branch});
+      c.server = *net::TlsServer::make({tests::make_identity()}, options);
+      c.hear();
+      c.say("EHLO c.example");
+      CHECK(c.say("STARTTLS").starts_with("220"));
+      REQUIRE(c.secure(*net::TlsClient::make({}, tests::make_identity(known ? signed_by_root : of_branch))));
+      const std::string ehlo = c.say("EHLO c.example");
+      CHECK((ehlo.find(" EXTERNAL") != std::string::npos) == known);
+      if (!known) {
+        CHECK(c.say("AUTH EXTERNAL =").starts_with("504 5.5.4"));
+        CHECK(c.say("MAIL FROM:<s@c.example>").starts_with("250"));
+        continue;
+      }
+      CHECK(c.say("MAIL FROM:<s@c.example>").starts_with("553 5.7.1"));
+      CHECK(c.say("MAIL FROM:<s@branch.example>").starts_with("250"));
+      CHECK(c.say("RCPT TO:<r@far.example>").starts_with("554 5.7.1"));
+      c.say("RSET");
+      CHECK(c.say("AUTH EXTERNAL " + base64_encode("other")).starts_with("535 5.7.8"));
+      CHECK(c.say("AUTH EXTERNAL =").starts_with("235 2.7.0"));
+      CHECK(c.say("MAIL FROM:<s@branch.example>").starts_with("250"));
+      CHECK(c.say("RCPT TO:<r@far.example>").starts_with("250"));
+    }
+  }
+
+  TEST_CASE("SCRAM-SHA-256-PLUS: tied to this connection, and to no other [RFC 5802 6, RFC 9266]") {
+    const tests::TemporaryFolder folder;
+    conf::Config::Auth auth;
+    auth.users = folder.path() + "/users";
+    tests::write_file(auth.users, "ann:*:" + scram::text(scram::make_verifier("secret", "salt", 1)) + "\n");
+    for (const auto kind : {net::ChannelBinding::tls_exporter, net::ChannelBinding::tls_server_end_point}) {
+      for (const bool same : {true, false}) {
+        CAPTURE(same);
+        Conversation c(conf::ListenerTls::starttls, true, auth);
+        c.begin();
+        tests::ScramClient client;
+        client.login = "ann";
+        client.password = "secret";
+        client.gs2 = kind == net::ChannelBinding::tls_exporter ? "p=tls-exporter,," : "p=tls-server-end-point,,";
+        client.binding = same ? c.secured->channel_binding(kind) : "another";
+        REQUIRE_FALSE(client.binding.empty());
+        std::string heard = c.say("AUTH SCRAM-SHA-256-PLUS " + base64_encode(client.first()));
+        REQUIRE(heard.starts_with("334 "));
+        heard = c.say(base64_encode(*client.proof(*base64_decode(heard.substr(4, heard.size() - 6)))));
+        CHECK(heard.starts_with(same ? "334 " : "535 5.7.8"));
+        if (same) CHECK(c.say("").starts_with("235 2.7.0"));
+      }
+    }
   }
 }
 

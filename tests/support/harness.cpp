@@ -86,7 +86,7 @@ Harness::Harness(HarnessOptions options)
       }),
       config_(std::make_shared<const conf::Config>(std::move(options.config))),
       listener_(std::move(options.listener)),
-      context_{runtime, store, limits, [this] { return config_; }, accepting, nullptr, &auth},
+      context_{runtime, store, limits, [this] { return config_; }, accepting, nullptr, &auth, &rates},
       scope_(runtime, on_exception),
       client_scope_(runtime, on_exception) {
   quiet_log();

@@ -69,6 +69,7 @@ class Harness {
   std::atomic<bool> accepting{true};
   bool pool_is_full = false;  ///< no password is looked at
   mta::Authenticator auth;    ///< its pool works at once, on the thread of the test
+  mta::Rates rates;
 
  private:
   static net::Task<> listen(Harness& harness);
