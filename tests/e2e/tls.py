@@ -19,18 +19,18 @@ import harness
 MESSAGE = "From: s@a.example\r\nSubject: hello\r\n\r\ntext\r\n"
 
 
-def make_pair(path, *names, days=90):
-    """A file with a key and a certificate for these names, signed by itself; replaced in one step."""
+def make_pair(path, *names, days=90, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
+    """A file with a key and a certificate for these names, signed by itself; replaced in one step. `key`: as openssl's
+    -newkey has it."""
     fresh = pathlib.Path(f"{path}.new")
-    key, certificate = pathlib.Path(f"{path}.key"), pathlib.Path(f"{path}.crt")
+    secret, certificate = pathlib.Path(f"{path}.key"), pathlib.Path(f"{path}.crt")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-days", str(days), "-subj", f"/CN={names[0]}", "-addext",
+        ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-days", str(days), "-subj", f"/CN={names[0]}", "-addext",
          "subjectAltName=" + ",".join(f"DNS:{name}" for name in names),
-         "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    fresh.write_text(key.read_text() + certificate.read_text())
+         "-keyout", str(secret), "-out", str(certificate)], check=True, capture_output=True)
+    fresh.write_text(secret.read_text() + certificate.read_text())
     der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-    key.unlink()
+    secret.unlink()
     certificate.unlink()
     os.replace(fresh, path)
     return der
