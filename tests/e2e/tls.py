@@ -55,7 +55,9 @@ def served(port, name=None):
             return secured.getpeercert(binary_form=True)
 
 
-class Tls(harness.TestCase):
+class WithTls(harness.TestCase):
+    """A relay with a certificate, and a third listener with implicit TLS."""
+
     def relay(self, limits="", **sections):
         self.pem = self.folder / "relay.pem"
         self.der = make_pair(self.pem, "relay.test.example", "localhost")
@@ -72,6 +74,8 @@ class Tls(harness.TestCase):
             {sections.pop("extra", "")}""", **sections)
         return relay.start()
 
+
+class Tls(WithTls):
     def run_peer(self, *args, stdin="", code=0):
         done = subprocess.run([str(arg) for arg in args], input=stdin, capture_output=True, text=True, timeout=30)
         if code is not None:
