@@ -57,18 +57,20 @@ enable_original_recipient = no
 header_checks =
 relayhost = [{sink}]:{sink_port}
 {hold}
+{extra}
 """
 
 
 class Postfix:
-    def __init__(self, folder, sink, sink_port, hold):
-        """`hold`: mail goes to the hold queue, so that accepting alone is measured (no queue manager, no delivery)."""
+    def __init__(self, folder, sink, sink_port, hold, extra=""):
+        """`hold`: mail goes to the hold queue, so that accepting alone is measured (no queue manager, no delivery).
+        `extra`: more lines of main.cf."""
         self.folder = pathlib.Path(folder)
         self.port = harness.free_port()
         conf = self.folder / "conf"
         conf.mkdir(parents=True)
         (conf / "main.cf").write_text(MAIN_CF.format(
-            libraries=LIBRARIES, root=ROOT, folder=self.folder, sink=sink, sink_port=sink_port,
+            libraries=LIBRARIES, root=ROOT, folder=self.folder, sink=sink, sink_port=sink_port, extra=extra,
             hold="smtpd_client_restrictions = check_client_access static:HOLD" if hold else ""))
         services = []
         for line in (ROOT / "usr/share/postfix/master.cf.dist").read_text().splitlines():

@@ -25,8 +25,8 @@ def unstuff(content):
 class Client:
     """One SMTP session. A reply is (code, text); the text has all lines, without codes, parted by \\n."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=60, greet=True):
-        self.socket = socket.create_connection((host, port), timeout=timeout)
+    def __init__(self, port, host="127.0.0.1", timeout=60, greet=True, source=None):
+        self.socket = socket.create_connection((host, port), timeout=timeout, source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input = self.socket.makefile("rb")
         try:

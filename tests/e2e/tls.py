@@ -19,18 +19,18 @@ import harness
 MESSAGE = "From: s@a.example\r\nSubject: hello\r\n\r\ntext\r\n"
 
 
-def make_pair(path, *names, days=90):
-    """A file with a key and a certificate for these names, signed by itself; replaced in one step."""
+def make_pair(path, *names, days=90, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
+    """A file with a key and a certificate for these names, signed by itself; replaced in one step. `key`: as openssl's
+    -newkey has it."""
     fresh = pathlib.Path(f"{path}.new")
-    key, certificate = pathlib.Path(f"{path}.key"), pathlib.Path(f"{path}.crt")
+    secret, certificate = pathlib.Path(f"{path}.key"), pathlib.Path(f"{path}.crt")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-days", str(days), "-subj", f"/CN={names[0]}", "-addext",
+        ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-days", str(days), "-subj", f"/CN={names[0]}", "-addext",
          "subjectAltName=" + ",".join(f"DNS:{name}" for name in names),
-         "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    fresh.write_text(key.read_text() + certificate.read_text())
+         "-keyout", str(secret), "-out", str(certificate)], check=True, capture_output=True)
+    fresh.write_text(secret.read_text() + certificate.read_text())
     der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-    key.unlink()
+    secret.unlink()
     certificate.unlink()
     os.replace(fresh, path)
     return der
@@ -55,7 +55,9 @@ def served(port, name=None):
             return secured.getpeercert(binary_form=True)
 
 
-class Tls(harness.TestCase):
+class WithTls(harness.TestCase):
+    """A relay with a certificate, and a third listener with implicit TLS."""
+
     def relay(self, limits="", **sections):
         self.pem = self.folder / "relay.pem"
         self.der = make_pair(self.pem, "relay.test.example", "localhost")
@@ -72,6 +74,8 @@ class Tls(harness.TestCase):
             {sections.pop("extra", "")}""", **sections)
         return relay.start()
 
+
+class Tls(WithTls):
     def run_peer(self, *args, stdin="", code=0):
         done = subprocess.run([str(arg) for arg in args], input=stdin, capture_output=True, text=True, timeout=30)
         if code is not None:
