@@ -39,6 +39,11 @@ std::string Network::text() const {
   return address_text(*this) + "/" + std::to_string(prefix);
 }
 
+bool any_contains(const std::vector<Network>& networks, const std::string& address) {
+  return std::any_of(networks.begin(), networks.end(),
+                     [&address](const Network& network) { return network.contains(address); });
+}
+
 std::string Rate::text() const {
   return std::to_string(most) + "/" + duration_text(period);
 }

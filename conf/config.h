@@ -30,6 +30,9 @@ struct Network {
   bool operator==(const Network&) const = default;
 };
 
+/// `address`: numeric text.
+bool any_contains(const std::vector<Network>& networks, const std::string& address);
+
 enum class Role : std::uint8_t { mx, submission };
 enum class ListenerTls : std::uint8_t { none, starttls, implicit };
 
@@ -39,6 +42,8 @@ struct Listener {
   std::optional<ListenerTls> tls;    ///< always there once loaded: starttls with a certificate, else none
   bool reject_bare_newline = false;  ///< key `bare_newline = "normalize" | "reject"`
   std::optional<bool> auth;          ///< as given
+  std::vector<Network> proxy;        ///< whose connections begin with a header of the PROXY protocol
+  std::vector<Network> xclient;      ///< who may use XCLIENT
   bool takes_logins() const { return auth.value_or(role == Role::submission); }
   bool operator==(const Listener&) const = default;
 };
@@ -142,6 +147,26 @@ struct Config {
     bool operator==(const Relay&) const = default;
   } relay;
   std::vector<ClientClass> clients;
+  /// Of clients of MX listeners that may not send to anyone.
+  struct Checks {
+    enum class Helo : std::uint8_t { any, qualified, resolves };
+    /// A list of addresses in the DNS (RFC 5782).
+    struct List {
+      std::string zone;
+      std::vector<Network> answers;  ///< that count; empty: 127.0.0.0/8
+      int score = 1;                 ///< less than 0: the list speaks for a client
+      bool operator==(const List&) const = default;
+    };
+    milliseconds greeting_delay{0};
+    Helo helo = Helo::any;
+    bool reverse_dns = false;
+    bool sender_domain = false;
+    int refuse_at = 1;  ///< the sum of scores
+    milliseconds timeout{5000};
+    std::vector<List> lists;
+    bool any() const { return helo != Helo::any || reverse_dns || sender_domain || !lists.empty(); }
+    bool operator==(const Checks&) const = default;
+  } checks;
   std::vector<Domain> domains;
   struct Resolver {
     std::vector<HostPort> servers;  ///< empty: the system's
@@ -180,6 +205,7 @@ struct Config {
     int recipients = 1000;
     int connections = 10000;
     int connections_per_client = 100;
+    std::optional<Rate> connection_rate;  ///< of one client
     int errors = 20;
     milliseconds command_timeout{300'000};
     milliseconds data_timeout{600'000};

@@ -87,6 +87,8 @@ void read_listener(Section& section, Listener& listener) {
   bool auth = false;
   section.boolean("auth", auth);
   if (section.has("auth")) listener.auth = auth;
+  section.parsed_list("proxy", listener.proxy, parse_network);
+  section.parsed_list("xclient", listener.xclient, parse_network);
   section.choice("bare_newline", listener.reject_bare_newline, {{"normalize", false}, {"reject", true}});
   section.finish();
 }
@@ -152,6 +154,27 @@ void read_client(Section& section, ClientClass& client) {
   section.parsed("recipient_rate", client.recipient_rate, parse_rate);
   section.boolean("rate_together", client.rate_together);
   section.boolean("hide_client", client.hide_client);
+  section.finish();
+}
+
+void read_checks(Section section, Config::Checks& checks) {
+  using Helo = Config::Checks::Helo;
+  section.duration("greeting_delay", checks.greeting_delay, 0ms, 1min);
+  section.choice("helo", checks.helo,
+                 {{"any", Helo::any}, {"qualified", Helo::qualified}, {"resolves", Helo::resolves}});
+  section.boolean("reverse_dns", checks.reverse_dns);
+  section.boolean("sender_domain", checks.sender_domain);
+  section.number("refuse_at", checks.refuse_at, 1, 1000);
+  section.duration("timeout", checks.timeout, 100ms, 1min);
+  for (Section& each : section.sections("lists")) {
+    Config::Checks::List list;
+    each.require("zone", "such as zone = \"list.example\"");
+    each.parsed("zone", list.zone, parse_domain);
+    each.parsed_list("answers", list.answers, parse_network);
+    each.number("score", list.score, -1000, 1000);
+    each.finish();
+    checks.lists.push_back(list);
+  }
   section.finish();
 }
 
@@ -234,6 +257,7 @@ void read_limits(Section section, Config::Limits& limits) {
   section.number("recipients", limits.recipients, 1, 100'000);
   section.number("connections", limits.connections, 1, 1'000'000);
   section.number("connections_per_client", limits.connections_per_client, 1, 1'000'000);
+  section.parsed_or_empty("connection_rate", limits.connection_rate, parse_rate);
   section.number("errors", limits.errors, 1, 10'000);
   section.duration("command_timeout", limits.command_timeout, 100ms, 1h);
   section.duration("data_timeout", limits.data_timeout, 100ms, 2h);
@@ -280,6 +304,7 @@ std::vector<DomainFile> read_sections(const Value& root, Config& config, Reading
     read_client(each, client);
     config.clients.push_back(client);
   }
+  read_checks(top.section("checks"), config.checks);
   std::vector<DomainFile> files;
   for (Section& each : top.sections("domain")) {
     Domain domain;

@@ -128,7 +128,6 @@ int Daemon::run() {
   relay_.reset();
   passwords_.reset();
   authenticator_.reset();
-  resolver_.reset();
   scope_.reset();
   queue_.reset();
   history_.reset();
@@ -318,20 +317,25 @@ void Daemon::begin() {
   const auto on_exception = [](std::string_view what) { log::failure("an exception: " + std::string(what)); };
   scope_ = std::make_unique<net::Scope>(main, on_exception);
 
-  Result<std::unique_ptr<resolver::Resolver>> ares = resolver::make_ares_resolver(main, config_.get()->resolver);
-  if (!ares) {
-    log::failure("resolver: " + ares.error().what);
-    log::flush();
-    std::_Exit(EX_OSERR);
+  for (Loop& loop : loops_) {
+    Result<std::unique_ptr<resolver::Resolver>> ares =
+        resolver::make_ares_resolver(*loop.runtime, config_.get()->resolver);
+    if (!ares) {
+      log::failure("resolver: " + ares.error().what);
+      log::flush();
+      std::_Exit(EX_OSERR);
+    }
+    loop.resolver = resolver::make_cache(std::move(*ares), *loop.runtime, resolver::CacheOptions{});
   }
-  resolver_ = resolver::make_cache(std::move(*ares), main, resolver::CacheOptions{});
   passwords_ = std::make_unique<PasswordPool>();
   authenticator_ = std::make_unique<Authenticator>(
       [this](std::function<void()> work) { return passwords_->submit(std::move(work)); });
   if (const std::string& users = config_.get()->auth.users; !users.empty()) authenticator_->look(users);
   if (const Result<std::string> kept = load_rates(*files_)) rates_.restore(*kept);
   std::vector<net::Runtime*> loops;
+  std::vector<resolver::Resolver*> resolvers;
   for (const Loop& loop : loops_) loops.push_back(loop.runtime.get());
+  for (const Loop& loop : loops_) resolvers.push_back(loop.resolver.get());
   const auto failed = [](const Error& error) {
     // What was not answered with 250 is not ours; what was is on disk. Recovery begins with the next start (RELIABILITY
     // F12).
@@ -339,7 +343,7 @@ void Daemon::begin() {
     log::flush();
     std::_Exit(EX_IOERR);
   };
-  relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, *limits_, [this] { return config_.get(); },
+  relay_.reset(new Relay({std::move(loops), *queue_, std::move(resolvers), *limits_, [this] { return config_.get(); },
                           [this] { return own_addresses(); }, queue::open_folder, failed,
                           [this](conf::Role role) { return certificates_.get(role); }, authenticator_.get(), &rates_}));
   relay_->start(ports_);
@@ -464,8 +468,12 @@ net::Task<> Daemon::wind_down() {
     if (main.now() > until) cut_off();
     co_await main.sleep_for(20ms, std::stop_token());
   }
-  resolver_->stop();
-  for (const Loop& loop : loops_) loop.runtime->stop();
+  for (const Loop& loop : loops_) {
+    loop.runtime->post([&loop] {
+      loop.resolver->stop();
+      loop.runtime->stop();
+    });
+  }
 }
 
 void Daemon::cut_off() {

@@ -40,6 +40,7 @@ class Daemon {
   /// The first one is the main thread's.
   struct Loop {
     std::unique_ptr<net::LoopRuntime> runtime;
+    std::unique_ptr<resolver::Resolver> resolver = nullptr;
     std::thread thread;  ///< not of the first
   };
 
@@ -74,7 +75,6 @@ class Daemon {
   std::unique_ptr<queue::SqliteQueue> queue_;
   std::vector<Loop> loops_;
   std::vector<Port> ports_;
-  std::unique_ptr<resolver::Resolver> resolver_;
   std::unique_ptr<Authenticator> authenticator_;
   Rates rates_;
   std::unique_ptr<PasswordPool> passwords_;  ///< does the authenticator's work

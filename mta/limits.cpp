@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <string>
 
 namespace waypost::mta {
 
@@ -38,11 +39,35 @@ std::optional<Limits::Token> Limits::acquire(const net::Address& client, std::si
   return std::optional<Token>(std::in_place, *this, counted);
 }
 
+bool Limits::Token::move_to(const net::Address& client, std::size_t per_client) {
+  const Key to = key(client);
+  if (!limits_->move(client_, to, per_client)) return false;
+  client_ = to;
+  return true;
+}
+
+bool Limits::move(Key from, Key to, std::size_t per_client) {
+  if (from == to) return true;
+  std::lock_guard lock(mutex_);
+  const auto found = clients_.find(to);
+  if (found != clients_.end() && found->second >= per_client) return false;
+  ++clients_[to];
+  const auto left = clients_.find(from);
+  if (left != clients_.end() && --left->second == 0) clients_.erase(left);
+  return true;
+}
+
 void Limits::release(Key client) {
   std::lock_guard lock(mutex_);
   auto found = clients_.find(client);
   if (found != clients_.end() && --found->second == 0) clients_.erase(found);
   connections_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool Limits::too_often(const net::Address& client, const conf::Rate& rate, net::WallTime now) {
+  const Key counted = key(client);
+  const Rates::Key name{std::to_string(counted.family), std::to_string(counted.bits)};
+  return rates_.take(name, Rates::Kind::messages, rate, now).wait.has_value();
 }
 
 std::size_t Limits::connections_of(const net::Address& client) const {

@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "conf/config.h"
+#include "mta/rates.h"
 #include "net/address.h"
 
 namespace waypost::mta {
@@ -43,6 +45,9 @@ class Limits {
     ~Token() {
       if (limits_ != nullptr) limits_->release(client_);
     }
+    /// The client turned out to be another. False: that one has `per_client` places already; this place stays as it
+    /// was.
+    bool move_to(const net::Address& client, std::size_t per_client);
 
    private:
     Limits* limits_;
@@ -52,6 +57,9 @@ class Limits {
   /// A place for one more connection, or nullopt: there are `in_all` (or the ceiling) already, or `per_client` of
   /// this client. The limits are arguments since a reload changes them; connections over a new limit live on.
   std::optional<Token> acquire(const net::Address& client, std::size_t in_all, std::size_t per_client);
+
+  /// One more connection of the client, and more than `rate` has room for.
+  bool too_often(const net::Address& client, const conf::Rate& rate, net::WallTime now);
 
   std::size_t connections() const { return connections_.load(std::memory_order_relaxed); }
   std::size_t connections_of(const net::Address& client) const;
@@ -63,11 +71,13 @@ class Limits {
     std::size_t operator()(const Key& key) const;
   };
   void release(Key client);
+  bool move(Key from, Key to, std::size_t per_client);
 
   const std::size_t ceiling_;
   std::atomic<std::size_t> connections_{0};
   mutable std::mutex mutex_;  // two short sections a connection; loops would gain nothing from counts of their own
   std::unordered_map<Key, std::size_t, Hash> clients_;
+  Rates rates_;
 };
 
 }  // namespace waypost::mta

@@ -46,6 +46,11 @@ bool is_relay_domain(const conf::Config& config, const std::string& domain) {
                      [&](const std::string& pattern) { return conf::matches(pattern, domain); });
 }
 
+/// Its mail goes on to another host, which may take a part of the local part for an address (C1).
+bool goes_on(const conf::Domain& domain) {
+  return domain.deliver && domain.deliver->kind == conf::NextHop::Kind::smtp;
+}
+
 /// At a domain of ours. Its postmaster is always somebody: where the domain has nobody of that name, our own.
 Decision<smtp::Path> admit_here(const conf::Config& config, const conf::Domain& domain, const smtp::Path& path) {
   const auto moved = domain.relocated.find(to_lower(path.mailbox.local));
@@ -72,8 +77,7 @@ bool must_log_in(const Client& client, conf::Role role) {
 }  // namespace
 
 bool is_trusted(const conf::Config& config, const std::string& address) {
-  return std::any_of(config.relay.networks.begin(), config.relay.networks.end(),
-                     [&](const conf::Network& network) { return network.contains(address); });
+  return conf::any_contains(config.relay.networks, address);
 }
 
 Decision<smtp::Path> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
@@ -111,6 +115,7 @@ Decision<smtp::Path> admit_recipient(const conf::Config& config, const Client& c
     return tl::unexpected(smtp::reply::unroutable_literal());
   }
   if (const conf::Domain* domain = config.find_domain(mailbox.domain)) {
+    if (!may_relay && goes_on(*domain) && is_routed(mailbox)) return tl::unexpected(smtp::reply::percent_hack());
     return admit_here(config, *domain, forward_path);
   }
   if (may_relay) return forward_path;

@@ -17,24 +17,27 @@ void on_exception(std::string_view what) {
 
 }  // namespace
 
-Relay::Side::Side(net::Runtime& loop, const RelayParts& parts, const std::atomic<bool>& accepting)
-    : runtime(loop),
-      store(parts.queue.store(loop)),
-      context{loop, *store, parts.limits, parts.config, accepting, parts.tls, parts.auth, parts.rates},
+Relay::Side::Side(std::size_t loop, const RelayParts& parts, const std::atomic<bool>& accepting)
+    : runtime(*parts.loops[loop]),
+      store(parts.queue.store(runtime)),
+      context{runtime,   *store,     parts.limits, parts.config,         accepting,
+              parts.tls, parts.auth, parts.rates,  parts.resolvers[loop]},
       server(context),
-      scope(loop, on_exception) {}
+      scope(runtime, on_exception) {}
 
 Relay::Relay(RelayParts parts)
     : parts_(std::move(parts)),
       sides_(make_sides()),
-      dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses,
+      dispatcher_(*parts_.loops.front(), store(), *parts_.resolvers.front(), parts_.config, parts_.own_addresses,
                   parts_.open_folder) {}
 
 Relay::~Relay() = default;
 
 std::vector<std::unique_ptr<Relay::Side>> Relay::make_sides() {
   std::vector<std::unique_ptr<Side>> sides;
-  for (net::Runtime* loop : parts_.loops) sides.push_back(std::make_unique<Side>(*loop, parts_, *accepting_));
+  for (std::size_t i = 0; i < parts_.loops.size(); ++i) {
+    sides.push_back(std::make_unique<Side>(i, parts_, *accepting_));
+  }
   return sides;
 }
 

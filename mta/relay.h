@@ -21,7 +21,7 @@ namespace waypost::mta {
 struct RelayParts {
   std::vector<net::Runtime*> loops;  ///< not running yet, or all of them on this thread
   queue::SqliteQueue& queue;
-  resolver::Resolver& resolver;  ///< of the first loop
+  std::vector<resolver::Resolver*> resolvers;  ///< one for each loop
   Limits& limits;
   std::function<std::shared_ptr<const conf::Config>()> config;  ///< any thread
   std::function<std::vector<net::Address>()> own_addresses;
@@ -59,7 +59,7 @@ class Relay {
  private:
   /// The inbound side of one loop.
   struct Side {
-    Side(net::Runtime& loop, const RelayParts& parts, const std::atomic<bool>& accepting);
+    Side(std::size_t loop, const RelayParts& parts, const std::atomic<bool>& accepting);
     net::Runtime& runtime;
     std::unique_ptr<queue::Store> store;
     ServerContext context;

@@ -61,16 +61,29 @@ net::Task<> Server::accept(Acceptor& acceptor) {
 
 void Server::admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor) {
   std::shared_ptr<const conf::Config> config = context_.config();
+  const conf::Config::Limits& limits = config->limits;
+  const std::string client = stream->remote().host();
+  // Of a balancer's connections each is counted for its own client, once that is known.
+  const bool is_balancer = conf::any_contains(acceptor.config.proxy, client);
+  const bool is_ours = is_balancer || is_trusted(*config, client);
+  // The last places are for our own: strangers come again.
+  const int in_all = is_ours ? limits.connections : limits.connections - limits.connections / 10;
+  const int per_client = is_balancer ? limits.connections : limits.connections_per_client;
+  // A handshake only to say no would cost more than the session.
+  const bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit && !is_balancer;
+  const bool too_often =
+      !is_ours && limits.connection_rate &&
+      context_.limits.too_often(stream->remote(), *limits.connection_rate, context_.runtime.wall_now());
+  if (too_often) return say_no(std::move(stream), in_clear, smtp::reply::connecting_too_often(config->hostname));
   std::optional<Limits::Token> place =
-      context_.limits.acquire(stream->remote(), static_cast<std::size_t>(config->limits.connections),
-                              static_cast<std::size_t>(config->limits.connections_per_client));
-  if (place) {
-    scope_.spawn(run_session(std::move(stream), acceptor.config, *std::move(place)));
-  } else if (refusing_ < kMaxRefusing) {
-    // A handshake only to say no would cost more than the session.
-    bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit;
-    scope_.spawn(refuse(std::move(stream), in_clear));
-  }
+      context_.limits.acquire(stream->remote(), static_cast<std::size_t>(in_all), static_cast<std::size_t>(per_client));
+  if (!place) return say_no(std::move(stream), in_clear, smtp::reply::too_many_connections(config->hostname));
+  scope_.spawn(run_session(std::move(stream), acceptor.config, *std::move(place)));
+}
+
+/// Or closes it without a word, where many are being told already.
+void Server::say_no(std::unique_ptr<net::Stream> stream, bool in_clear, smtp::Reply reply) {
+  if (refusing_ < kMaxRefusing) scope_.spawn(refuse(std::move(stream), in_clear, std::move(reply)));
 }
 
 net::Task<> Server::run_session(std::unique_ptr<net::Stream> stream, const conf::Listener& listener,
@@ -80,10 +93,8 @@ net::Task<> Server::run_session(std::unique_ptr<net::Stream> stream, const conf:
   --sessions_;
 }
 
-net::Task<> Server::refuse(std::unique_ptr<net::Stream> stream, bool in_clear) {
+net::Task<> Server::refuse(std::unique_ptr<net::Stream> stream, bool in_clear, smtp::Reply reply) {
   ++refusing_;
-  std::shared_ptr<const conf::Config> config = context_.config();
-  smtp::Reply reply = smtp::reply::too_many_connections(config->hostname);
   log::rejected("unknown[" + stream->remote().host() + "]", "CONNECT", reply.text(), "", "", "SMTP", "");
   std::string wire = reply.wire();
   std::string_view whole = in_clear ? std::string_view(wire) : std::string_view();

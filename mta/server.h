@@ -46,7 +46,8 @@ class Server {
   net::Task<> accept(Acceptor& acceptor);
   void admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor);
   net::Task<> run_session(std::unique_ptr<net::Stream> stream, const conf::Listener& listener, Limits::Token place);
-  net::Task<> refuse(std::unique_ptr<net::Stream> stream, bool in_clear);
+  void say_no(std::unique_ptr<net::Stream> stream, bool in_clear, smtp::Reply reply);
+  net::Task<> refuse(std::unique_ptr<net::Stream> stream, bool in_clear, smtp::Reply reply);
 
   ServerContext& context_;
   net::Scope scope_;

@@ -6,11 +6,8 @@
 
 #include "base/event_log.h"
 #include "base/text.h"
-#include "conf/units.h"
-#include "mta/aliases.h"
 #include "mta/client_class.h"
 #include "smtp/extensions.h"
-#include "smtp/parameters.h"
 
 namespace waypost::mta {
 namespace {
@@ -20,18 +17,6 @@ constexpr net::Duration kGoodbyeTimeout = std::chrono::seconds(5);
 constexpr net::Duration kTarpitStep = std::chrono::seconds(1);
 constexpr net::Duration kLongestTarpit = std::chrono::seconds(10);
 
-/// As recipients are compared (smtp::Mailbox): so that each is stored once.
-std::string recipient_key(const smtp::Mailbox& mailbox) {
-  std::string local = smtp::is_postmaster(mailbox) ? "postmaster" : mailbox.local;
-  return local + '@' + smtp::domain_key(mailbox.domain);
-}
-
-/// What an alias became: its sender knows the alias, and hears of nobody else (RFC 3461 §4.2, §5.2.7).
-void by_alias(smtp::EnvelopeRecipient& recipient, const smtp::Path& alias) {
-  recipient.notify.bits |= smtp::Notify::kByAlias;
-  if (!starts_with_no_case(recipient.orcpt, "rfc822;")) recipient.orcpt = "rfc822;" + smtp::xtext_encode(alias.text());
-}
-
 bool has_enhanced(const smtp::Reply& reply, const smtp::EnhancedCode& code) {
   return reply.enhanced && *reply.enhanced == code;
 }
@@ -39,14 +24,13 @@ bool has_enhanced(const smtp::Reply& reply, const smtp::EnhancedCode& code) {
 }  // namespace
 
 Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
-                 std::stop_token stop)
+                 Limits::Token place, std::stop_token stop)
     : stream_(std::move(stream)),
       context_(context),
       listener_(listener),
+      place_(std::move(place)),
       stop_(std::move(stop)),
-      in_(*stream_),
-      client_name_("unknown[" + stream_->remote().host() + "]") {
-  client_.address = stream_->remote().host();
+      in_(*stream_) {
   client_.local = stream_->local().host();
   rules_.bare_path = listener_.role == conf::Role::submission;
   rules_.offered.pipelining = true;
@@ -55,7 +39,8 @@ Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, co
   rules_.offered.enhanced_status_codes = true;
   rules_.offered.dsn = true;
   rules_.offered.chunking = true;
-  use(context_.config());
+  config_ = context_.config();
+  become(stream_->remote(), "");
 }
 
 void Session::use(std::shared_ptr<const conf::Config> config) {
@@ -69,12 +54,12 @@ void Session::use(std::shared_ptr<const conf::Config> config) {
 void Session::classify() {
   client_.is_private = is_private();
   client_.client_class = class_of(*config_, client_, listener_);
+  rules_.offered.etrn = client_.may_send();
   rules_.offered.size_limit = message_size(*config_, client_);
   rules_.offered.limits.rcpt_max = most_recipients(*config_, client_);
 }
 
 net::Task<Result<>> Session::run() {
-  log::connected(client_name_);
   Result<> ended;
   std::exception_ptr thrown;
   {
@@ -86,6 +71,7 @@ net::Task<Result<>> Session::run() {
       thrown = std::current_exception();
     }
   }
+  if (looking_) co_await looking_->drained();
   if (winding_up_) {
     winding_up_->stop();
     co_await winding_up_->drained();
@@ -96,10 +82,19 @@ net::Task<Result<>> Session::run() {
 }
 
 net::Task<Result<>> Session::converse() {
+  if (is_behind_proxy()) {
+    Result<> known = co_await read_proxy_header();
+    if (!known) co_return known;
+  }
+  log::connected(client_name_);
+  if (closing_) co_return co_await flush();
   if (listener_.tls == conf::ListenerTls::implicit) {
     Result<> secured = co_await secure(tls_server());
     if (!secured) co_return secured;
   }
+  Result<> quiet = co_await wait_for_early_talk();
+  if (!quiet) co_return quiet;
+  if (said_goodbye_ || closing_) co_return co_await flush();
   bool accepting = context_.accepting.load(std::memory_order_relaxed);
   say(accepting ? smtp::reply::greeting(config_->hostname) : close_with(smtp::reply::not_accepting(config_->hostname)));
   while (!closing_) {
@@ -121,21 +116,13 @@ net::Task<Result<>> Session::converse() {
       co_return fail(std::move(line.error()));
     }
 
-    smtp::Reply reply = answer(*line);
-    if (auth_command_) {
-      Result<smtp::Reply> authenticated = co_await authenticate();
-      if (!authenticated) co_return fail(std::move(authenticated.error()));
-      reply = *std::move(authenticated);
-    } else if (reply.intermediate()) {
-      Result<smtp::Reply> received = co_await receive();
-      if (!received) co_return fail(std::move(received.error()));
-      reply = *std::move(received);
-    } else if (chunk_) {
-      Result<smtp::Reply> received = co_await receive_chunk(*std::exchange(chunk_, std::nullopt));
-      if (!received) co_return fail(std::move(received.error()));
-      reply = *std::move(received);
+    std::optional<smtp::Reply> reply = answer(*line);
+    if (!reply) {
+      Result<smtp::Reply> done = co_await carry_out();
+      if (!done) co_return fail(std::move(done.error()));
+      reply = *std::move(done);
     }
-    reply = weigh(std::move(reply));
+    reply = weigh(*std::move(reply));
     if (tarpit_ > net::Duration(0)) {
       // The 250 to a message may be among the replies that wait: its client would send it again if it came too late.
       Result<> sent = co_await flush();
@@ -143,7 +130,7 @@ net::Task<Result<>> Session::converse() {
       bool slept = co_await context_.runtime.sleep_for(tarpit_, stop_);
       (void)slept;  // a stop is seen at the next command
     }
-    say(reply);
+    say(*reply);
     if (closing_) starting_tls_.reset();  // 421 took the place of 220
     if (starting_tls_) {
       Result<> secured = co_await secure(std::move(starting_tls_));
@@ -151,6 +138,21 @@ net::Task<Result<>> Session::converse() {
     }
   }
   co_return co_await flush();
+}
+
+/// Those who cannot wait for a greeting wait for no reply either (RFC 5321 §4.3.1).
+net::Task<Result<>> Session::wait_for_early_talk() {
+  const net::Duration delay = config_->checks.greeting_delay;
+  if (delay <= net::Duration(0) || !is_stranger() || tls_) co_return Result<>();
+  waiting_ = Waiting::command;
+  Result<std::string_view> early = co_await in_.peek(context_.runtime.now() + delay);
+  waiting_ = Waiting::nothing;
+  if (!early && early.error().code == Errc::timed_out) co_return Result<>();
+  if (!early) co_return fail(std::move(early.error()));
+  smtp::Reply refused = smtp::reply::talked_too_early();
+  log_rejected(last_verb_, nullptr, "", refused);
+  say(close_with(std::move(refused)));
+  co_return Result<>();
 }
 
 net::Task<Result<net::LineBuffer::Line>> Session::next_line() {
@@ -196,8 +198,8 @@ smtp::Reply Session::close_with(smtp::Reply reply) {
   return reply;
 }
 
-/// The reply to a command; 354 where a body has to be received before there is one.
-smtp::Reply Session::answer(const net::LineBuffer::Line& line) {
+/// The reply to a command; nullopt where there is none before it was carried out.
+std::optional<smtp::Reply> Session::answer(const net::LineBuffer::Line& line) {
   look_for_tls_ = false;
   std::optional<std::string_view> foreign = smtp::foreign_protocol(line.text);
   if (foreign) {
@@ -225,7 +227,28 @@ smtp::Reply Session::answer(const net::LineBuffer::Line& line) {
   }
   // What is no command may be a password that came too late: it has no place in the log.
   last_verb_ = std::holds_alternative<smtp::Unknown>(*command) ? "UNKNOWN" : smtp::verb(*command);
-  return std::visit([this](const auto& known) { return on(known); }, *command);
+  smtp::Reply reply = std::visit([this](const auto& known) { return on(known); }, *command);
+  if (pending_) return std::nullopt;
+  return reply;
+}
+
+/// What `later()` left to be done. Errors: those of the connection.
+net::Task<Result<smtp::Reply>> Session::carry_out() {
+  const smtp::Command command = *std::exchange(pending_, std::nullopt);
+  if (const auto* auth = std::get_if<smtp::Auth>(&command)) co_return co_await authenticate(*auth);
+  if (const auto* bdat = std::get_if<smtp::Bdat>(&command)) co_return co_await receive_chunk(*bdat);
+  if (const auto* rcpt = std::get_if<smtp::Rcpt>(&command)) {
+    const Decision<smtp::Path> path = admit_recipient(*config_, client_, listener_.role, rcpt->forward_path);
+    if (path) co_return co_await ask_and_take(*rcpt, *path);
+  }
+  if (const auto* etrn = std::get_if<smtp::Etrn>(&command)) co_return co_await send_now(*etrn);
+  co_return co_await receive();
+}
+
+/// The command is one that has to be waited for.
+smtp::Reply Session::later(smtp::Command command) {
+  pending_ = std::move(command);
+  return smtp::Reply();
 }
 
 /// Counts what a reply says about its client. What is too much becomes the last reply.
@@ -264,9 +287,11 @@ smtp::Reply Session::greet(const std::string& name, bool esmtp) {
   transaction_.reset();  // RFC 5321 §4.1.4
   helo_ = name;
   esmtp_ = esmtp;
+  client_verdict_.reset();
   rules_.offered.auth = esmtp ? offered_mechanisms() : std::vector<std::string>();
   if (!esmtp) return smtp::reply::helo(config_->hostname);
   rules_.offered.starttls = can_start_tls();
+  rules_.offered.xclient = may_xclient();
   rules_.offered.require_tls = tls_.has_value();  // RFC 8689 §2
   return smtp::reply::ehlo(config_->hostname, smtp::ehlo_keywords(rules_.offered));
 }
@@ -279,92 +304,7 @@ smtp::Reply Session::on(const smtp::Ehlo& ehlo) {
   return greet(ehlo.name, true);
 }
 
-smtp::Reply Session::on(const smtp::Mail& mail) {
-  if (helo_.empty()) return smtp::reply::bad_sequence("Send EHLO first");
-  if (transaction_) return smtp::reply::bad_sequence("A transaction is open already");
-  bool accepting = context_.accepting.load(std::memory_order_relaxed);
-  if (!accepting) return close_with(smtp::reply::not_accepting(config_->hostname));
-  use(context_.config());
-
-  smtp::Envelope envelope;
-  envelope.reverse_path = mail.reverse_path;
-  envelope.body = mail.parameters.body;
-  envelope.size = mail.parameters.size;
-  envelope.smtputf8 = mail.parameters.smtputf8;
-  envelope.require_tls = mail.parameters.require_tls;
-  envelope.ret = mail.parameters.ret;
-  envelope.envid = mail.parameters.envid;
-  Decision<smtp::Path> admitted = admit_sender(*config_, client_, listener_.role, mail.reverse_path, mail.parameters);
-  if (!admitted) {
-    log_rejected("MAIL", &envelope, "", admitted.error());
-    return admitted.error();
-  }
-  envelope.reverse_path = *std::move(admitted);
-  transaction_.emplace();
-  transaction_->envelope = std::move(envelope);
-  const conf::ClientClass* of = client_.client_class;
-  if (of != nullptr && context_.rates != nullptr) {
-    transaction_->rates.emplace(*context_.rates, Rates::Key{of->name, rate_key(*of, client_)});
-  }
-  std::optional<smtp::Reply> refused = over_rate(Rates::Kind::messages);
-  if (!refused) return smtp::reply::sender_ok();
-  log_rejected("MAIL", &transaction_->envelope, "", *refused);
-  transaction_.reset();
-  return *std::move(refused);
-}
-
-/// One more, if the rate of the client's class allows it.
-std::optional<smtp::Reply> Session::over_rate(Rates::Kind kind) {
-  if (!transaction_->rates) return std::nullopt;
-  const bool messages = kind == Rates::Kind::messages;
-  const std::optional<conf::Rate>& rate =
-      messages ? client_.client_class->message_rate : client_.client_class->recipient_rate;
-  if (!rate) return std::nullopt;
-  const std::optional<std::chrono::seconds> wait = transaction_->rates->take(kind, *rate, context_.runtime.wall_now());
-  if (!wait) return std::nullopt;
-  const std::string text = std::to_string(rate->most) + (messages ? " messages in " : " recipients in ");
-  return smtp::reply::rate_reached(text + conf::duration_text(rate->period), conf::duration_text(*wait));
-}
-
-smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
-  if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
-  if (transaction_->reception) return smtp::reply::bad_sequence("The message has begun");
-  std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
-  const std::size_t most = most_recipients(*config_, client_);
-  if (recipients.size() >= most) return smtp::reply::too_many_recipients();
-  Decision<smtp::Path> admitted = admit_recipient(*config_, client_, listener_.role, rcpt.forward_path);
-  if (!admitted) {
-    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());
-    return admitted.error();
-  }
-  // Said twice it is nothing new, and a list is not gone through again.
-  const std::string asked = recipient_key(admitted->mailbox);
-  if (transaction_->asked.contains(asked)) return smtp::reply::recipient_ok();
-  const std::vector<smtp::Path> paths = expand_aliases(*config_, *admitted);
-  if (paths.empty()) {
-    log::failure("the aliases of " + admitted->text() + " go round: mail for it is put off");
-    return smtp::reply::local_error();
-  }
-  if (!recipients.empty() && recipients.size() + paths.size() > most) return smtp::reply::too_many_recipients();
-  if (std::optional<smtp::Reply> refused = over_rate(Rates::Kind::recipients)) {
-    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
-    return *std::move(refused);
-  }
-  for (const smtp::Path& path : paths) {
-    bool is_new = transaction_->known.insert(recipient_key(path.mailbox)).second;
-    if (!is_new) continue;
-    smtp::EnvelopeRecipient recipient;
-    recipient.forward_path = path;
-    recipient.notify = rcpt.parameters.notify;
-    recipient.orcpt = rcpt.parameters.orcpt;
-    if (!(path == *admitted)) by_alias(recipient, *admitted);
-    recipients.push_back(std::move(recipient));
-  }
-  transaction_->asked.insert(asked);
-  return smtp::reply::recipient_ok();
-}
-
-smtp::Reply Session::on(const smtp::Data&) {
+smtp::Reply Session::on(const smtp::Data& data) {
   // What came behind DATA was not meant as the answer to our 354, whether we would have sent it or not: a body that
   // was pushed through blindly, or a message that hides in another (RFC 2920 §3.1).
   if (in_.buffered() > 0) {
@@ -379,7 +319,7 @@ smtp::Reply Session::on(const smtp::Data&) {
     bool grouped = !out_.empty();
     return grouped ? smtp::reply::no_valid_recipients() : smtp::reply::bad_sequence("Send RCPT first");
   }
-  return smtp::reply::start_input();
+  return later(data);
 }
 
 /// A message has begun, and its next chunk may come.
@@ -389,8 +329,7 @@ bool Session::is_receiving() const {
 
 smtp::Reply Session::on(const smtp::Bdat& bdat) {
   if (bdat.octets == 0 && !bdat.last) ++junk_;
-  chunk_ = bdat;
-  return smtp::Reply();  // receive_chunk() has it
+  return later(bdat);
 }
 
 smtp::Reply Session::on(const smtp::Rset&) {
@@ -415,6 +354,33 @@ smtp::Reply Session::on(const smtp::Help&) {
   ++junk_;
   return smtp::reply::help(
       {"EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT", "Mail to postmaster reaches a person"});
+}
+
+smtp::Reply Session::on(const smtp::Etrn& etrn) {
+  if (!rules_.offered.etrn) return smtp::reply::not_offered("ETRN");
+  if (helo_.empty()) return smtp::reply::bad_sequence("Send EHLO first");
+  if (transaction_) return smtp::reply::bad_sequence("Not within a transaction");
+  junk_ += kEtrnWeight;
+  return later(etrn);
+}
+
+/// What waits for the domain is tried at once (RFC 1985).
+net::Task<smtp::Reply> Session::send_now(smtp::Etrn etrn) {
+  queue::Filter filter;
+  queue::Term term;
+  term.field = queue::Term::Field::to;
+  term.text = "@" + etrn.domain;
+  filter.terms.push_back(term);
+  term.text = "*." + etrn.domain;
+  if (etrn.below) filter.terms.push_back(term);
+  const Result<queue::Changed> changed = co_await context_.store.change(
+      queue::Change::retry, filter, "ETRN by " + client_name_, false, context_.runtime.wall_now());
+  if (!changed) {
+    log::warning("ETRN " + etrn.domain + " by " + client_name_ + ": " + changed.error().what);
+    co_return smtp::reply::cannot_send(etrn.domain);
+  }
+  co_return changed->recipients == 0 ? smtp::reply::nothing_waits(etrn.domain)
+                                     : smtp::reply::sending(changed->recipients, etrn.domain);
 }
 
 smtp::Reply Session::on(const smtp::Quit&) {
@@ -467,8 +433,7 @@ net::Task<> Session::wind_up() {
 
 net::Task<> serve(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
                   Limits::Token place, std::stop_token stop) {
-  Limits::Token held = std::move(place);
-  Session session(std::move(stream), context, listener, std::move(stop));
+  Session session(std::move(stream), context, listener, std::move(place), std::move(stop));
   Result<> ended;
   std::string thrown;
   try {

@@ -25,6 +25,7 @@
 #include "net/task.h"
 #include "net/tls_stream.h"
 #include "queue/store.h"
+#include "resolver/resolver.h"
 #include "smtp/command.h"
 #include "smtp/envelope.h"
 #include "smtp/reply.h"
@@ -43,8 +44,9 @@ struct ServerContext {
   const std::atomic<bool>& accepting;
   /// What TLS is made from for listeners of a role, or nullptr: none is to be had. Called as `config`.
   std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;
-  Authenticator* auth = nullptr;  ///< of all loops; null: nobody can log in
-  Rates* rates = nullptr;         ///< of all loops; null: none are kept
+  Authenticator* auth = nullptr;           ///< of all loops; null: nobody can log in
+  Rates* rates = nullptr;                  ///< of all loops; null: none are kept
+  resolver::Resolver* resolver = nullptr;  ///< of this loop; null: nothing is asked
 };
 
 /// Takes part in one connection until it ends. Destroyed only after run() has returned.
@@ -53,6 +55,7 @@ class Session {
   static constexpr int kTarpitFrom = 10;  ///< errors; from here on each reply to one comes later than the last
   static constexpr int kMaxUnknownRecipients = 50;  ///< since the last message
   static constexpr int kMaxJunk = 100;              ///< commands that bring no mail forward, since the last message
+  static constexpr int kEtrnWeight = 10;            ///< as many as that is one ETRN, which looks through the queue
   static constexpr std::size_t kMaxCommand = 2048;  ///< octets with the line end (RFC 5321 §4.5.3.1.4, and extensions)
   static constexpr std::size_t kMaxAuthLine = 12288;  ///< the same of AUTH and of responses (RFC 4954 §4.3)
   static constexpr int kMaxFailedLogins = 5;          ///< the last one closes the connection
@@ -65,7 +68,7 @@ class Session {
   /// `listener` is the one that took the connection; it outlives the session. `stop`: when it is requested, an idle
   /// client gets 421 4.3.2 at once, and one that sends a message may finish it within kGrace.
   Session(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
-          std::stop_token stop);
+          Limits::Token place, std::stop_token stop);
 
   /// Returns when the connection is over. An error says why, where it was neither QUIT nor a reply of ours that closes.
   net::Task<Result<>> run();
@@ -82,20 +85,24 @@ class Session {
     std::unordered_set<std::string> known;  ///< recipients: these, or whom they stand for
     std::shared_ptr<Reception> reception;   ///< once BDAT has begun
     std::optional<RateHold> rates;          ///< of a client whose class has some
+    /// What the DNS says of the sender's domain: why recipients are refused, if they are; nullopt: not asked yet.
+    std::optional<std::optional<smtp::Reply>> sender_verdict;
   };
   /// Where a read is pending, and no write: the only points at which a stop can speak, but in a handshake.
-  enum class Waiting : std::uint8_t { nothing, command, body, handshake };
+  enum class Waiting : std::uint8_t { nothing, command, body, handshake };  // or a proxy's header
 
   net::Task<Result<>> converse();
+  net::Task<Result<>> wait_for_early_talk();
   net::Task<Result<net::LineBuffer::Line>> next_line();
   net::Task<Result<>> flush();
-  smtp::Reply answer(const net::LineBuffer::Line& line);
+  std::optional<smtp::Reply> answer(const net::LineBuffer::Line& line);
+  net::Task<Result<smtp::Reply>> carry_out();
+  smtp::Reply later(smtp::Command command);
   smtp::Reply weigh(smtp::Reply reply);
   smtp::Reply close_with(smtp::Reply reply);
   void say(const smtp::Reply& reply) { out_ += reply.wire(); }
   void use(std::shared_ptr<const conf::Config> config);
   void classify();
-  std::optional<smtp::Reply> over_rate(Rates::Kind kind);
   net::TimePoint command_deadline() const;
   bool is_receiving() const;
 
@@ -109,6 +116,7 @@ class Session {
   smtp::Reply on(const smtp::Noop& noop);
   smtp::Reply on(const smtp::Vrfy& vrfy);
   smtp::Reply on(const smtp::Help& help);
+  smtp::Reply on(const smtp::Etrn& etrn);
   smtp::Reply on(const smtp::Quit& quit);
   smtp::Reply on(const smtp::StartTls& start_tls);
   smtp::Reply on(const smtp::Auth& auth);
@@ -116,18 +124,39 @@ class Session {
   template <class NotOffered>
   smtp::Reply on(const NotOffered& command);
   smtp::Reply greet(const std::string& name, bool esmtp);
+  net::Task<smtp::Reply> send_now(smtp::Etrn etrn);
+
+  // session_envelope.cpp
+  smtp::Reply take_recipient(const smtp::Rcpt& rcpt, const smtp::Path& path);
+  std::optional<smtp::Reply> over_rate(Rates::Kind kind);
+
+  // session_checks.cpp
+  bool is_stranger() const;
+  bool has_to_ask(const smtp::Path& recipient) const;
+  std::optional<smtp::Reply> known_refusal() const;
+  net::Task<smtp::Reply> ask_and_take(smtp::Rcpt rcpt, smtp::Path path);
+  net::Task<std::optional<smtp::Reply>> look_at_client();
+  net::Task<resolver::Answer<resolver::Mx>> look_up_domain(std::string domain);
 
   // session_tls.cpp
   bool can_start_tls() const;
   std::shared_ptr<const net::TlsServer> tls_server() const;
   net::Task<Result<>> secure(std::shared_ptr<const net::TlsServer> server);
 
+  // session_proxy.cpp
+  bool is_behind_proxy() const;
+  bool may_xclient() const;
+  net::Task<Result<>> read_proxy_header();
+  smtp::Reply on(const smtp::Xclient& xclient);
+  void become(const net::Address& peer, const std::string& name);
+  void set_peer_name(const std::string& name);
+
   // session_auth.cpp
   bool is_private() const;
   bool takes_logins() const;
   std::vector<std::string> offered_mechanisms() const;
   std::vector<sasl::Binding> bindings() const;
-  net::Task<Result<smtp::Reply>> authenticate();
+  net::Task<Result<smtp::Reply>> authenticate(smtp::Auth command);
   net::Task<Result<std::string>> ask(std::string challenge);
   net::Task<> await_turn(std::string login);
   net::Task<smtp::Reply> conclude(std::string mechanism, sasl::Step step, std::string login);
@@ -160,12 +189,14 @@ class Session {
   std::unique_ptr<net::Stream> stream_;
   ServerContext& context_;
   const conf::Listener& listener_;
+  Limits::Token place_;
   const std::stop_token stop_;
   std::shared_ptr<const conf::Config> config_;
   net::LineBuffer in_;
-  std::string out_;  // replies that wait for the end of their group (RFC 2920 §3.2)
+  std::string out_;    // replies that wait for the end of their group (RFC 2920 §3.2)
+  net::Address peer_;  // whom all is said of: of the connection, or as its proxy says
   Client client_;
-  std::string client_name_;
+  std::string client_name_, peer_name_;
 
   std::optional<net::TlsInfo> tls_;                     // once a handshake has succeeded
   net::TlsStream* tls_stream_ = nullptr;                // stream_ then: for channel bindings
@@ -175,9 +206,10 @@ class Session {
   bool esmtp_ = false;
   smtp::CommandRules rules_;
   std::optional<Transaction> transaction_;
-  std::optional<smtp::Bdat> chunk_;         // whose octets come next
-  std::optional<smtp::Auth> auth_command_;  // between AUTH and its exchange
-  std::string login_mechanism_;             // of client_.login
+  std::optional<smtp::Command> pending_;                      // carry_out() comes next
+  std::optional<std::optional<smtp::Reply>> client_verdict_;  // as Transaction::sender_verdict
+  std::optional<net::Scope> looking_;                         // questions to the DNS that may be late
+  std::string login_mechanism_;                               // of client_.login
 
   int errors_ = 0;
   int unknown_recipients_ = 0;

@@ -48,13 +48,11 @@ smtp::Reply Session::on(const smtp::Auth& auth) {
   if (rules_.offered.auth.empty()) return smtp::reply::encryption_required();
   if (!rules_.offered.has_auth(auth.mechanism)) return smtp::reply::unknown_mechanism();
   ++junk_;
-  auth_command_ = auth;
-  return smtp::reply::challenge("");
+  return later(auth);
 }
 
 /// From AUTH to its reply. Errors: those of the connection.
-net::Task<Result<smtp::Reply>> Session::authenticate() {
-  const smtp::Auth command = *std::exchange(auth_command_, std::nullopt);
+net::Task<Result<smtp::Reply>> Session::authenticate(smtp::Auth command) {
   sasl::Surroundings around;
   around.external = external_login(*config_, client_, listener_);
   const bool scram = command.mechanism.starts_with("SCRAM-");
@@ -114,7 +112,7 @@ net::Task<Result<std::string>> Session::ask(std::string challenge) {
 
 /// Before anything is said that tells whether the login is good, those who guess have to wait (mta/login_guard.h).
 net::Task<> Session::await_turn(std::string login) {
-  const net::Duration delay = context_.auth->begin(login, stream_->remote(), context_.runtime.now());
+  const net::Duration delay = context_.auth->begin(login, peer_, context_.runtime.now());
   if (delay <= net::Duration(0)) co_return;
   bool slept = co_await context_.runtime.sleep_for(delay, stop_);
   (void)slept;  // a stop is seen at the next command
@@ -124,7 +122,7 @@ net::Task<smtp::Reply> Session::conclude(std::string mechanism, sasl::Step step,
   if (const auto* password = std::get_if<sasl::Password>(&step)) {
     const Result<bool> good =
         co_await context_.auth->check(context_.runtime, config_->auth.users, password->login, password->password);
-    if (!good) context_.auth->put_off(login, stream_->remote(), context_.runtime.now());
+    if (!good) context_.auth->put_off(login, peer_, context_.runtime.now());
     if (!good) co_return put_off(mechanism, good.error());
     if (*good) co_return logged_in(mechanism, login);
     co_return refuse_login(mechanism, "bad credentials", login);
@@ -148,7 +146,7 @@ smtp::Reply Session::put_off(const std::string& mechanism, const Error& error) c
 }
 
 smtp::Reply Session::logged_in(const std::string& mechanism, const std::string& login) {
-  context_.auth->succeeded(login, stream_->remote(), context_.runtime.now());
+  context_.auth->succeeded(login, peer_, context_.runtime.now());
   client_.login = login;
   client_.senders = context_.auth->senders(login);
   login_mechanism_ = mechanism;

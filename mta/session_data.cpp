@@ -277,6 +277,7 @@ std::string Session::trace(const Reception& reception, const queue::NewMessage& 
   const bool hidden = client_.client_class != nullptr && client_.client_class->hide_client;
   received.helo = hidden ? config_->hostname : helo_;
   if (!hidden) received.client_address = client_.address;
+  if (!hidden) received.client_name = peer_name_;
   received.by = config_->hostname;
   received.software = "Waypost";
   received.protocol = protocol;

@@ -63,7 +63,7 @@ std::string end_point_binding(const X509* certificate) {
 }
 
 /// The stream below is read by read() alone and written by write() alone, once the handshake is over: what OpenSSL has
-/// to say while it reads (an alert) goes out if that needs no waiting, or with the next write (RFC 8446 §4.6.3).
+/// to say while it reads (an alert, a new key) goes out with the next write (RFC 8446 §4.6.3).
 class OpensslStream : public TlsStream {
  public:
   OpensslStream(std::shared_ptr<const TlsServer> server, std::shared_ptr<const TlsClient> client)

@@ -50,6 +50,9 @@ class AresResolver final : public Resolver {
   net::Task<Answer<net::Address>> aaaa(std::string host) override {
     return resolve<net::Address>(std::move(host), RecordType::aaaa, parse_aaaa);
   }
+  net::Task<Answer<std::string>> ptr(std::string name) override {
+    return resolve<std::string>(std::move(name), RecordType::ptr, parse_ptr);
+  }
   void stop() override;
 
   /// Opens the servers for the first time. Blocks for one small file.

@@ -17,7 +17,7 @@ namespace waypost::resolver {
 
 namespace {
 
-using Kept = std::variant<Answer<Mx>, Answer<net::Address>>;
+using Kept = std::variant<Answer<Mx>, Answer<net::Address>, Answer<std::string>>;
 
 /// How many entries an answer counts for: a server that sends 1,000 long names must not fill the memory of 20,000
 /// others.
@@ -26,6 +26,8 @@ std::size_t weight_of(const Answer<Record>& answer) {
   std::size_t octets = answer.records.size() * sizeof(Record) + answer.detail.size() + answer.canonical_name.size();
   if constexpr (std::is_same_v<Record, Mx>)
     for (const Mx& mx : answer.records) octets += mx.exchanger.size();
+  if constexpr (std::is_same_v<Record, std::string>)
+    for (const std::string& name : answer.records) octets += name.size();
   return 1 + octets / 1024;
 }
 
@@ -98,6 +100,9 @@ class Cache final : public Resolver {
   }
   net::Task<Answer<net::Address>> aaaa(std::string host) override {
     return look_up<net::Address>("aaaa ", std::move(host), &Resolver::aaaa);
+  }
+  net::Task<Answer<std::string>> ptr(std::string name) override {
+    return look_up<std::string>("ptr ", std::move(name), &Resolver::ptr);
   }
   void stop() override {
     stopped_ = true;

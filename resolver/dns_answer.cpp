@@ -267,6 +267,13 @@ std::optional<Mx> read_mx(Octets message, const Record& record) {
   return mx;
 }
 
+std::optional<std::string> read_ptr(Octets message, const Record& record) {
+  Reader data(message, record.data, record.data_end);
+  std::string name = data.name();
+  if (!data.at_end()) return std::nullopt;
+  return name;
+}
+
 std::optional<net::Address> read_a(Octets message, const Record& record) {
   Reader data(message, record.data, record.data_end);
   net::Address address;
@@ -365,6 +372,10 @@ Answer<net::Address> parse_a(std::span<const std::uint8_t> message, std::string_
 
 Answer<net::Address> parse_aaaa(std::span<const std::uint8_t> message, std::string_view name, net::TimePoint now) {
   return parse<net::Address>(message, name, RecordType::aaaa, now, read_aaaa);
+}
+
+Answer<std::string> parse_ptr(std::span<const std::uint8_t> message, std::string_view name, net::TimePoint now) {
+  return parse<std::string>(message, name, RecordType::ptr, now, read_ptr);
 }
 
 }  // namespace waypost::resolver

@@ -29,4 +29,22 @@ bool fits_dns(std::string_view name) {
   return true;
 }
 
+std::string reversed(const net::Address& address) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string out;
+  for (std::size_t i = address.family == 4 ? 4 : 16; i-- > 0;) {
+    const std::uint8_t octet = address.bytes[i];
+    if (!out.empty()) out += '.';
+    if (address.family == 4)
+      out += std::to_string(octet);
+    else
+      out += {kDigits[octet & 0xf], '.', kDigits[octet >> 4]};
+  }
+  return out;
+}
+
+std::string reverse_name(const net::Address& address) {
+  return reversed(address) + (address.family == 4 ? ".in-addr.arpa" : ".ip6.arpa");
+}
+
 }  // namespace waypost::resolver

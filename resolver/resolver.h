@@ -16,6 +16,7 @@ class Resolver {
   virtual net::Task<Answer<Mx>> mx(std::string domain) = 0;
   virtual net::Task<Answer<net::Address>> a(std::string host) = 0;  ///< ports are 0
   virtual net::Task<Answer<net::Address>> aaaa(std::string host) = 0;
+  virtual net::Task<Answer<std::string>> ptr(std::string name) = 0;  ///< of reverse_name(); lower case, no trailing dot
   /// What is under way ends as timed_out on a later turn; later questions do so at once. Idempotent.
   virtual void stop() = 0;
 };

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/text.h"
+#include "smtp/address.h"
 
 namespace waypost::smtp {
 namespace {
@@ -135,6 +136,23 @@ Parsed parse_bdat(std::string_view arguments, const CommandRules& rules) {
   return Bdat{*octets, !last.empty()};
 }
 
+/// RFC 1985 §5.1. `#queue`, whose meaning is local, means nothing here.
+Parsed parse_etrn(std::string_view arguments, const CommandRules& rules) {
+  if (!rules.offered.etrn) return Etrn{};
+  std::string_view node = take_word(arguments);
+  const bool below = node.starts_with('@');
+  if (below) node.remove_prefix(1);
+  if (!is_domain(node) || !trim(arguments).empty()) return refuse(reply::bad_parameter("Syntax: ETRN domain"));
+  return Etrn{std::string(node), below};
+}
+
+Parsed parse_xclient_command(std::string_view arguments, const CommandRules& rules) {
+  if (!rules.offered.xclient) return Xclient{};
+  tl::expected<Xclient, Reply> xclient = parse_xclient(arguments);
+  if (!xclient) return refuse(xclient.error());
+  return *std::move(xclient);
+}
+
 std::string with_argument(std::string_view verb, std::string_view argument) {
   std::string out(verb);
   if (!argument.empty()) out.append(1, ' ').append(argument);
@@ -153,7 +171,8 @@ struct TextOf {
   std::string operator()(const Vrfy& c) const { return with_argument("VRFY", c.text); }
   std::string operator()(const Expn& c) const { return with_argument("EXPN", c.text); }
   std::string operator()(const Help& c) const { return with_argument("HELP", c.topic); }
-  std::string operator()(const Etrn& c) const { return with_argument("ETRN", c.text); }
+  std::string operator()(const Etrn& c) const { return with_argument("ETRN", (c.below ? "@" : "") + c.domain); }
+  std::string operator()(const Xclient& c) const { return "XCLIENT" + smtp::text(c); }
   std::string operator()(const Auth& c) const {
     return with_argument(with_argument("AUTH", c.mechanism), c.initial_response.value_or(""));
   }
@@ -177,6 +196,7 @@ struct VerbOf {
   std::string_view operator()(const Expn&) const { return "EXPN"; }
   std::string_view operator()(const Help&) const { return "HELP"; }
   std::string_view operator()(const Etrn&) const { return "ETRN"; }
+  std::string_view operator()(const Xclient&) const { return "XCLIENT"; }
   std::string_view operator()(const StartTls&) const { return "STARTTLS"; }
   std::string_view operator()(const Auth&) const { return "AUTH"; }
   std::string_view operator()(const Bdat&) const { return "BDAT"; }
@@ -201,7 +221,8 @@ tl::expected<Command, Reply> parse_command(std::string_view line, const CommandR
   if (verb == "VRFY") return parse_vrfy(arguments);
   if (verb == "HELP") return Help{std::string(trim(arguments))};
   if (verb == "EXPN") return Expn{std::string(trim(arguments))};
-  if (verb == "ETRN") return Etrn{std::string(trim(arguments))};
+  if (verb == "ETRN") return parse_etrn(arguments, rules);
+  if (verb == "XCLIENT") return parse_xclient_command(arguments, rules);
   if (verb == "AUTH") return parse_auth(arguments, rules);
   if (verb == "BDAT") return parse_bdat(arguments, rules);
   if (verb == "STARTTLS") return rules.offered.starttls ? alone(StartTls{}, arguments) : Parsed(StartTls{});

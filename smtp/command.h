@@ -13,6 +13,7 @@
 #include "smtp/parameters.h"
 #include "smtp/path.h"
 #include "smtp/reply.h"
+#include "smtp/xclient.h"
 
 namespace waypost::smtp {
 
@@ -58,9 +59,10 @@ struct Help {
   std::string topic;  ///< "" for none
   bool operator==(const Help&) const = default;
 };
-/// RFC 1985. Never offered.
+/// RFC 1985.
 struct Etrn {
-  std::string text;
+  std::string domain;
+  bool below = false;  ///< and what is below the domain
   bool operator==(const Etrn&) const = default;
 };
 /// RFC 3207.
@@ -86,7 +88,7 @@ struct Unknown {
 };
 
 using Command =
-    std::variant<Helo, Ehlo, Mail, Rcpt, Data, Rset, Noop, Quit, Vrfy, Expn, Help, Etrn, StartTls, Auth, Bdat, Unknown>;
+    std::variant<Helo, Ehlo, Mail, Rcpt, Data, Rset, Noop, Quit, Vrfy, Expn, Help, Etrn, StartTls, Auth, Bdat, Xclient, Unknown>;
 
 struct CommandRules {
   /// A path needs no angle brackets: submission, where old devices leave them out. A space after the colon may always
@@ -101,8 +103,8 @@ struct CommandRules {
   Extensions offered;
 };
 
-/// `line` without its CRLF. A verb that is known but not in `rules.offered` (STARTTLS, AUTH, BDAT) or never is (EXPN,
-/// ETRN) comes as its Command all the same, for 502 5.5.1; its arguments are then not checked. The Reply
+/// `line` without its CRLF. A verb that is known but not in `rules.offered` (STARTTLS, AUTH, BDAT, ETRN, XCLIENT) or
+/// never is (EXPN) comes as its Command all the same, for 502 5.5.1; its arguments are then not checked. The Reply
 /// otherwise: 501 5.5.2 for a NUL or bad syntax, 501 5.1.7 and 501 5.1.3 for bad addresses, 501 5.5.4 for missing angle
 /// brackets or an argument where none may be, 553 5.6.7 for non-ASCII addresses without SMTPUTF8, and what
 /// smtp/parameters.h says.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "smtp/xclient.h"
 
 namespace waypost::smtp {
 namespace {
@@ -73,6 +74,7 @@ std::vector<std::string> ehlo_keywords(const Extensions& offered) {
   add(offered.vrfy, "VRFY");
   add(offered.expn, "EXPN");
   add(offered.etrn, "ETRN");
+  if (offered.xclient) out.push_back("XCLIENT " + std::string(kXclientAttributes));
   add(offered.starttls, "STARTTLS");
   if (!offered.auth.empty()) {
     std::string line = "AUTH";

@@ -36,6 +36,7 @@ struct Extensions {
   bool expn = false;
   bool help = false;
   bool etrn = false;
+  bool xclient = false;  ///< Postfix's, for proxies
   std::vector<std::string> auth;  ///< mechanisms, upper case (RFC 4954); none: AUTH is not offered
   Limits limits;
 

@@ -147,6 +147,15 @@ Reply closing(std::string_view hostname) {
 Reply cannot_verify() {
   return with(252, 0, 0, "Cannot verify it, send a message to find out");
 }
+Reply nothing_waits(std::string_view domain) {
+  return with(251, 0, 0, "Nothing waits for " + std::string(domain));
+}
+Reply sending(std::uint64_t recipients, std::string_view domain) {
+  return with(253, 0, 0, std::to_string(recipients) + " recipients at " + std::string(domain) + " are tried now");
+}
+Reply cannot_send(std::string_view domain) {
+  return with(458, 3, 0, "Unable to look for mail for " + std::string(domain) + " now");
+}
 Reply authenticated() {
   return with(235, 7, 0, "Authentication successful");
 }
@@ -247,6 +256,33 @@ Reply unknown_recipient() {
 Reply relocated(std::string_view address) {
   return with(551, 1, 6, "Recipient has moved, please try <" + std::string(address) + ">");
 }
+Reply no_such_domain(std::string_view domain) {
+  return with(550, 1, 2, "There is no domain " + std::string(domain));
+}
+Reply takes_no_mail(std::string_view domain) {
+  return with(556, 1, 10, "The domain " + std::string(domain) + " takes no mail");
+}
+Reply no_sender_domain(std::string_view domain) {
+  return with(550, 1, 8, "There is no domain " + std::string(domain) + ", as of the sender");
+}
+Reply sender_takes_no_mail(std::string_view domain) {
+  return with(550, 7, 27, "The sender's domain " + std::string(domain) + " takes no mail");
+}
+Reply listed(std::string_view address, std::string_view zones) {
+  return with(554, 7, 1, "Client [" + std::string(address) + "] is listed by " + std::string(zones));
+}
+Reply no_reverse_dns(std::string_view address) {
+  return with(550, 7, 25, "No name in the DNS leads to [" + std::string(address) + "] and back");
+}
+Reply no_reverse_dns_now(std::string_view address) {
+  return with(450, 7, 25, "The name of [" + std::string(address) + "] cannot be found now");
+}
+Reply bad_helo(std::string_view why) {
+  return with(550, 7, 1, "The name in EHLO or HELO " + std::string(why));
+}
+Reply talked_too_early() {
+  return with(554, 5, 1, "Protocol error, talked too early");
+}
 Reply unroutable_literal() {
   return with(550, 1, 2, "No relay to an address literal that is not ours");
 }
@@ -279,6 +315,9 @@ Reply too_many_logins(std::string_view hostname) {
 }
 Reply too_many_connections(std::string_view hostname) {
   return closes(7, 0, hostname, "Too many connections");
+}
+Reply connecting_too_often(std::string_view hostname) {
+  return closes(7, 0, hostname, "Connecting too often");
 }
 Reply injected(std::string_view hostname) {
   return closes(7, 0, hostname, "Commands came behind STARTTLS in clear");

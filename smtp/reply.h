@@ -51,6 +51,9 @@ Reply queued(std::string_view id);                                         // 25
 Reply start_tls();                                                         // 220 2.0.0
 Reply closing(std::string_view hostname);                                  // 221 2.0.0
 Reply cannot_verify();                                                     // 252 2.0.0
+Reply nothing_waits(std::string_view domain);                              // 251 2.0.0, to ETRN
+Reply sending(std::uint64_t recipients, std::string_view domain);          // 253 2.0.0, to ETRN
+Reply cannot_send(std::string_view domain);                                // 458 4.3.0, to ETRN
 Reply authenticated();                                                     // 235 2.7.0
 Reply challenge(std::string_view base64);                                  // 334
 Reply help(std::vector<std::string> lines);                                // 214 2.0.0
@@ -82,6 +85,15 @@ Reply rate_reached(std::string_view rate, std::string_view wait);          // 45
 Reply percent_hack();                                                      // 550 5.7.1
 Reply unknown_recipient();                                                 // 550 5.1.1
 Reply relocated(std::string_view address);                                 // 551 5.1.6
+Reply no_such_domain(std::string_view domain);                             // 550 5.1.2
+Reply takes_no_mail(std::string_view domain);                              // 556 5.1.10
+Reply no_sender_domain(std::string_view domain);                           // 550 5.1.8
+Reply sender_takes_no_mail(std::string_view domain);                       // 550 5.7.27
+Reply listed(std::string_view address, std::string_view zones);            // 554 5.7.1
+Reply no_reverse_dns(std::string_view address);                            // 550 5.7.25
+Reply no_reverse_dns_now(std::string_view address);                        // 450 4.7.25
+Reply bad_helo(std::string_view why);                                      // 550 5.7.1
+Reply talked_too_early();                                                  // 554 5.5.1
 Reply unroutable_literal();                                                // 550 5.1.2
 Reply protocol_error(std::string_view what);                               // 554 5.5.0
 Reply bad_content(std::string_view what);                                  // 554 5.6.0
@@ -93,6 +105,7 @@ Reply local_error();                                                       // 45
 Reply too_many_errors(std::string_view hostname);                          // 421 4.7.0
 Reply too_many_logins(std::string_view hostname);                          // 421 4.7.0
 Reply too_many_connections(std::string_view hostname);                     // 421 4.7.0
+Reply connecting_too_often(std::string_view hostname);                     // 421 4.7.0
 Reply injected(std::string_view hostname);                                 // 421 4.7.0
 Reply idle(std::string_view hostname);                                     // 421 4.4.2
 Reply shutting_down(std::string_view hostname);                            // 421 4.3.2

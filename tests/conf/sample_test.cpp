@@ -108,6 +108,7 @@ TEST_SUITE("conf/sample") {
     CHECK(got.tls.certificates.size() == 1);
     CHECK(got.relay.domains.size() == 1);
     CHECK(got.clients.size() == 1);
+    CHECK(got.checks.lists.size() == 1);
     CHECK(got.domains.size() == 1);
     CHECK(got.routes.size() == 1);
     CHECK(got.postmaster == "postmaster@example.com");
@@ -120,6 +121,7 @@ TEST_SUITE("conf/sample") {
     want.tls = got.tls;
     want.relay = got.relay;
     want.clients = got.clients;
+    want.checks.lists = got.checks.lists;
     want.domains = got.domains;
     want.routes = got.routes;
     CHECK(got == want);

@@ -1,6 +1,6 @@
 // tests/fuzz/command.cpp: a command line. A command that is written is read as the same; a refusal is one line of the
 // right class.
-// Covers: smtp/command.cpp smtp/parameters.cpp smtp/path.cpp smtp/address.cpp
+// Covers: smtp/command.cpp smtp/xclient.cpp smtp/parameters.cpp smtp/path.cpp smtp/address.cpp
 #include "smtp/command.h"
 
 #include "tests/fuzz/input.h"
@@ -21,7 +21,7 @@ smtp::CommandRules rules_of(std::uint8_t bits) {
   offered.chunking = offered.binary_mime = (bits & 64) != 0;
   if ((bits & 128) != 0) {
     offered.auth = {"PLAIN"};
-    offered.starttls = offered.require_tls = true;
+    offered.starttls = offered.require_tls = offered.etrn = offered.xclient = true;
   }
   return rules;
 }

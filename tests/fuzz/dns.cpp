@@ -40,5 +40,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check(a);
   check_name(a.canonical_name);
   check(resolver::parse_aaaa(message, "a.example", kNow));
+  check(resolver::parse_ptr(message, "a.example", kNow));
   return 0;
 }

@@ -87,6 +87,45 @@ TEST_SUITE("mta/limits") {
     CHECK(limits.connections_of(address("192.0.2.1")) == 0);
   }
 
+  TEST_CASE("a place that moves to another client counts there, if there is room") {
+    Limits limits;
+    const net::Address proxy = *net::Address::parse("192.0.2.1", 0);
+    const net::Address client = *net::Address::parse("198.51.100.7", 0);
+    std::optional<Limits::Token> place = limits.acquire(proxy, 10, 10);
+    REQUIRE(place);
+    {
+      const std::optional<Limits::Token> other = limits.acquire(client, 10, 1);
+      REQUIRE(other);
+      CHECK_FALSE(place->move_to(client, 1));
+      CHECK(limits.connections_of(proxy) == 1);
+    }
+    CHECK(place->move_to(client, 1));
+    CHECK(place->move_to(client, 1));
+    CHECK(limits.connections_of(proxy) == 0);
+    CHECK(limits.connections_of(client) == 1);
+    CHECK(limits.connections() == 1);
+    place.reset();
+    CHECK(limits.connections_of(client) == 0);
+    CHECK(limits.connections() == 0);
+  }
+
+  TEST_CASE("connections in a time: of one address, or of one /64") {
+    Limits limits;
+    const conf::Rate rate{2, std::chrono::seconds(60)};
+    const net::WallTime now{std::chrono::seconds(6'000'000)};
+    const auto often = [&](const char* address) {
+      return limits.too_often(*net::Address::parse(address, 0), rate, now);
+    };
+    CHECK_FALSE(often("192.0.2.1"));
+    CHECK_FALSE(often("192.0.2.1"));
+    CHECK(often("192.0.2.1"));
+    CHECK_FALSE(often("192.0.2.2"));
+    CHECK_FALSE(often("2001:db8::1"));
+    CHECK_FALSE(often("2001:db8::2"));
+    CHECK(often("2001:db8::3"));
+    CHECK_FALSE(often("2001:db8:0:1::3"));
+  }
+
   TEST_CASE("a limit of none lets none in") {
     Limits limits;
     CHECK_FALSE(limits.acquire(address("192.0.2.1"), 0, kMany));

@@ -152,6 +152,20 @@ TEST_SUITE("mta/policy") {
     CHECK(stranger.error().code == 530);
   }
 
+  TEST_CASE("an address within the local part is not handed to the host that has the domain (C1)") {
+    conf::Config config = harness_config();
+    conf::NextHop hop;
+    hop.kind = conf::NextHop::Kind::smtp;
+    config.domains.front().deliver = hop;
+    for (const char* path : {"<x%elsewhere.example@b.example>", "<elsewhere.example!x@b.example>",
+                             "<\"x@elsewhere.example\"@b.example>", "<x+y%elsewhere.example@b.example>"}) {
+      CAPTURE(path);
+      CHECK(admit(config, kStranger, Role::mx, path) == "550 5.7.1");
+      CHECK(admit(config, kTrusted, Role::mx, path) != "550 5.7.1");
+    }
+    CHECK(admit(config, kStranger, Role::mx, "<x@b.example>") == "x@b.example");
+  }
+
   // The forms that open-relay testers try, from a stranger, to a host that is neither ours nor our backup's.
   TEST_CASE("never an open relay: classic forms (P5)") {
     constexpr const char* kForms[] = {

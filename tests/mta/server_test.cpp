@@ -127,6 +127,26 @@ TEST_SUITE("mta/server") {
     runtime.run_until_idle();
   }
 
+  TEST_CASE("the last tenth of the places is for our own, and strangers may be too often (F49)") {
+    conf::Config config = tests::harness_config();
+    config.limits.connections = 10;
+    config.limits.connections_per_client = 10;
+    config.limits.connection_rate = conf::Rate{3, std::chrono::minutes(1)};
+    VirtualRuntime runtime;
+    Site site(runtime, config);
+    Callers callers(runtime, site.address);
+    for (int i = 1; i <= 9; ++i) {
+      const std::string stranger = "198.51.100." + std::to_string(i % 3 + 1);
+      CHECK(callers.call(stranger.c_str()).heard.starts_with("220 "));
+    }
+    CHECK(callers.call("198.51.100.1").heard == "421 4.7.0 relay.example Connecting too often\r\n");
+    CHECK(callers.call("198.51.100.9").heard == "421 4.7.0 relay.example Too many connections\r\n");
+    CHECK(callers.call("192.0.2.1").heard.starts_with("220 "));
+    CHECK(callers.call("192.0.2.1").heard == "421 4.7.0 relay.example Too many connections\r\n");
+    site.server.stop();
+    runtime.run_until_idle();
+  }
+
   TEST_CASE("too many connections to implicit TLS: closed, without a word in clear") {
     conf::Config config = tests::harness_config();
     config.limits.connections_per_client = 1;

@@ -47,6 +47,7 @@ class Broken : public Resolver {
   }
   net::Task<Answer<net::Address>> a(std::string) override { co_return Answer<net::Address>(); }
   net::Task<Answer<net::Address>> aaaa(std::string) override { co_return Answer<net::Address>(); }
+  net::Task<Answer<std::string>> ptr(std::string) override { co_return Answer<std::string>(); }
   void stop() override {}
 
  private:

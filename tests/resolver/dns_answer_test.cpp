@@ -66,6 +66,19 @@ TEST_SUITE("resolver/dns_answer") {
     CHECK(parse_aaaa(aaaa.octets(), "h.example", kNow).records == std::vector<net::Address>{ip("2001:db8::1")});
   }
 
+  TEST_CASE("PTR") {
+    Packet ptr("1.2.0.192.in-addr.arpa", 12);
+    ptr.answer("1.2.0.192.in-addr.arpa", 12, 5, tests::wire_name("Mx.A.example"))
+        .answer("1.2.0.192.in-addr.arpa", 12, 5, tests::wire_name(""));
+    CHECK(parse_ptr(ptr.octets(), "1.2.0.192.IN-ADDR.arpa", kNow).records ==
+          std::vector<std::string>{"mx.a.example", ""});
+    Packet long_one("a.example", 12);
+    tests::Octets data = tests::wire_name("b.example");
+    data.push_back(0);
+    long_one.answer("a.example", 12, 5, data);
+    CHECK(parse_ptr(long_one.octets(), "a.example", kNow).status == Status::server_failed);
+  }
+
   TEST_CASE("an IPv4-mapped AAAA is an IPv4 address") {
     Packet packet("h.example", kTypeAaaa);
     packet.answer("h.example", kTypeAaaa, 5, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1});

@@ -51,7 +51,7 @@ void World::start_life() {
   Life* each = life.get();
   life->relay.reset(new mta::Relay({{&life->machine},
                                     *life->queue,
-                                    *life->resolver,
+                                    {life->resolver.get()},
                                     life->limits,
                                     [this] { return config_; },
                                     [] { return std::vector<net::Address>{kRelay}; },

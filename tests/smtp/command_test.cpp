@@ -22,7 +22,7 @@ CommandRules submission() {
 CommandRules everything() {
   CommandRules rules = mx();
   Extensions& e = rules.offered;
-  e.dsn = e.smtputf8 = e.require_tls = e.binary_mime = e.chunking = e.starttls = true;
+  e.dsn = e.smtputf8 = e.require_tls = e.binary_mime = e.chunking = e.starttls = e.etrn = e.xclient = true;
   e.auth = {"PLAIN"};
   return rules;
 }
@@ -209,6 +209,8 @@ TEST_SUITE("smtp/command") {
                                   "HELP",
                                   "HELP MAIL",
                                   "ETRN x",
+                                  "ETRN @x.example",
+                                  "XCLIENT NAME=a.example ADDR=192.0.2.1",
                                   "STARTTLS",
                                   "AUTH PLAIN",
                                   "AUTH PLAIN AGEAYg==",

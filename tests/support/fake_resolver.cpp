@@ -27,6 +27,12 @@ void FakeResolver::add_host(const std::string& host, std::initializer_list<std::
   }
 }
 
+void FakeResolver::add_ptr(const std::string& address, const std::string& name) {
+  const std::optional<net::Address> of = net::Address::parse(address, 0);
+  if (!of) throw std::invalid_argument("not an address: " + address);
+  names_[resolver::reverse_name(*of)].ptr.push_back(canonical(name));
+}
+
 void FakeResolver::add_empty(const std::string& name) {
   names_[canonical(name)];
 }
@@ -37,7 +43,7 @@ void FakeResolver::fail(const std::string& name, const std::string& type, Status
     failures[type] = status;
     return;
   }
-  for (const char* each : {"mx", "a", "aaaa"}) failures[each] = status;
+  for (const char* each : {"mx", "a", "aaaa", "ptr"}) failures[each] = status;
 }
 
 void FakeResolver::delay(const std::string& name, net::Duration time) {
@@ -68,6 +74,10 @@ net::Task<Answer<net::Address>> FakeResolver::a(std::string host) {
 
 net::Task<Answer<net::Address>> FakeResolver::aaaa(std::string host) {
   return answer<net::Address>("aaaa", std::move(host), &Name::aaaa);
+}
+
+net::Task<Answer<std::string>> FakeResolver::ptr(std::string name) {
+  return answer<std::string>("ptr", std::move(name), &Name::ptr);
 }
 
 template <class Record>

@@ -22,9 +22,11 @@ class FakeResolver : public resolver::Resolver {
   void add_mx(const std::string& domain, std::initializer_list<std::pair<std::uint16_t, std::string>> exchangers);
   /// Adds addresses of either family: add_host("mx.a.example", {"192.0.2.1", "2001:db8::1"}).
   void add_host(const std::string& host, std::initializer_list<std::string> addresses);
+  /// add_ptr("192.0.2.1", "mx.a.example").
+  void add_ptr(const std::string& address, const std::string& name);
   /// The name exists, without any record.
   void add_empty(const std::string& name);
-  /// From now on questions of this type ("mx", "a", "aaaa", or "" for all) end so.
+  /// From now on questions of this type ("mx", "a", "aaaa", "ptr", or "" for all) end so.
   void fail(const std::string& name, const std::string& type, resolver::Status status);
   /// As fail(timed_out), and no name server was heard.
   void lose_servers(bool lost = true) { lost_ = lost; }
@@ -44,6 +46,7 @@ class FakeResolver : public resolver::Resolver {
   net::Task<resolver::Answer<resolver::Mx>> mx(std::string domain) override;
   net::Task<resolver::Answer<net::Address>> a(std::string host) override;
   net::Task<resolver::Answer<net::Address>> aaaa(std::string host) override;
+  net::Task<resolver::Answer<std::string>> ptr(std::string name) override;
   void stop() override { stop_.request_stop(); }
 
  private:
@@ -51,6 +54,7 @@ class FakeResolver : public resolver::Resolver {
     std::vector<resolver::Mx> mx;
     std::vector<net::Address> a;
     std::vector<net::Address> aaaa;
+    std::vector<std::string> ptr;
     std::map<std::string, resolver::Status> failures;  // by type
   };
   template <class Record>

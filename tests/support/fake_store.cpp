@@ -158,8 +158,10 @@ net::Task<Result<queue::Counts>> FakeStore::count(queue::Filter, net::WallTime) 
   co_return fail(Errc::unsupported, "count");
 }
 
-net::Task<Result<queue::Changed>> FakeStore::change(queue::Change, queue::Filter, std::string, bool, net::WallTime) {
-  co_return fail(Errc::unsupported, "change");
+net::Task<Result<queue::Changed>> FakeStore::change(queue::Change, queue::Filter filter, std::string, bool,
+                                                    net::WallTime) {
+  asked_to_change = queue::in_words(filter);
+  co_return changes;
 }
 
 }  // namespace waypost::tests

@@ -77,6 +77,8 @@ class FakeStore : public queue::Store {
   net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
                                          net::WallTime now) override;
   net::Task<Result<queue::Counts>> count(queue::Filter filter, net::WallTime now) override;
+  Result<queue::Changed> changes = queue::Changed();  ///< what change() answers
+  std::string asked_to_change;                        ///< its last filter, in words
   net::Task<Result<queue::Changed>> change(queue::Change change, queue::Filter filter, std::string reason, bool dry_run,
                                            net::WallTime now) override;
 

@@ -80,13 +80,15 @@ conf::Config harness_config() {
 
 Harness::Harness(HarnessOptions options)
     : store(runtime, options.inline_limit),
+      dns(runtime),
       auth([this](const std::function<void()>& work) {
         if (!pool_is_full) work();
         return !pool_is_full;
       }),
       config_(std::make_shared<const conf::Config>(std::move(options.config))),
       listener_(std::move(options.listener)),
-      context_{runtime, store, limits, [this] { return config_; }, accepting, nullptr, &auth, &rates},
+      context_{runtime, store, limits, [this] { return config_; },       accepting,
+               nullptr, &auth, &rates, options.asks_dns ? &dns : nullptr},
       scope_(runtime, on_exception),
       client_scope_(runtime, on_exception) {
   quiet_log();

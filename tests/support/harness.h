@@ -15,6 +15,7 @@
 #include "mta/session.h"
 #include "net/scope.h"
 #include "net/stream.h"
+#include "tests/support/fake_resolver.h"
 #include "tests/support/fake_store.h"
 #include "tests/support/virtual_runtime.h"
 
@@ -30,6 +31,7 @@ struct HarnessOptions {
   std::string client = "198.51.100.7";  ///< a stranger; 192.0.2.1 is trusted
   std::string local = "203.0.113.25";
   conf::Listener listener;
+  bool asks_dns = false;  ///< of Harness::dns
   std::uint64_t inline_limit = 64 * 1024;
   std::size_t capacity = 1 << 20;  ///< octets in flight each way
 };
@@ -65,6 +67,7 @@ class Harness {
 
   VirtualRuntime runtime;
   FakeStore store;
+  FakeResolver dns;
   mta::Limits limits;
   std::atomic<bool> accepting{true};
   bool pool_is_full = false;  ///< no password is looked at

@@ -1,0 +1,126 @@
+// MAIL and RCPT: whether this client may send this, and to whom it goes.
+#include <utility>
+
+#include "base/event_log.h"
+#include "base/text.h"
+#include "conf/units.h"
+#include "mta/aliases.h"
+#include "mta/client_class.h"
+#include "mta/session.h"
+#include "smtp/parameters.h"
+
+namespace waypost::mta {
+namespace {
+
+/// As recipients are compared (smtp::Mailbox): so that each is stored once.
+std::string recipient_key(const smtp::Mailbox& mailbox) {
+  std::string local = smtp::is_postmaster(mailbox) ? "postmaster" : mailbox.local;
+  return local + '@' + smtp::domain_key(mailbox.domain);
+}
+
+/// What an alias became: its sender knows the alias, and hears of nobody else (RFC 3461 §4.2, §5.2.7).
+void by_alias(smtp::EnvelopeRecipient& recipient, const smtp::Path& alias) {
+  recipient.notify.bits |= smtp::Notify::kByAlias;
+  if (!starts_with_no_case(recipient.orcpt, "rfc822;")) recipient.orcpt = "rfc822;" + smtp::xtext_encode(alias.text());
+}
+
+}  // namespace
+
+smtp::Reply Session::on(const smtp::Mail& mail) {
+  if (helo_.empty()) return smtp::reply::bad_sequence("Send EHLO first");
+  if (transaction_) return smtp::reply::bad_sequence("A transaction is open already");
+  bool accepting = context_.accepting.load(std::memory_order_relaxed);
+  if (!accepting) return close_with(smtp::reply::not_accepting(config_->hostname));
+  use(context_.config());
+
+  smtp::Envelope envelope;
+  envelope.reverse_path = mail.reverse_path;
+  envelope.body = mail.parameters.body;
+  envelope.size = mail.parameters.size;
+  envelope.smtputf8 = mail.parameters.smtputf8;
+  envelope.require_tls = mail.parameters.require_tls;
+  envelope.ret = mail.parameters.ret;
+  envelope.envid = mail.parameters.envid;
+  Decision<smtp::Path> admitted = admit_sender(*config_, client_, listener_.role, mail.reverse_path, mail.parameters);
+  if (!admitted) {
+    log_rejected("MAIL", &envelope, "", admitted.error());
+    return admitted.error();
+  }
+  envelope.reverse_path = *std::move(admitted);
+  transaction_.emplace();
+  transaction_->envelope = std::move(envelope);
+  const conf::ClientClass* of = client_.client_class;
+  if (of != nullptr && context_.rates != nullptr) {
+    transaction_->rates.emplace(*context_.rates, Rates::Key{of->name, rate_key(*of, client_)});
+  }
+  std::optional<smtp::Reply> refused = over_rate(Rates::Kind::messages);
+  if (!refused) return smtp::reply::sender_ok();
+  log_rejected("MAIL", &transaction_->envelope, "", *refused);
+  transaction_.reset();
+  return *std::move(refused);
+}
+
+/// One more, if the rate of the client's class allows it.
+std::optional<smtp::Reply> Session::over_rate(Rates::Kind kind) {
+  if (!transaction_->rates) return std::nullopt;
+  const bool messages = kind == Rates::Kind::messages;
+  const std::optional<conf::Rate>& rate =
+      messages ? client_.client_class->message_rate : client_.client_class->recipient_rate;
+  if (!rate) return std::nullopt;
+  const std::optional<std::chrono::seconds> wait = transaction_->rates->take(kind, *rate, context_.runtime.wall_now());
+  if (!wait) return std::nullopt;
+  const std::string text = std::to_string(rate->most) + (messages ? " messages in " : " recipients in ");
+  return smtp::reply::rate_reached(text + conf::duration_text(rate->period), conf::duration_text(*wait));
+}
+
+smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
+  if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
+  if (transaction_->reception) return smtp::reply::bad_sequence("The message has begun");
+  const std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
+  if (recipients.size() >= most_recipients(*config_, client_)) return smtp::reply::too_many_recipients();
+  Decision<smtp::Path> admitted = admit_recipient(*config_, client_, listener_.role, rcpt.forward_path);
+  if (!admitted) {
+    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());
+    return admitted.error();
+  }
+  // Said twice it is nothing new, and a list is not gone through again.
+  if (transaction_->asked.contains(recipient_key(admitted->mailbox))) return smtp::reply::recipient_ok();
+  if (has_to_ask(*admitted)) return later(rcpt);
+  if (!smtp::is_postmaster(admitted->mailbox)) {
+    if (std::optional<smtp::Reply> refused = known_refusal()) {
+      log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
+      return *std::move(refused);
+    }
+  }
+  return take_recipient(rcpt, *admitted);
+}
+
+/// `path` is the recipient's as it was admitted.
+smtp::Reply Session::take_recipient(const smtp::Rcpt& rcpt, const smtp::Path& path) {
+  std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
+  const std::size_t most = most_recipients(*config_, client_);
+  const std::vector<smtp::Path> paths = expand_aliases(*config_, path);
+  if (paths.empty()) {
+    log::failure("the aliases of " + path.text() + " go round: mail for it is put off");
+    return smtp::reply::local_error();
+  }
+  if (!recipients.empty() && recipients.size() + paths.size() > most) return smtp::reply::too_many_recipients();
+  if (std::optional<smtp::Reply> refused = over_rate(Rates::Kind::recipients)) {
+    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
+    return *std::move(refused);
+  }
+  for (const smtp::Path& each : paths) {
+    bool is_new = transaction_->known.insert(recipient_key(each.mailbox)).second;
+    if (!is_new) continue;
+    smtp::EnvelopeRecipient recipient;
+    recipient.forward_path = each;
+    recipient.notify = rcpt.parameters.notify;
+    recipient.orcpt = rcpt.parameters.orcpt;
+    if (!(each == path)) by_alias(recipient, path);
+    recipients.push_back(std::move(recipient));
+  }
+  transaction_->asked.insert(recipient_key(path.mailbox));
+  return smtp::reply::recipient_ok();
+}
+
+}  // namespace waypost::mta
