@@ -18,7 +18,13 @@ class Peer:
 
     def run(self, *command, **options):
         self.program = harness.Program(command, self.folder / "out.log", **options)
-        harness.wait_for(self.name, lambda: harness.listening("127.0.0.1", self.port), 30)
+
+        def ready():
+            if not self.program.running():
+                raise AssertionError(f"{self.name} ended:\n{self.program.text()[-2000:]}")
+            return harness.listening("127.0.0.1", self.port)
+
+        harness.wait_for(self.name, ready, 30)
         return self
 
 
@@ -140,3 +146,25 @@ Mprog, P=[IPC], F=lsmDFMuXa8, E=\\r\\n, L=0, T=DNS/RFC822/SMTP, A=TCP [127.0.0.1
 
     def start(self):
         return self.run(harness.PEERS / "bin/sendmail", "-C", self.folder / "sendmail.cf", "-bD", "-q1s")
+
+
+class Haraka(Peer):
+    """There only after `packaging/peers --all`."""
+
+    root = harness.PEERS / "haraka/node_modules/Haraka"
+
+    def prepare(self, tls):
+        shutil.copytree(self.root / "config", self.folder / "config")
+        (self.folder / "plugins").mkdir()
+        for name, text in {
+            "config/me": "haraka.test.example\n",
+            "config/smtp.ini": f"listen=127.0.0.1:{self.port}\nnodes=0\n",
+            "config/plugins": "accept\nqueue/smtp_forward\n",
+            "config/smtp_forward.ini": f"host=127.0.0.1\nport={self.next_port}\n"
+                                       f"enable_tls={'true' if tls else 'false'}\n",
+            "plugins/accept.js": "exports.hook_rcpt = (next) => next(OK)\n",
+        }.items():
+            (self.folder / name).write_text(text)
+
+    def start(self):
+        return self.run("node", self.root / "bin/haraka", "-c", self.folder)
