@@ -33,7 +33,8 @@ class Postfix(Peer):
         self.postfix = postfix.Postfix(self.folder / "postfix", "127.0.0.1", self.next_port, hold=False)
         self.port = self.postfix.port
         with open(self.folder / "postfix/conf/main.cf", "a") as config:
-            config.write("message_size_limit = 0\nsmtp_line_length_limit = 0\n")
+            # As it was for decades, it takes LF.LF for the end of a message.
+            config.write("message_size_limit = 0\nsmtp_line_length_limit = 0\nsmtpd_forbid_bare_newline = no\n")
             if tls:
                 config.write("smtp_tls_security_level = encrypt\n")
 
