@@ -2,7 +2,7 @@
 sinks. Every wait has a deadline and polls a condition.
 
 Environment (CMake sets it): WAYPOST_BUILD, the folder with waypostd and waypost; WAYPOST_PEERS, where packaging/peers
-unpacked Postfix and Knot. E2E_KEEP=1 keeps the scratch folder, which a failing test keeps anyway.
+unpacked other servers. E2E_KEEP=1 keeps the scratch folder, which a failing test keeps anyway.
 """
 import contextlib
 import ctypes
