@@ -101,8 +101,10 @@ struct Config {
   } tls;
   struct Auth {
     std::string users;
+    std::string dovecot;  ///< a socket's path, or "inet:" and an address with its port; "": not asked
     bool require_tls = true;
     bool sender_must_match = false;
+    bool knows_somebody() const { return !users.empty() || !dovecot.empty(); }
     bool operator==(const Auth&) const = default;
   } auth;
   struct Relay {

@@ -34,6 +34,19 @@ Result<std::string> parse_socket(const std::string& text) {
   return path;
 }
 
+/// Where Dovecot's authentication server listens.
+Result<std::string> parse_dovecot(const std::string& text) {
+  constexpr std::string_view kInet = "inet:";
+  if (text.starts_with(kInet)) {
+    Result<HostPort> address = parse_listen_address(text.substr(kInet.size()));
+    if (!address) return fail(address.error());
+    return std::string(kInet) + address->text();
+  }
+  if (text.starts_with('/')) return parse_socket(text);
+  return fail(Errc::invalid,
+              quoted(text) + " is neither the absolute path of a socket nor \"inet:ADDRESS:PORT\", both of Dovecot's");
+}
+
 Result<std::string> parse_log_target(const std::string& text) {
   if (text == "stderr" || text == "syslog" || text.starts_with('/')) return text;
   return fail(Errc::invalid, quoted(text) + " is neither \"stderr\" nor \"syslog\" nor the absolute path of a file");
@@ -109,6 +122,7 @@ void read_tls(Section section, Config::Tls& tls) {
 
 void read_auth(Section section, Config::Auth& auth) {
   section.parsed_or_empty("users", auth.users, parse_path);
+  section.parsed_or_empty("dovecot", auth.dovecot, parse_dovecot);
   section.boolean("require_tls", auth.require_tls);
   section.boolean("sender_must_match", auth.sender_must_match);
   section.finish();

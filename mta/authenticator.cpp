@@ -10,6 +10,8 @@
 #include "base/base64.h"
 #include "base/escape.h"
 #include "base/event_log.h"
+#include "base/text.h"
+#include "mta/dovecot_client.h"
 #include "mta/password.h"
 
 namespace waypost::mta {
@@ -48,6 +50,20 @@ class InPool {
   net::Runtime& loop_;
   std::function<void()> work_;
   bool taken_ = false;
+};
+
+/// Of those who ask at once, while it lives.
+class Place {
+ public:
+  explicit Place(std::atomic<int>& taken) : taken_(taken), number_(++taken) {}
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() { --taken_; }
+  int number() const { return number_; }
+
+ private:
+  std::atomic<int>& taken_;
+  const int number_;
 };
 
 tl::unexpected<Error> too_many() {
@@ -156,6 +172,13 @@ net::Task<Result<bool>> Authenticator::check(net::Runtime& loop, std::string pat
   co_return good;
 }
 
+net::Task<Result<dovecot::Answer>> Authenticator::ask_dovecot(net::Runtime& loop, std::string server,
+                                                              dovecot::Question question, std::stop_token stop) {
+  const Place place(asking_);
+  if (place.number() > kMostAsking) co_return too_many();
+  co_return co_await mta::ask_dovecot(loop, std::move(server), std::move(question), std::move(stop));
+}
+
 ScramLookup Authenticator::find_scram(const Users& users, const std::string& login) const {
   return users.find_scram(login, secret_);
 }
@@ -173,17 +196,17 @@ std::string Authenticator::nonce() {
 
 net::Duration Authenticator::begin(const std::string& login, const net::Address& client, net::TimePoint now) {
   std::lock_guard lock(guard_);
-  return login_guard_.begin(login, LoginGuard::network(client), now);
+  return login_guard_.begin(to_lower(login), LoginGuard::network(client), now);
 }
 
 void Authenticator::succeeded(const std::string& login, const net::Address& client, net::TimePoint now) {
   std::lock_guard lock(guard_);
-  login_guard_.succeeded(login, LoginGuard::network(client), now);
+  login_guard_.succeeded(to_lower(login), LoginGuard::network(client), now);
 }
 
 void Authenticator::put_off(const std::string& login, const net::Address& client, net::TimePoint now) {
   std::lock_guard lock(guard_);
-  login_guard_.put_off(login, LoginGuard::network(client), now);
+  login_guard_.put_off(to_lower(login), LoginGuard::network(client), now);
 }
 
 }  // namespace waypost::mta

@@ -59,6 +59,10 @@ std::optional<Place> find_place(Console& console) {
   const conf::Loaded loaded = conf::load(file);
   Place place;
   place.path = loaded.config.auth.users;
+  if (!loaded.config.auth.dovecot.empty()) {
+    console.give_up(EX_CONFIG, file + ": Dovecot knows who may log in, by auth.dovecot: doveadm(1) is its tool");
+    return std::nullopt;
+  }
   if (place.path.empty()) {
     const bool unreadable =
         !loaded.errors.empty() && loaded.errors.front().line == 0 && loaded.errors.front().key.empty();

@@ -124,6 +124,7 @@ class Session {
   net::Task<Result<smtp::Reply>> authenticate();
   net::Task<Result<std::string>> ask(std::string challenge);
   net::Task<> await_turn(std::string login);
+  net::Task<Result<dovecot::Answer>> look_at(sasl::Password password);
   net::Task<smtp::Reply> conclude(std::string mechanism, sasl::Step step, std::string login);
   smtp::Reply unanswered(const Error& error);
   smtp::Reply put_off(const std::string& mechanism, const Error& error) const;
