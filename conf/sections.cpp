@@ -1,6 +1,7 @@
 #include "conf/sections.h"
 
 #include "base/text.h"
+#include "conf/table.h"
 #include "conf/values.h"
 
 namespace waypost::conf {
@@ -121,7 +122,7 @@ void read_tls(Section section, Config::Tls& tls) {
 }
 
 void read_auth(Section section, Config::Auth& auth) {
-  section.parsed_or_empty("users", auth.users, parse_path);
+  section.parsed_or_empty("users", auth.users, parse_file_or_database);
   section.parsed_or_empty("dovecot", auth.dovecot, parse_dovecot);
   section.boolean("require_tls", auth.require_tls);
   section.boolean("sender_must_match", auth.sender_must_match);

@@ -11,6 +11,7 @@
 #include "base/escape.h"
 #include "base/event_log.h"
 #include "base/text.h"
+#include "conf/table.h"
 #include "mta/dovecot_client.h"
 #include "mta/password.h"
 
@@ -89,14 +90,20 @@ Result<std::shared_ptr<const Users>> Authenticator::current(const std::string& p
 }
 
 void Authenticator::refresh(const std::string& path) {
+  if (path != path_) {
+    std::lock_guard lock(guard_);
+    path_ = path;
+    table_.reset();
+    stamp_.reset();
+    users_.reset();
+    trouble_.reset();
+  }
+  if (const std::optional<std::string> database = conf::database_path(path)) return read_table(*database);
   const Result<FileStamp> stamp = file_stamp(path);
   {
     std::lock_guard lock(guard_);
-    const bool same =
-        path == path_ && (stamp ? stamp_ == *stamp : !stamp_ && trouble_ && trouble_->code == stamp.error().code);
+    const bool same = stamp ? stamp_ == *stamp : !stamp_ && trouble_ && trouble_->code == stamp.error().code;
     if (same) return;
-    if (path != path_) users_.reset();
-    path_ = path;
   }
   read(path);
   std::lock_guard lock(guard_);
@@ -115,10 +122,34 @@ void Authenticator::read(const std::string& path) {
     trouble_ = text.error();
     return;
   }
-  ParsedUsers parsed = parse_users(text->text, path);
+  {
+    std::lock_guard lock(guard_);
+    stamp_ = text->stamp;
+  }
+  take(parse_users(text->text, path), path);
+}
+
+void Authenticator::read_table(const std::string& database) {
+  if (!table_) table_.emplace(database);
+  Result<std::optional<ParsedUsers>> read = table_->read_if_changed();
+  if (read) {
+    if (*read) take(**std::move(read), database);
+    return;
+  }
+  const Error& error = read.error();
+  std::lock_guard lock(guard_);
+  // A file that is gone is as one of text that is gone. What else is wrong may pass.
+  if (error.code == Errc::not_found || error.code == Errc::denied) users_.reset();
+  const bool told = trouble_ && trouble_->what == error.what;
+  trouble_ = error;
+  if (told) return;
+  log::failure(error.what + (users_ ? ": who could log in before still can" : ": nobody can log in"));
+}
+
+/// Users without a mistake are those from now on.
+void Authenticator::take(ParsedUsers parsed, const std::string& path) {
   for (std::size_t i = 0; i < parsed.mistakes.size() && i < kShownMistakes; ++i) log::config_error(parsed.mistakes[i]);
   std::lock_guard lock(guard_);
-  stamp_ = text->stamp;
   if (parsed.mistakes.empty()) {
     users_ = std::make_shared<const Users>(std::move(parsed.users));
     trouble_.reset();

@@ -1,5 +1,5 @@
-// mta/authenticator.h: who may log in, as sessions ask it: the users file and the pool that looks at passwords, or
-// Dovecot in place of both, and the delays of those who guess. One for all loops; any thread.
+// mta/authenticator.h: who may log in, as sessions ask it: the users file (or table) and the pool that looks at
+// passwords, or Dovecot in place of both, and the delays of those who guess. One for all loops; any thread.
 #pragma once
 #include <atomic>
 #include <functional>
@@ -15,6 +15,7 @@
 #include "mta/login_guard.h"
 #include "mta/users.h"
 #include "mta/users_file.h"
+#include "mta/users_table.h"
 #include "net/runtime.h"
 #include "net/task.h"
 
@@ -27,8 +28,9 @@ class Authenticator {
   static constexpr int kMostAsking = 128;  ///< questions to Dovecot at once; who comes after these is sent away
   explicit Authenticator(Submit submit);
 
-  /// Reads the file if it changed; what is wrong with it is logged, and the state before stays in force. Without a file
-  /// nobody can log in. Blocks: at the start, at a reload, and in the pool.
+  /// Reads the file, or the table behind `sqlite:`, if it changed; what is wrong with it is logged, and the state
+  /// before stays in force, as it does while a table is locked or damaged. Without a file nobody can log in. Blocks: at
+  /// the start, at a reload, and in the pool.
   void look(const std::string& path);
   /// The same in the pool, unless that was done within a second. From a loop.
   void look_soon(const std::string& path, net::TimePoint now);
@@ -60,13 +62,16 @@ class Authenticator {
   Result<std::shared_ptr<const Users>> current(const std::string& path);
   void refresh(const std::string& path);
   void read(const std::string& path);
+  void read_table(const std::string& database);
+  void take(ParsedUsers parsed, const std::string& path);
 
   const Submit submit_;
   const std::string secret_;  // of the decoys
   std::atomic<int> asking_ = 0;
-  std::mutex looking_;        // one looks at a time
-  mutable std::mutex guard_;  // what follows; short sections, a few a login
-  std::string path_;
+  std::mutex looking_;  // one looks at a time
+  std::string path_;    // of who looks, as is the next
+  std::optional<UsersTable> table_;
+  mutable std::mutex guard_;        // what follows; short sections, a few a login
   std::optional<FileStamp> stamp_;  // of what was read last, good or not
   std::shared_ptr<const Users> users_;
   std::optional<Error> trouble_;  // why there are no users
