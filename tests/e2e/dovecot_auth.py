@@ -18,7 +18,7 @@ def plain(login, password):
 class Dovecot:
     """Its authentication server alone, with the users of a passwd-file. Names are compared in lower case."""
 
-    def __init__(self, folder, users):
+    def __init__(self, folder, users, passdb=None):
         self.folder, self.socket, self.port = folder, folder / "auth-client", harness.free_port()
         self.config = folder / "dovecot.conf"
         folder.mkdir()
@@ -37,8 +37,7 @@ auth_mechanisms = plain login
 auth_username_format = %Lu
 auth_failure_delay = 0
 passdb {{
-  driver = passwd-file
-  args = username_format=%u {folder}/users
+  {passdb or f"driver = passwd-file{chr(10)}  args = username_format=%u {folder}/users"}
 }}
 userdb {{
   driver = static
@@ -127,8 +126,33 @@ class DovecotAuth(harness.TestCase):
         self.assertEqual(self.login(client, "ann", "secret")[0], 235)
         client.sendmail("ann@b.example", ["box@local.example"], MESSAGE.format("back"))
 
+    def test_trouble_of_dovecot(self):
+        """It cannot find out: nobody is told that a password is wrong."""
+        program = self.folder / "checkpassword"
+        program.write_text("#!/bin/sh\nexit 111\n")
+        program.chmod(0o755)
+        dovecot = Dovecot(self.folder / "dovecot", {}, passdb=f"driver = checkpassword\n  args = {program}")
+        relay = self.relay(dovecot.socket)
+        client = self.session(relay)
+        for _ in range(2):
+            self.assertEqual(self.login(client, "ann", "secret")[0], 454)
+        self.wait_for_log(relay, "Dovecot cannot look at passwords for now (temp_fail)")
+
+    def test_many_at_once(self):
+        """Dovecot takes no number of a connection that another has."""
+        # Users and networks apart, so that none waits as one of many who guess.
+        dovecot = Dovecot(self.folder / "dovecot", {f"user{i}": "secret" for i in range(40)})
+        relay = self.relay(dovecot.socket)
+        for _ in range(5):
+            clients = [self.session(relay, f"127.1.{i}.1") for i in range(40)]
+            for i, client in enumerate(clients):
+                client.putcmd("AUTH", "PLAIN " + plain(f"user{i}", "secret"))
+            self.assertEqual({client.getreply()[0] for client in clients}, {235})
+            for client in clients:
+                client.close()
+
     def test_many_one_after_another(self):
-        """What an attempt costs; and Dovecot takes each connection's number."""
+        """What an attempt costs."""
         dovecot = Dovecot(self.folder / "dovecot", {"ann": "secret"})
         relay = self.relay(dovecot.socket)
         times = []
