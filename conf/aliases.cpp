@@ -87,10 +87,27 @@ class FileOfAliases {
     }
   }
 
+  void read(const std::vector<AliasRow>& rows, const std::string& path) {
+    path_ = path;
+    for (const auto& [name, target] : rows) {
+      const std::optional<std::string> key = key_of(name);
+      if (!key) continue;
+      std::vector<AliasTarget> targets;
+      const int before = mistakes_;
+      row_ = *key;
+      take_targets(target, 0, targets);
+      row_.clear();
+      if (targets.empty() && mistakes_ == before) wrong(quoted(*key) + " has no target", "");
+      std::vector<AliasTarget>& all = into_[*key];
+      for (AliasTarget& each : targets)
+        if (std::find(all.begin(), all.end(), each) == all.end()) all.push_back(std::move(each));
+    }
+  }
+
  private:
   void wrong(const std::string& message, const std::string& hint) {
     ++mistakes_;
-    reader_.wrong(path_, line_, message, hint);
+    reader_.wrong(path_, line_, row_.empty() ? message : quoted(row_) + ": " + message, hint);
   }
 
   std::optional<std::string> key_of(const std::string& name) {
@@ -166,6 +183,7 @@ class FileOfAliases {
   Aliases& into_;
   std::string path_;
   int line_ = 0;
+  std::string row_;  // the name of a table's, which has no lines
   int mistakes_ = 0;
 };
 
@@ -216,6 +234,18 @@ class LoopSearch {
   std::string loop_;
 };
 
+/// Who has moved has one new address.
+void take_moved(const Aliases& moved, const std::string& path, const AliasReader& reader,
+                std::map<std::string, std::string>& into) {
+  for (const auto& [local, targets] : moved) {
+    const bool one = targets.size() == 1 && local != "@" && !targets.front().final;
+    if (one)
+      into[local] = targets.front().address;
+    else
+      reader.wrong(path, 0, quoted(local) + " has not moved to one address", "write " + local + " new@address");
+  }
+}
+
 }  // namespace
 
 void read_aliases(std::string_view text, const std::string& path, const std::string& domain, const AliasReader& reader,
@@ -223,17 +253,23 @@ void read_aliases(std::string_view text, const std::string& path, const std::str
   FileOfAliases(domain, reader, into).read(text, path);
 }
 
+void read_aliases(const std::vector<AliasRow>& rows, const std::string& path, const std::string& domain,
+                  const AliasReader& reader, Aliases& into) {
+  FileOfAliases(domain, reader, into).read(rows, path);
+}
+
 void read_relocated(std::string_view text, const std::string& path, const std::string& domain,
                     const AliasReader& reader, std::map<std::string, std::string>& into) {
   Aliases moved;
   read_aliases(text, path, domain, reader, moved);
-  for (auto& [local, targets] : moved) {
-    const bool one = targets.size() == 1 && local != "@" && !targets.front().final;
-    if (one)
-      into[local] = targets.front().address;
-    else
-      reader.wrong(path, 0, quoted(local) + " has not moved to one address", "write " + local + " new@address");
-  }
+  take_moved(moved, path, reader, into);
+}
+
+void read_relocated(const std::vector<AliasRow>& rows, const std::string& path, const std::string& domain,
+                    const AliasReader& reader, std::map<std::string, std::string>& into) {
+  Aliases moved;
+  read_aliases(rows, path, domain, reader, moved);
+  take_moved(moved, path, reader, into);
 }
 
 std::string find_alias_loop(const Config& config) {

@@ -1,8 +1,11 @@
 // conf/aliases.h: files of aliases and of those who have moved, as other MTAs have them (aliases(5), virtual(5)). Pure.
 #pragma once
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "conf/config.h"
@@ -25,8 +28,17 @@ struct AliasReader {
 void read_aliases(std::string_view text, const std::string& path, const std::string& domain, const AliasReader& reader,
                   Aliases& into);
 
+/// The same of a table: names and targets as in a file, but that a name is taken as it is. The targets of a name that
+/// stands in several rows go together. Mistakes are of line 0.
+using AliasRow = std::pair<std::string, std::string>;
+void read_aliases(const std::vector<AliasRow>& rows, const std::string& path, const std::string& domain,
+                  const AliasReader& reader, Aliases& into);
+
 /// One a line: `name new@address`.
 void read_relocated(std::string_view text, const std::string& path, const std::string& domain,
+                    const AliasReader& reader, std::map<std::string, std::string>& into);
+
+void read_relocated(const std::vector<AliasRow>& rows, const std::string& path, const std::string& domain,
                     const AliasReader& reader, std::map<std::string, std::string>& into);
 
 /// A circle among the aliases of all domains, "a@x.example -> b@x.example -> a@x.example"; "" if there is none. A name

@@ -135,9 +135,11 @@ struct Config {
     bool operator==(const Tls&) const = default;
   } tls;
   struct Auth {
-    std::string users;
+    std::string users;    ///< of a file, or "sqlite:" and that of a database
+    std::string dovecot;  ///< a socket's path, or "inet:" and an address with its port; "": not asked
     bool require_tls = true;
     bool sender_must_match = false;
+    bool knows_somebody() const { return !users.empty() || !dovecot.empty(); }
     bool operator==(const Auth&) const = default;
   } auth;
   struct Relay {

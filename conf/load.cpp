@@ -14,6 +14,7 @@
 #include "conf/aliases.h"
 #include "conf/features.h"
 #include "conf/sections.h"
+#include "conf/table.h"
 #include "conf/validate.h"
 #include "conf/values.h"
 
@@ -109,6 +110,30 @@ void follow_includes(Value& root, const std::string& path, Reading& reading, std
   }
 }
 
+constexpr std::chrono::seconds kPatience{2};  // with who holds a database locked
+
+/// What a statement brings of the database that `value` names.
+Result<std::vector<TableRow>> read_table(const std::string& value, const char* query, const std::string& domain) {
+  Result<Database> database = Database::open(database_path(value).value_or(""), kPatience);
+  if (!database) return fail(database.error());
+  return database->rows(query, domain);
+}
+
+/// The rows of a domain's table, if they can be had.
+std::optional<std::vector<TableRow>> read_domain_table(const DomainFile& file, const char* query, const Domain& domain,
+                                                       Reading& reading) {
+  const Result<std::string> good = parse_file_or_database(file.path.text);
+  if (!good) {
+    reading.error(file.path.key, file.path.place, good.error().what);
+    return std::nullopt;
+  }
+  Result<std::vector<TableRow>> rows = read_table(file.path.text, query, domain.name);
+  if (rows) return *std::move(rows);
+  reading.error(file.path.key, file.path.place, quoted(file.path.text) + " cannot be read: " + rows.error().what,
+                advice(rows.error().code, query));
+  return std::nullopt;
+}
+
 /// The text of a domain's file, if it can be had.
 std::optional<std::string> read_domain_file(const DomainFile& file, Reading& reading, const std::string& otherwise) {
   const std::string& path = file.path.text;
@@ -125,22 +150,46 @@ std::optional<std::string> read_domain_file(const DomainFile& file, Reading& rea
 
 /// Aliases, and those who have moved.
 void read_names(const DomainFile& file, Domain& domain, Reading& reading) {
-  const std::optional<std::string> text = read_domain_file(file, reading, "");
-  if (!text) return;
   AliasReader reader;
   reader.read = read_file;
   reader.wrong = [&](const std::string& path, int line, const std::string& message, const std::string& hint) {
     reading.error(file.path.key, Place{path, line, 1}, message, hint);
   };
-  if (file.kind == DomainFile::Kind::aliases)
-    read_aliases(*text, file.path.text, domain.name, reader, domain.aliases);
-  else
-    read_relocated(*text, file.path.text, domain.name, reader, domain.relocated);
+  const bool aliases = file.kind == DomainFile::Kind::aliases;
+  const auto read = [&](const auto& what) {
+    if (aliases)
+      read_aliases(what, file.path.text, domain.name, reader, domain.aliases);
+    else
+      read_relocated(what, file.path.text, domain.name, reader, domain.relocated);
+  };
+  if (database_path(file.path.text)) {
+    const auto rows = read_domain_table(file, aliases ? kAliasesQuery : kRelocatedQuery, domain, reading);
+    std::vector<AliasRow> pairs;
+    for (const TableRow& row : rows.value_or(std::vector<TableRow>())) pairs.emplace_back(row[0], row[1]);
+    return read(pairs);
+  }
+  const std::optional<std::string> text = read_domain_file(file, reading, "");
+  if (text) read(std::string_view(*text));
+}
+
+/// A local part a row.
+void read_recipients_table(const DomainFile& file, Domain& domain, Reading& reading) {
+  const std::optional<std::vector<TableRow>> rows = read_domain_table(file, kRecipientsQuery, domain, reading);
+  if (!rows) return;
+  domain.recipients.emplace();
+  for (const TableRow& row : *rows) {
+    Result<std::string> local = parse_local_part(row.front());
+    if (local)
+      domain.recipients->push_back(to_lower(*local));
+    else
+      reading.error(file.path.key, Place{file.path.text}, local.error().what);
+  }
 }
 
 /// One local part a line; "#" begins a comment at the start of a line or after a space.
 void read_recipients(const DomainFile& file, Domain& domain, Reading& reading) {
   const std::string& path = file.path.text;
+  if (database_path(path)) return read_recipients_table(file, domain, reading);
   const std::optional<std::string> text = read_domain_file(file, reading, "or a list: [\"info\", \"sales\"]");
   if (!text) return;
   domain.recipients.emplace();
@@ -162,6 +211,16 @@ void read_recipients(const DomainFile& file, Domain& domain, Reading& reading) {
       reading.error(file.path.key, Place{path, line, 1}, local.error().what);
     }
   }
+}
+
+/// The daemon reads the users at each login; what it could not read now is told before somebody needs it.
+void check_users_table(const Config& config, Reading& reading) {
+  if (!database_path(config.auth.users)) return;
+  const Result<std::vector<TableRow>> rows = read_table(config.auth.users, kUsersQuery, "");
+  if (rows) return;
+  reading.warning("auth.users", reading.places.of("auth.users"),
+                  quoted(config.auth.users) + " cannot be read, nobody could log in: " + rows.error().what,
+                  advice(rows.error().code, kUsersQuery));
 }
 
 /// The machine's name as DNS or /etc/hosts complete it; as gethostname(2) has it where they do not.
@@ -232,6 +291,7 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
       file.kind == DomainFile::Kind::recipients ? read_recipients(file, domain, reading)
                                                 : read_names(file, domain, reading);
     }
+    check_users_table(loaded.config, reading);
     fill_in(loaded.config, reading);
     validate(loaded.config, reading);
     warn_of_missing_features(loaded.config, reading);

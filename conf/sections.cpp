@@ -1,6 +1,7 @@
 #include "conf/sections.h"
 
 #include "base/text.h"
+#include "conf/table.h"
 #include "conf/values.h"
 
 namespace waypost::conf {
@@ -32,6 +33,19 @@ Result<std::string> parse_socket(const std::string& text) {
   // sun_path has 108 octets, the last of them zero (unix(7)).
   if (path->size() > 107) return fail(Errc::invalid, quoted(text) + " is longer than the 107 octets a socket may have");
   return path;
+}
+
+/// Where Dovecot's authentication server listens.
+Result<std::string> parse_dovecot(const std::string& text) {
+  constexpr std::string_view kInet = "inet:";
+  if (text.starts_with(kInet)) {
+    Result<HostPort> address = parse_listen_address(text.substr(kInet.size()));
+    if (!address) return fail(address.error());
+    return std::string(kInet) + address->text();
+  }
+  if (text.starts_with('/')) return parse_socket(text);
+  return fail(Errc::invalid,
+              quoted(text) + " is neither the absolute path of a socket nor \"inet:ADDRESS:PORT\", both of Dovecot's");
 }
 
 Result<std::string> parse_log_target(const std::string& text) {
@@ -110,7 +124,8 @@ void read_tls(Section section, Config::Tls& tls) {
 }
 
 void read_auth(Section section, Config::Auth& auth) {
-  section.parsed_or_empty("users", auth.users, parse_path);
+  section.parsed_or_empty("users", auth.users, parse_file_or_database);
+  section.parsed_or_empty("dovecot", auth.dovecot, parse_dovecot);
   section.boolean("require_tls", auth.require_tls);
   section.boolean("sender_must_match", auth.sender_must_match);
   section.finish();

@@ -9,7 +9,7 @@
 
 namespace waypost::conf {
 
-/// A file that belongs to a domain, which the caller reads.
+/// A file that belongs to a domain, or a table ("sqlite:/path"), which the caller reads.
 struct DomainFile {
   enum class Kind : std::uint8_t { recipients, aliases, relocated };
   Kind kind = Kind::recipients;

@@ -41,6 +41,12 @@ bool covers_loopback(const std::string& wildcard, const std::string& host) {
   return wildcard == "0.0.0.0" && host.starts_with("127.");
 }
 
+/// True of "inet:" and an address that is not of loopback.
+bool is_elsewhere(const std::string& dovecot) {
+  if (!dovecot.starts_with("inet:")) return false;
+  return !dovecot.starts_with("inet:127.") && !dovecot.starts_with("inet:[::1]:");
+}
+
 void check_names(const Config& config, Findings& findings) {
   bool single = !config.hostname.empty() && config.hostname.find('.') == std::string::npos;
   if (single) {
@@ -68,10 +74,11 @@ void check_listeners(const Config& config, Findings& findings) {
     if (wants_tls && !has_certificate) {
       findings.error(section + ".tls", "needs a certificate, and there is none", "set tls.certificate and tls.key");
     }
-    bool nobody = listener.role == Role::submission && config.relay.networks.empty() && config.auth.users.empty() &&
+    bool nobody = listener.role == Role::submission && config.relay.networks.empty() && !config.auth.knows_somebody() &&
                   !config.relay.open;
     if (nobody) {
-      findings.warning(section + ".role", "nobody may send here: there is neither relay.networks nor auth.users");
+      findings.warning(section + ".role",
+                       "nobody may send here: there is neither relay.networks nor auth.users nor auth.dovecot");
     }
     if (listener.address.host.empty()) continue;
     for (std::size_t j = 0; j < i; ++j) {
@@ -99,12 +106,20 @@ void check_tls_and_auth(const Config& config, Findings& findings) {
   if (config.tls.certificate.empty() && !config.tls.key.empty() && !findings.given("tls.certificate")) {
     findings.error("tls.key", "has no certificate beside it", "set tls.certificate");
   }
-  if (config.auth.users.empty()) {
+  if (!config.auth.knows_somebody()) {
     for (std::size_t i = 0; i < config.listeners.size(); ++i) {
       if (config.listeners[i].auth != true) continue;
       findings.warning(numbered("listener", i) + ".auth", "is true, and nobody can log in: there is no auth.users");
     }
     return;
+  }
+  const std::string who = config.auth.users.empty() ? "auth.dovecot" : "auth.users";
+  if (!config.auth.users.empty() && !config.auth.dovecot.empty()) {
+    findings.error("auth.dovecot", "stands beside auth.users: a password is looked at in one place",
+                   "leave one of them out");
+  }
+  if (is_elsewhere(config.auth.dovecot)) {
+    findings.warning("auth.dovecot", "is not on this machine: passwords would cross the network in clear");
   }
   if (!config.auth.require_tls) {
     findings.warning("auth.require_tls", "is false: passwords would cross the network in clear");
@@ -114,7 +129,7 @@ void check_tls_and_auth(const Config& config, Findings& findings) {
     return listener.takes_logins() && (has_tls || !config.auth.require_tls);
   });
   if (!anywhere) {
-    findings.warning("auth.users",
+    findings.warning(who,
                      "nobody can log in: that needs a listener with role = \"submission\" or auth = true, "
                      "and TLS there unless auth.require_tls is false");
   }

@@ -1,6 +1,7 @@
 // [[client]]: classes that cannot be, or that would let in anyone.
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "conf/findings.h"
 #include "conf/validate.h"
@@ -57,8 +58,11 @@ void check_client(const Config& config, std::size_t index, Findings& findings) {
     findings.error(section + ".relay", "makes an open relay: nothing says whose clients these are",
                    "name their networks, logins or certificates");
   }
-  if (!client.logins.empty() && config.auth.users.empty()) {
-    findings.warning(section + ".logins", "nobody can log in: there is no auth.users");
+  const bool nobody = !config.auth.knows_somebody();
+  for (const auto& [key, is_given] :
+       {std::pair("logins", !client.logins.empty()), std::pair("login", !client.login.empty())}) {
+    if (!is_given || !nobody) continue;
+    findings.warning(section + "." + key, "nobody can log in: there is neither auth.users nor auth.dovecot");
   }
   if (!client.login.empty() && client.certificates.empty()) {
     findings.error(section + ".login", "is for those who show a certificate, and no certificates are named");

@@ -10,6 +10,9 @@
 #include "base/base64.h"
 #include "base/escape.h"
 #include "base/event_log.h"
+#include "base/text.h"
+#include "conf/table.h"
+#include "mta/dovecot_client.h"
 #include "mta/password.h"
 
 namespace waypost::mta {
@@ -50,6 +53,20 @@ class InPool {
   bool taken_ = false;
 };
 
+/// Of those who ask at once, while it lives.
+class Place {
+ public:
+  explicit Place(std::atomic<int>& taken) : taken_(taken), number_(++taken) {}
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() { --taken_; }
+  int number() const { return number_; }
+
+ private:
+  std::atomic<int>& taken_;
+  const int number_;
+};
+
 tl::unexpected<Error> too_many() {
   return fail(Errc::busy, "too many log in at once");
 }
@@ -73,14 +90,20 @@ Result<std::shared_ptr<const Users>> Authenticator::current(const std::string& p
 }
 
 void Authenticator::refresh(const std::string& path) {
+  if (path != path_) {
+    std::lock_guard lock(guard_);
+    path_ = path;
+    table_.reset();
+    stamp_.reset();
+    users_.reset();
+    trouble_.reset();
+  }
+  if (const std::optional<std::string> database = conf::database_path(path)) return read_table(*database);
   const Result<FileStamp> stamp = file_stamp(path);
   {
     std::lock_guard lock(guard_);
-    const bool same =
-        path == path_ && (stamp ? stamp_ == *stamp : !stamp_ && trouble_ && trouble_->code == stamp.error().code);
+    const bool same = stamp ? stamp_ == *stamp : !stamp_ && trouble_ && trouble_->code == stamp.error().code;
     if (same) return;
-    if (path != path_) users_.reset();
-    path_ = path;
   }
   read(path);
   std::lock_guard lock(guard_);
@@ -99,10 +122,34 @@ void Authenticator::read(const std::string& path) {
     trouble_ = text.error();
     return;
   }
-  ParsedUsers parsed = parse_users(text->text, path);
+  {
+    std::lock_guard lock(guard_);
+    stamp_ = text->stamp;
+  }
+  take(parse_users(text->text, path), path);
+}
+
+void Authenticator::read_table(const std::string& database) {
+  if (!table_) table_.emplace(database);
+  Result<std::optional<ParsedUsers>> read = table_->read_if_changed();
+  if (read) {
+    if (*read) take(**std::move(read), database);
+    return;
+  }
+  const Error& error = read.error();
+  std::lock_guard lock(guard_);
+  // A file that is gone is as one of text that is gone. What else is wrong may pass.
+  if (error.code == Errc::not_found || error.code == Errc::denied) users_.reset();
+  const bool told = trouble_ && trouble_->what == error.what;
+  trouble_ = error;
+  if (told) return;
+  log::failure(error.what + (users_ ? ": who could log in before still can" : ": nobody can log in"));
+}
+
+/// Users without a mistake are those from now on.
+void Authenticator::take(ParsedUsers parsed, const std::string& path) {
   for (std::size_t i = 0; i < parsed.mistakes.size() && i < kShownMistakes; ++i) log::config_error(parsed.mistakes[i]);
   std::lock_guard lock(guard_);
-  stamp_ = text->stamp;
   if (parsed.mistakes.empty()) {
     users_ = std::make_shared<const Users>(std::move(parsed.users));
     trouble_.reset();
@@ -156,6 +203,13 @@ net::Task<Result<bool>> Authenticator::check(net::Runtime& loop, std::string pat
   co_return good;
 }
 
+net::Task<Result<dovecot::Answer>> Authenticator::ask_dovecot(net::Runtime& loop, std::string server,
+                                                              dovecot::Question question, std::stop_token stop) {
+  const Place place(asking_);
+  if (place.number() > kMostAsking) co_return too_many();
+  co_return co_await mta::ask_dovecot(loop, std::move(server), std::move(question), std::move(stop));
+}
+
 ScramLookup Authenticator::find_scram(const Users& users, const std::string& login) const {
   return users.find_scram(login, secret_);
 }
@@ -173,17 +227,17 @@ std::string Authenticator::nonce() {
 
 net::Duration Authenticator::begin(const std::string& login, const net::Address& client, net::TimePoint now) {
   std::lock_guard lock(guard_);
-  return login_guard_.begin(login, LoginGuard::network(client), now);
+  return login_guard_.begin(to_lower(login), LoginGuard::network(client), now);
 }
 
 void Authenticator::succeeded(const std::string& login, const net::Address& client, net::TimePoint now) {
   std::lock_guard lock(guard_);
-  login_guard_.succeeded(login, LoginGuard::network(client), now);
+  login_guard_.succeeded(to_lower(login), LoginGuard::network(client), now);
 }
 
 void Authenticator::put_off(const std::string& login, const net::Address& client, net::TimePoint now) {
   std::lock_guard lock(guard_);
-  login_guard_.put_off(login, LoginGuard::network(client), now);
+  login_guard_.put_off(to_lower(login), LoginGuard::network(client), now);
 }
 
 }  // namespace waypost::mta

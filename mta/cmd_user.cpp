@@ -10,11 +10,13 @@
 
 #include "base/escape.h"
 #include "conf/load.h"
+#include "conf/table.h"
 #include "mta/output.h"
 #include "mta/password.h"
 #include "mta/sender_rule.h"
 #include "mta/users.h"
 #include "mta/users_file.h"
+#include "mta/users_table.h"
 
 namespace waypost::mta {
 namespace {
@@ -59,6 +61,10 @@ std::optional<Place> find_place(Console& console) {
   const conf::Loaded loaded = conf::load(file);
   Place place;
   place.path = loaded.config.auth.users;
+  if (!loaded.config.auth.dovecot.empty()) {
+    console.give_up(EX_CONFIG, file + ": Dovecot knows who may log in, by auth.dovecot: doveadm(1) is its tool");
+    return std::nullopt;
+  }
   if (place.path.empty()) {
     const bool unreadable =
         !loaded.errors.empty() && loaded.errors.front().line == 0 && loaded.errors.front().key.empty();
@@ -72,9 +78,18 @@ std::optional<Place> find_place(Console& console) {
   return place;
 }
 
+/// nullopt: as find_place(); also where the place is no file.
+std::optional<Place> find_file(Console& console) {
+  std::optional<Place> place = find_place(console);
+  if (!place) return std::nullopt;
+  const std::optional<std::string> database = conf::database_path(place->path);
+  if (!database) return place;
+  console.give_up(EX_CONFIG, "auth.users is the table users of " + *database + ": change it by sqlite3(1)");
+  return std::nullopt;
+}
+
 /// nullopt: as find_place().
-std::optional<Users> parse(std::string_view text, const std::string& path, Console& console) {
-  ParsedUsers parsed = parse_users(text, path);
+std::optional<Users> whole(ParsedUsers parsed, const std::string& path, Console& console) {
   if (parsed.mistakes.empty()) return std::move(parsed.users);
   for (const std::string& mistake : parsed.mistakes) console.err << "error: " << mistake << "\n";
   console.give_up(EX_CONFIG, path + " has mistakes, and the daemon does not take it");
@@ -84,12 +99,18 @@ std::optional<Users> parse(std::string_view text, const std::string& path, Conso
 std::optional<Users> read_all(Console& console) {
   const std::optional<Place> place = find_place(console);
   if (!place) return std::nullopt;
+  if (const std::optional<std::string> database = conf::database_path(place->path)) {
+    Result<std::optional<ParsedUsers>> table = UsersTable(*database).read_if_changed();
+    if (table) return whole(**std::move(table), *database, console);
+    give_up(console, table.error());
+    return std::nullopt;
+  }
   const Result<UsersText> read = read_users(place->path);
   if (!read) {
     give_up(console, read.error());
     return std::nullopt;
   }
-  return parse(read->text, place->path, console);
+  return whole(parse_users(read->text, place->path), place->path, console);
 }
 
 /// What becomes of a user; nullopt: nothing.
@@ -97,11 +118,11 @@ using Change = std::function<std::optional<User>(User before)>;
 
 /// Writes the user's line, or takes it away; `wanted`: must the user be there before?
 int change(const std::string& name, bool wanted, const Change& to, Console& console) {
-  const std::optional<Place> place = find_place(console);
+  const std::optional<Place> place = find_file(console);
   if (!place) return console.exit_code;
   console.exit_code = 0;
   const auto edit = [&](std::string_view text) -> Result<std::string> {
-    const std::optional<Users> users = parse(text, place->path, console);
+    const std::optional<Users> users = whole(parse_users(text, place->path), place->path, console);
     if (!users) return fail(Errc::invalid, "");
     const auto found = users->all().find(name);
     const bool exists = found != users->all().end();
@@ -115,13 +136,14 @@ int change(const std::string& name, bool wanted, const Change& to, Console& cons
   return console.exit_code;
 }
 
-/// The name is looked at before anyone has to think of a password.
+/// The name, and where it would stand, are looked at before anyone has to think of a password.
 int set_password(const std::string& name, bool wanted, const AskSecret& ask, Console& console) {
   const Result<> good = check_user_name(name);
   if (!good) {
     console.give_up(EX_USAGE, good.error().what);
     return console.exit_code;
   }
+  if (!find_file(console)) return console.exit_code;
   const Result<std::string> password = ask("New password for " + escape(name), true);
   if (!password) return give_up(console, password.error());
   const Result<Credentials> credentials = make_credentials(*password);

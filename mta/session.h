@@ -159,10 +159,11 @@ class Session {
   net::Task<Result<smtp::Reply>> authenticate(smtp::Auth command);
   net::Task<Result<std::string>> ask(std::string challenge);
   net::Task<> await_turn(std::string login);
+  net::Task<Result<dovecot::Answer>> look_at(sasl::Password password);
   net::Task<smtp::Reply> conclude(std::string mechanism, sasl::Step step, std::string login);
   smtp::Reply unanswered(const Error& error);
   smtp::Reply put_off(const std::string& mechanism, const Error& error) const;
-  smtp::Reply logged_in(const std::string& mechanism, const std::string& login);
+  smtp::Reply logged_in(const std::string& mechanism, const std::string& given, const std::string& login);
   smtp::Reply refuse_login(const std::string& mechanism, const std::string& why, const std::string& login);
 
   // session_data.cpp

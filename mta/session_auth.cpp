@@ -14,13 +14,14 @@ bool Session::is_private() const {
 }
 
 bool Session::takes_logins() const {
-  return context_.auth != nullptr && listener_.takes_logins() && !config_->auth.users.empty();
+  return context_.auth != nullptr && listener_.takes_logins() && config_->auth.knows_somebody();
 }
 
 std::vector<std::string> Session::offered_mechanisms() const {
   if (!takes_logins() || (config_->auth.require_tls && !is_private())) return {};
-  context_.auth->look_soon(config_->auth.users, context_.runtime.now());
   const bool external = !external_login(*config_, client_, listener_).empty();
+  if (!config_->auth.dovecot.empty()) return sasl::mechanisms(false, false, external);
+  context_.auth->look_soon(config_->auth.users, context_.runtime.now());
   return sasl::mechanisms(context_.auth->offers_scram(), !bindings().empty(), external);
 }
 
@@ -118,21 +119,40 @@ net::Task<> Session::await_turn(std::string login) {
   (void)slept;  // a stop is seen at the next command
 }
 
+/// Whose password it is. Errors: nobody could look.
+net::Task<Result<dovecot::Answer>> Session::look_at(sasl::Password password) {
+  if (!config_->auth.dovecot.empty()) {
+    dovecot::Question question;
+    question.login = std::move(password.login);
+    question.password = std::move(password.password);
+    question.client = peer_;
+    question.local = stream_->local();
+    question.secured = is_private();
+    co_return co_await context_.auth->ask_dovecot(context_.runtime, config_->auth.dovecot, std::move(question), stop_);
+  }
+  const Result<bool> good =
+      co_await context_.auth->check(context_.runtime, config_->auth.users, password.login, password.password);
+  if (!good) co_return fail(good.error());
+  dovecot::Answer answer;
+  if (*good) answer.login = std::move(password.login);
+  answer.why = "bad credentials";
+  co_return answer;
+}
+
 net::Task<smtp::Reply> Session::conclude(std::string mechanism, sasl::Step step, std::string login) {
   if (const auto* password = std::get_if<sasl::Password>(&step)) {
-    const Result<bool> good =
-        co_await context_.auth->check(context_.runtime, config_->auth.users, password->login, password->password);
-    if (!good) context_.auth->put_off(login, peer_, context_.runtime.now());
-    if (!good) co_return put_off(mechanism, good.error());
-    if (*good) co_return logged_in(mechanism, login);
-    co_return refuse_login(mechanism, "bad credentials", login);
+    const Result<dovecot::Answer> looked = co_await look_at(*password);
+    if (!looked) context_.auth->put_off(login, peer_, context_.runtime.now());
+    if (!looked) co_return put_off(mechanism, looked.error());
+    if (looked->login.empty()) co_return refuse_login(mechanism, looked->why, login);
+    co_return logged_in(mechanism, login, looked->login);
   }
   if (const auto* malformed = std::get_if<sasl::Malformed>(&step)) {
     log::login_failed(client_name_, mechanism, malformed->what, login);
     co_return smtp::reply::bad_syntax("The response is not of the mechanism");
   }
   if (const auto* refused = std::get_if<sasl::Refused>(&step)) co_return refuse_login(mechanism, refused->why, login);
-  co_return logged_in(mechanism, login);
+  co_return logged_in(mechanism, login, login);
 }
 
 smtp::Reply Session::unanswered(const Error& error) {
@@ -145,10 +165,12 @@ smtp::Reply Session::put_off(const std::string& mechanism, const Error& error) c
   return smtp::reply::authentication_put_off();
 }
 
-smtp::Reply Session::logged_in(const std::string& mechanism, const std::string& login) {
-  context_.auth->succeeded(login, peer_, context_.runtime.now());
+/// `given` is what the client said, by which guesses are counted; `login` whom that is.
+smtp::Reply Session::logged_in(const std::string& mechanism, const std::string& given, const std::string& login) {
+  context_.auth->succeeded(given, peer_, context_.runtime.now());
   client_.login = login;
-  client_.senders = context_.auth->senders(login);
+  client_.senders.clear();  // Dovecot tells none
+  if (config_->auth.dovecot.empty()) client_.senders = context_.auth->senders(login);
   login_mechanism_ = mechanism;
   classify();
   return smtp::reply::authenticated();

@@ -34,7 +34,7 @@ std::string false_octets(std::string_view secret, const std::string& what, std::
 Result<std::string> parse_hash(std::string_view text) {
   std::string hash(text);
   if (hash.empty()) return fail(Errc::invalid, "no hash after the name: * stands for none");
-  const bool printable = std::all_of(hash.begin(), hash.end(), [](char c) { return c > ' ' && c < 0x7F; });
+  const bool printable = std::all_of(hash.begin(), hash.end(), [](char c) { return c > ' ' && c < 0x7F && c != ':'; });
   if (!printable) return fail(Errc::invalid, "the hash has spaces, controls or other characters that no hash has");
   if (hash.front() == '*' || hash.front() == '!') return hash;
   if (hash.front() != '$' || crypt_checksalt(hash.c_str()) != CRYPT_SALT_OK)
@@ -53,8 +53,8 @@ Result<std::vector<std::string>> parse_senders(std::string_view text) {
   return senders;
 }
 
-Result<User> parse_user(std::string_view text) {
-  const std::vector<std::string_view> fields = split(text, ':');
+/// Those behind the name; the last two may lack.
+Result<User> parse_user(const std::vector<std::string_view>& fields) {
   if (fields.size() > 3) return fail(Errc::invalid, "more fields than name, hash, verifier and senders");
   Result<std::string> hash = parse_hash(fields[0]);
   if (!hash) return fail(hash.error());
@@ -134,11 +134,33 @@ ParsedUsers parse_users(std::string_view text, const std::string& file) {
       mistake(good.error().what);
       continue;
     }
-    const Result<User> user = parse_user(rest);
+    const Result<User> user = parse_user(split(rest, ':'));
     if (!user)
       mistake(user.error().what);
     else if (!out.users.add(std::string(name), *user))
       mistake("the user " + escape(name, 80) + " stands in the file already");
+  }
+  return out;
+}
+
+ParsedUsers parse_users(const std::vector<std::vector<std::string>>& rows, const std::string& table) {
+  ParsedUsers out;
+  for (const std::vector<std::string>& row : rows) {
+    const std::string& name = row[0];
+    const auto mistake = [&](const std::string& what) {
+      out.mistakes.push_back(escape(table) + ": the user " + escape(name, 80) + ": " + what);
+    };
+    const Result<> good = check_user_name(name);
+    if (!good) {
+      out.mistakes.push_back(escape(table) + ": " + good.error().what);
+      continue;
+    }
+    const std::string_view hash = row[1].empty() ? "*" : std::string_view(row[1]);
+    const Result<User> user = parse_user({hash, row[2], row[3]});
+    if (!user)
+      mistake(user.error().what);
+    else if (!out.users.add(name, *user))
+      mistake("stands in the table twice");
   }
   return out;
 }

@@ -64,6 +64,8 @@ struct ParsedUsers {
   std::vector<std::string> mistakes;  ///< `FILE:LINE: text` each; none quotes a hash
 };
 ParsedUsers parse_users(std::string_view text, const std::string& file);
+/// The same of rows: name, hash ("" as `*`), verifier and senders each; a mistake names the user in place of a line.
+ParsedUsers parse_users(const std::vector<std::vector<std::string>>& rows, const std::string& table);
 
 /// A name fit for the file: a login (mta/sasl.h) without spaces and colons, and no `#` in front. Errors: invalid.
 Result<> check_user_name(std::string_view name);

@@ -18,7 +18,7 @@ BELOW = {
     'mta': ['base', 'smtp', 'net', 'conf', 'resolver', 'queue', 'delivery'],
 }
 # Libraries that one folder wraps: what it hides must not show elsewhere.
-OWNER = {'uv.h': ['net', 'resolver'], 'sqlite3.h': ['queue'], 'ares.h': ['resolver'], 'toml++/toml.h': ['conf'],
+OWNER = {'uv.h': ['net', 'resolver'], 'sqlite3.h': ['queue', 'conf'], 'ares.h': ['resolver'], 'toml++/toml.h': ['conf'],
          'microhttpd.h': ['mta'], 'curl/curl.h': ['mta'], 'openssl/ssl.h': ['net']}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 

@@ -56,6 +56,41 @@ std::string texts(const std::vector<Finding>& findings) {
 }  // namespace
 
 TEST_SUITE("conf/load") {
+  TEST_CASE("where Dovecot's authentication server is") {
+    struct {
+      const char* text;
+      const char* want;
+    } const table[] = {
+        {"/run/dovecot/auth-client", "/run/dovecot/auth-client"},
+        {"inet:127.0.0.1:1143", "inet:127.0.0.1:1143"},
+        {"inet:[::1]:1143", "inet:[::1]:1143"},
+        {"", ""},
+    };
+    for (const auto& [text, want] : table) {
+      const Loaded loaded = load_text(
+          "hostname = \"relay.example.net\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n[auth]\n"
+          "dovecot = \"" +
+              std::string(text) + "\"",
+          "t.toml");
+      CHECK(texts(loaded.errors).empty());
+      CHECK(loaded.config.auth.dovecot == want);
+      CHECK(loaded.config.auth.knows_somebody() == !loaded.config.auth.dovecot.empty());
+    }
+    struct {
+      const char* host;
+      bool elsewhere;
+    } const hosts[] = {{"127.0.0.1", false}, {"[::1]", false}, {"192.0.2.1", true}, {"[2001:db8::1]", true}};
+    for (const auto& [host, elsewhere] : hosts) {
+      const Loaded loaded = load_text(
+          "hostname = \"relay.example.net\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n[auth]\n"
+          "dovecot = \"inet:" +
+              std::string(host) + ":1143\"",
+          "t.toml");
+      CAPTURE(host);
+      CHECK((texts(loaded.warnings).find("is not on this machine") != std::string::npos) == elsewhere);
+    }
+  }
+
   TEST_CASE("a file that names a listener alone has the defaults for the rest") {
     Loaded loaded = load_text(kGood, "t.toml");
     CHECK(texts(loaded.errors).empty());

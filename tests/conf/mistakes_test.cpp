@@ -109,6 +109,11 @@ TEST_SUITE("conf/mistakes") {
         {"[auth]\nuser = \"/u\"", 2, "auth.user", "did you mean \"users\"?"},
         {"[auth]\nrequire_tls = \"yes\"", 2, "auth.require_tls", "write true or false, without quotes"},
         {"[auth]\nusers = \"users\"", 2, "auth.users", "not an absolute path"},
+        {"[auth]\ndovecot = \"auth-client\"", 2, "auth.dovecot", "neither the absolute path of a socket nor"},
+        {"[auth]\ndovecot = \"inet:localhost:1143\"", 2, "auth.dovecot", "no numeric address"},
+        {"[auth]\ndovecot = \"inet:127.0.0.1\"", 2, "auth.dovecot", "has no port"},
+        {"[auth]\ndovecot = \"/" + std::string(107, 'x') + "\"", 2, "auth.dovecot", "107 octets"},
+        {"[auth]\nusers = \"/u\"\ndovecot = \"/d\"", 3, "auth.dovecot", "leave one of them out"},
         {"[relay]\nnetworks = \"10.0.0.0/8\"", 2, "relay.networks", "write [\"10.0.0.0/8\"]"},
         {"[relay]\nnetworks = [\"10.0.0.0/8\",\n  \"10.0.0.1/8\"]", 3, "relay.networks[2]",
          "the network is \"10.0.0.0/8\""},
@@ -230,6 +235,9 @@ TEST_SUITE("conf/mistakes") {
   TEST_CASE("what is dubious is a warning, and the file is used") {
     const Row rows[] = {
         {"[auth]\nusers = \"/etc/waypost/users\"", 2, "auth.users", "nobody can log in"},
+        {"[auth]\ndovecot = \"/run/dovecot/auth-client\"", 2, "auth.dovecot", "nobody can log in"},
+        {"[[listener]]\naddress = \"127.0.0.2:587\"\nauth = true\n[auth]\ndovecot = \"/d\"\nrequire_tls = false", 6,
+         "auth.require_tls", "passwords would cross"},
         {"[[listener]]\naddress = \"127.0.0.2:587\"\nrole = \"submission\"\n[auth]\nusers = \"/etc/waypost/users\"", 5,
          "auth.users", "TLS there unless auth.require_tls is false"},
         {"[[listener]]\naddress = \"127.0.0.2:587\"\nauth = true\n[auth]\nusers = \"/u\"\nrequire_tls = false", 6,

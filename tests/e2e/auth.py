@@ -1,4 +1,5 @@
-"""Logging in: what swaks, curl, smtplib and gsasl make of it, `waypost user`, and what those who guess learn and slow.
+"""Logging in: what swaks, curl, smtplib and gsasl make of it, `waypost user`, tables, and what those who guess learn and
+slow.
 
 Environment: E2E_SAMPLES, how many attempts are timed (600)."""
 import base64
@@ -7,6 +8,7 @@ import os
 import random
 import smtplib
 import socket
+import sqlite3
 import statistics
 import subprocess
 import threading
@@ -155,6 +157,64 @@ class Auth(harness.TestCase):
         self.assertEqual(self.attempt(relay, "ann", "secret")[0], 235)
         self.wait_for_log(relay, "/users:2: ")
         (self.folder / "users").unlink()
+        self.assertEqual(self.attempt(relay, "ann", "secret")[0], 454)
+
+    def test_tables(self):
+        """Users, recipients and aliases in an SQLite database."""
+        path = self.folder / "mail.db"
+        database = sqlite3.connect(path, isolation_level=None, timeout=20)
+        self.addCleanup(database.close)
+        database.executescript("""
+            CREATE TABLE users(name TEXT PRIMARY KEY, password TEXT, scram TEXT, senders TEXT);
+            CREATE TABLE recipients(name TEXT, domain TEXT);
+            CREATE TABLE aliases(name TEXT, domain TEXT, target TEXT);
+            INSERT INTO recipients VALUES('box', 'local.example'), ('other', 'elsewhere.example');
+            INSERT INTO aliases VALUES('Staff', 'local.example', 'box');
+        """)
+        relay = self.waypost(
+            auth=f'users = "sqlite:{path}"\nrequire_tls = false', relay=f'networks = ["{TRUSTED}/32"]',
+            extra=f'''
+                [[domain]]
+                name = "local.example"
+                deliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"
+                recipients = "sqlite:{path}"
+                aliases = "sqlite:{path}"
+            ''').start()
+        password = subprocess.run(["openssl", "passwd", "-6", "secret"], capture_output=True, text=True, check=True).stdout.strip()
+        self.assertEqual(self.attempt(relay, "ann", "secret")[0], 535)
+        database.execute("INSERT INTO users VALUES('ann', ?, NULL, NULL)", (password,))
+        self.assertEqual(self.attempt(relay, "ann", "secret")[0], 235)
+        self.assertIn("sqlite3(1)", self.user(relay, "add", "bob", "hunter2", code=78).stderr)
+        self.assertEqual(relay.tool("user", "list").stdout, "ann  sha512crypt\n")
+
+        def recipient(address):
+            client = self.session(relay, TRUSTED)
+            client.mail("ann@office.test.example")
+            return client.rcpt(address)[0]
+
+        self.assertEqual([recipient(f"{name}@local.example") for name in ("box", "staff", "other", "new")],
+                         [250, 250, 550, 550])
+        # Recipients are read again by a reload; a table that is not there then changes nothing.
+        database.execute("INSERT INTO recipients VALUES('new', 'local.example')")
+        database.execute("ALTER TABLE aliases RENAME TO names")
+        done = relay.tool("reload", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("it needs a table or view aliases(name, target, domain)", done.stdout + done.stderr)
+        self.assertEqual([recipient(f"{name}@local.example") for name in ("staff", "new")], [250, 550])
+        database.execute("ALTER TABLE names RENAME TO aliases")
+        relay.tool("reload")
+        self.assertEqual(recipient("new@local.example"), 250)
+
+        # Locked, and then no database at all: who could log in still can.
+        database.execute("BEGIN EXCLUSIVE")
+        self.assertEqual(self.attempt(relay, "ann", "secret")[0], 235)
+        self.wait_for_log(relay, f"{path}: database is locked: who could log in before still can")
+        database.execute("ROLLBACK")
+        database.close()
+        path.write_bytes(b"x" * 8192)
+        self.assertEqual(self.attempt(relay, "ann", "secret")[0], 235)
+        self.wait_for_log(relay, f"{path}: file is not a database: who could log in before still can")
+        path.unlink()
         self.assertEqual(self.attempt(relay, "ann", "secret")[0], 454)
 
     def test_guessing_tells_nothing(self):

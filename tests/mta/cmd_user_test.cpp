@@ -8,8 +8,10 @@
 
 #include <doctest/doctest.h>
 
+#include "mta/scram.h"
 #include "mta/users.h"
 #include "mta/users_file.h"
+#include "tests/support/sqlite_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace waypost::mta {
@@ -143,6 +145,41 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.err.str().find("auth.users names no file") != std::string::npos);
     t.configure("[auth]\nusers = \"/no/such/folder/users\"\n");
     CHECK(t.run({"add", "bob"}) == 66);
+  }
+
+  TEST_CASE("a table of users is read, and changed elsewhere; so are Dovecot's") {
+    Terminal t;
+    const std::string path = t.users() + ".db";
+    const tests::SqliteFile other(path);
+    other.run(
+        "CREATE TABLE users(name TEXT, password TEXT, scram TEXT, senders TEXT);"
+        "INSERT INTO users VALUES('ann', NULL, '" +
+        scram::text(scram::make_verifier("secret", "salt", 1)) + "', 'ann@b.example')");
+    t.configure("[auth]\nusers = \"sqlite:" + path + "\"\n");
+    CHECK(t.run({"list"}) == 0);
+    CHECK(t.out.str() == "ann  SCRAM-SHA-256  ann@b.example\n");
+    CHECK(t.run({"check", "ann"}) == 0);
+    CHECK(t.asked == 1);
+    for (const char* verb : {"add", "password", "delete", "senders"}) {
+      CAPTURE(verb);
+      CHECK(t.run({verb, "bob"}) == 78);
+      CHECK(t.err.str().find("auth.users is the table users of " + path + ": change it by sqlite3(1)") !=
+            std::string::npos);
+    }
+    other.run("INSERT INTO users VALUES('eve', 'secret', '', '')");
+    CHECK(t.run({"list"}) == 78);
+    CHECK(t.err.str().find("the user eve: the hash is of a method") != std::string::npos);
+    other.run("DROP TABLE users");
+    CHECK(t.run({"list"}) == 65);
+    CHECK(t.err.str().find("no such table: users") != std::string::npos);
+
+    t.configure("[auth]\ndovecot = \"/run/dovecot/auth-client\"\n");
+    for (const char* verb : {"add", "password", "delete", "check", "senders"}) {
+      CAPTURE(verb);
+      CHECK(t.run({verb, "bob"}) == 78);
+      CHECK(t.err.str().find("by auth.dovecot") != std::string::npos);
+    }
+    CHECK(t.asked == 1);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "mta/session.h"
 #include "tests/support/harness.h"
 #include "tests/support/scram_client.h"
+#include "tests/support/sqlite_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace waypost::mta {
@@ -313,6 +314,51 @@ TEST_SUITE("mta/session_auth") {
     missing.greet();
     CHECK(missing.say("AUTH PLAIN " + plain("ann", "secret")).starts_with("454 4.7.0"));
     CHECK(missing.say("AUTH LOGIN").starts_with("334 "));
+  }
+
+  TEST_CASE("a table of users: what it says now counts, and while it cannot be read what it said before") {
+    for (const char* mode : {"DELETE", "WAL"}) {
+      CAPTURE(mode);
+      const Files files;
+      const std::string path = files.path() + ".db";
+      auto other = std::make_unique<tests::SqliteFile>(path);
+      other->run("PRAGMA journal_mode = " + std::string(mode));
+      other->run("CREATE TABLE users(name TEXT, password TEXT, scram TEXT, senders TEXT)");
+      const auto add = [&](const std::string& name, const std::string& password) {
+        other->run("INSERT INTO users VALUES('" + name + "', NULL, '" + Files::verifier(password) +
+                   "', 'x@b.example')");
+      };
+      add("ann", "secret");
+      const auto options = [&] {
+        HarnessOptions out = files.options();
+        out.config.auth.users = "sqlite:" + path;
+        out.config.auth.sender_must_match = true;
+        return out;
+      };
+      Harness h(options());
+      h.heard();
+      CHECK(h.say("EHLO c.example").find("AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n") != std::string::npos);
+      const auto reply = [&h](const std::string& name, const std::string& password) {
+        const std::string heard = h.say("AUTH PLAIN " + plain(name, password));
+        h.runtime.advance(1min);  // more than any guess waits
+        return (heard + h.heard()).substr(0, 3);
+      };
+      CHECK(reply("new", "secret") == "535");
+      other->run("BEGIN EXCLUSIVE; INSERT INTO users VALUES('half','','','')");
+      Harness late(options());  // has read nothing yet, and in WAL mode can
+      late.greet();
+      CHECK(late.say("AUTH PLAIN " + plain("ann", "secret")).starts_with(mode == "WAL"sv ? "235" : "454"));
+      CHECK(reply("ann", "wrong") == "535");
+      other->run("ROLLBACK");
+      other->run("ALTER TABLE users RENAME TO people");
+      CHECK(reply("ann", "wrong") == "535");
+      other->run("ALTER TABLE people RENAME TO users");
+      add("new", "secret");
+      CHECK(reply("new", "secret") == "235");
+      CHECK(h.say("MAIL FROM:<x@b.example>").starts_with("250"));
+      h.say("RSET");
+      CHECK(h.say("MAIL FROM:<y@b.example>").starts_with("553"));
+    }
   }
 
   TEST_CASE("who guesses waits before each look, and is sent away after the fifth") {

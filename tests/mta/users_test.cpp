@@ -208,6 +208,40 @@ TEST_SUITE("mta/users") {
     CHECK(read_users(folder.path()).error().code == Errc::io);
     CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 2);
   }
+
+  TEST_CASE("rows of a table: each field is one, whatever is in it") {
+    const ParsedUsers parsed = parse_users({{"ann", kYescrypt, verifier("secret"), "@c.example"},
+                                            {"eve", "", verifier("x"), ""},
+                                            {"old", "!" + kSha512, "", ""}},
+                                           "users.db");
+    CHECK(parsed.mistakes.empty());
+    REQUIRE(parsed.users.all().size() == 3);
+    CHECK(parsed.users.all().at("ann").senders == std::vector<std::string>{"@c.example"});
+    CHECK(parsed.users.all().at("eve").hash == "*");
+    CHECK(parsed.users.all().at("eve").has_scram());
+    CHECK(parsed.users.all().at("old").is_locked());
+    struct {
+      std::vector<std::string> row;
+      std::string_view want;
+    } const table[] = {
+        {{"", "*", "", ""}, "users.db: \"\" is no name"},
+        {{"a b", "*", "", ""}, "users.db: \"a b\" is no name"},
+        {{"ann\nbob", "*", "", ""}, "users.db: \"ann\\nbob\" is no name"},
+        {{"ann", "secret", "", ""}, "users.db: the user ann: the hash is of a method"},
+        {{"ann", "*:" + verifier("x"), "", ""}, "users.db: the user ann: "},
+        {{"ann", "*", "secret", ""}, "users.db: the user ann: "},
+        {{"ann", "*", "", "a b"}, "users.db: the user ann: "},
+    };
+    for (const auto& [row, want] : table) {
+      CAPTURE(want);
+      const ParsedUsers wrong = parse_users({row}, "users.db");
+      REQUIRE(wrong.mistakes.size() == 1);
+      CHECK(wrong.mistakes[0].starts_with(want));
+      CHECK((row[1] == "*" || wrong.mistakes[0].find(row[1]) == std::string::npos));
+    }
+    CHECK(parse_users({{"ann", "", "", ""}, {"ann", "*", "", ""}}, "u").mistakes ==
+          std::vector<std::string>{"u: the user ann: stands in the table twice"});
+  }
 }
 
 }  // namespace
