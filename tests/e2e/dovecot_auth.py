@@ -18,7 +18,7 @@ def plain(login, password):
 class Dovecot:
     """Its authentication server alone, with the users of a passwd-file. Names are compared in lower case."""
 
-    def __init__(self, folder, users):
+    def __init__(self, folder, users, passdb=None, failure_delay=0):
         self.folder, self.socket, self.port = folder, folder / "auth-client", harness.free_port()
         self.config = folder / "dovecot.conf"
         folder.mkdir()
@@ -35,10 +35,9 @@ default_login_user = nobody
 ssl = no
 auth_mechanisms = plain login
 auth_username_format = %Lu
-auth_failure_delay = 0
+auth_failure_delay = {failure_delay} secs
 passdb {{
-  driver = passwd-file
-  args = username_format=%u {folder}/users
+  {passdb or f"driver = passwd-file{chr(10)}  args = username_format=%u {folder}/users"}
 }}
 userdb {{
   driver = static
@@ -127,8 +126,32 @@ class DovecotAuth(harness.TestCase):
         self.assertEqual(self.login(client, "ann", "secret")[0], 235)
         client.sendmail("ann@b.example", ["box@local.example"], MESSAGE.format("back"))
 
+    def test_trouble_of_dovecot(self):
+        """It cannot find out: nobody is told that a password is wrong."""
+        program = self.folder / "checkpassword"
+        program.write_text("#!/bin/sh\nexit 111\n")
+        program.chmod(0o755)
+        dovecot = Dovecot(self.folder / "dovecot", {}, passdb=f"driver = checkpassword\n  args = {program}")
+        relay = self.relay(dovecot.socket)
+        client = self.session(relay)
+        for _ in range(2):
+            self.assertEqual(self.login(client, "ann", "secret")[0], 454)
+        self.wait_for_log(relay, "Dovecot cannot look at passwords for now (temp_fail)")
+
+    def test_many_at_once(self):
+        """Refusals, which Dovecot holds back for 2 seconds, do not wait for one another."""
+        dovecot = Dovecot(self.folder / "dovecot", {"ann": "secret"}, failure_delay=2)
+        relay = self.relay(dovecot.socket)
+        # Users and networks apart, so that none waits as one of many who guess.
+        clients = [self.session(relay, f"127.1.{i}.1") for i in range(40)]
+        began = time.monotonic()
+        for i, client in enumerate(clients):
+            client.putcmd("AUTH", "PLAIN " + plain(f"user{i}", "wrong"))
+        self.assertEqual([client.getreply()[0] for client in clients], [535] * 40)
+        self.assertLess(time.monotonic() - began, 40)  # one after another they would take 80 s
+
     def test_many_one_after_another(self):
-        """What an attempt costs; and Dovecot takes each connection's number."""
+        """What an attempt costs."""
         dovecot = Dovecot(self.folder / "dovecot", {"ann": "secret"})
         relay = self.relay(dovecot.socket)
         times = []
