@@ -27,8 +27,8 @@ Result<net::Address> address_of(std::string_view server) {
   return *address;
 }
 
-/// Dovecot takes a number for the process that asks, and no connection may have that of another: ours are beyond those
-/// that a system gives to processes.
+/// The protocol has a number for the process that asks, which no connection shares with another (2.3.19 takes one that
+/// does): ours are beyond those that a system gives to processes.
 std::uint32_t number_of(net::Runtime& runtime) {
   constexpr std::uint32_t kFirst = 1U << 30U;
   return kFirst + static_cast<std::uint32_t>(runtime.random() % kFirst);
