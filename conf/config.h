@@ -122,6 +122,7 @@ struct Config {
   std::string control_socket = "/run/waypost/control.sock";
   std::string user = "waypost";
   unsigned threads = 0;    ///< as given; 0: as many as cores
+  std::string origin;      ///< of submitted addresses without a domain; "": the hostname
   std::string postmaster;  ///< "" where it was not given and no [[domain]] can have one
   std::vector<Listener> listeners;
 

@@ -28,10 +28,9 @@ bool has_utf8(const smtp::Path& path) {
   return !is_ascii(path.text());
 }
 
-/// SMTPUTF8 has to be offered for an address that is not ASCII, or where the client said so and the header section may
-/// have UTF-8 (RFC 6531 §3.5). A message of ASCII alone needs it not, whatever the client said.
+/// SMTPUTF8 has to be offered for an address that is not ASCII, and for a header section with UTF-8 (RFC 6531 §3.5).
 bool needs_utf8(const queue::MessageInfo& message, const std::vector<queue::DueRecipient>& recipients) {
-  if (message.smtputf8 && message.eight_bit) return true;
+  if (message.smtputf8) return true;
   if (has_utf8(message.reverse_path)) return true;
   return std::any_of(recipients.begin(), recipients.end(),
                      [](const queue::DueRecipient& recipient) { return has_utf8(recipient.forward_path); });

@@ -53,23 +53,7 @@ std::string original_recipient(const std::string& orcpt) {
 // `rfc822; a@b`, or `utf-8; \x{E4}@b` where the address is not US-ASCII (RFC 6533 §3).
 std::string final_recipient(const std::string& address) {
   if (is_ascii(address) || !is_utf8(address)) return "rfc822; " + safe(address);
-  std::string out = "utf-8; ";
-  for (std::size_t at = 0; at < address.size();) {
-    const std::size_t size = utf8_character(std::string_view(address).substr(at));
-    const auto first = static_cast<unsigned char>(address[at]);
-    const bool plain = size == 1 && first > ' ' && first < 127 && first != '+' && first != '=' && first != '\\';
-    if (plain) {
-      out += address[at];
-    } else {
-      // The lead octet's own bits, then six of each that follows.
-      std::uint32_t character = size == 1 ? first : first & (0x7FU >> size);
-      for (std::size_t i = 1; i < size; ++i)
-        character = (character << 6U) | (static_cast<unsigned char>(address[at + i]) & 0x3FU);
-      out += fmt::format("\\x{{{:X}}}", character);
-    }
-    at += size;
-  }
-  return out;
+  return "utf-8; " + smtp::utf8_xtext(address);
 }
 
 // `Name: value`, folded at spaces before column 76 where there are any. A line that continues it is never blank: many

@@ -73,7 +73,12 @@ tl::unexpected<Error> too_many() {
 
 }  // namespace
 
-Authenticator::Authenticator(Submit submit) : submit_(std::move(submit)), secret_(random_octets(32)) {}
+Authenticator::Authenticator(Submit submit, std::string secret)
+    : submit_(std::move(submit)), secret_(std::move(secret)) {}
+
+std::string Authenticator::new_secret() {
+  return random_octets(32);
+}
 
 void Authenticator::look(const std::string& path) {
   const Result<std::shared_ptr<const Users>> users = current(path);

@@ -26,7 +26,9 @@ class Authenticator {
   /// Runs the work elsewhere soon, or returns false and never runs it: PasswordPool::submit().
   using Submit = std::function<bool(std::function<void()>)>;
   static constexpr int kMostAsking = 128;  ///< questions to Dovecot at once; who comes after these is sent away
-  explicit Authenticator(Submit submit);
+  /// `secret`: of what nobodies are shown in the place of salts; the same at each start.
+  explicit Authenticator(Submit submit, std::string secret = new_secret());
+  static std::string new_secret();  ///< 32 octets
 
   /// Reads the file, or the table behind `sqlite:`, if it changed; what is wrong with it is logged, and the state
   /// before stays in force, as it does while a table is locked or damaged. Without a file nobody can log in. Blocks: at

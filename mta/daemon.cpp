@@ -15,7 +15,7 @@
 #include "mta/client.h"
 #include "mta/interfaces.h"
 #include "mta/privileges.h"
-#include "mta/rates_file.h"
+#include "mta/state_file.h"
 #include "queue/disk_space.h"
 #include "queue/lock.h"
 #include "resolver/ares_resolver.h"
@@ -30,6 +30,8 @@ using namespace std::chrono_literals;
 constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections;
 
 constexpr net::Duration kKeepRates = 10s;
+constexpr const char* kRatesFile = "rates";
+constexpr const char* kSecretFile = "secret";
 
 log::Options log_options(const conf::Config& config) {
   log::Options options;
@@ -329,9 +331,9 @@ void Daemon::begin() {
   }
   passwords_ = std::make_unique<PasswordPool>();
   authenticator_ = std::make_unique<Authenticator>(
-      [this](std::function<void()> work) { return passwords_->submit(std::move(work)); });
+      [this](std::function<void()> work) { return passwords_->submit(std::move(work)); }, secret());
   if (const std::string& users = config_.get()->auth.users; !users.empty()) authenticator_->look(users);
-  if (const Result<std::string> kept = load_rates(*files_)) rates_.restore(*kept);
+  if (const Result<std::string> kept = read_state(*files_, kRatesFile)) rates_.restore(*kept);
   std::vector<net::Runtime*> loops;
   std::vector<resolver::Resolver*> resolvers;
   for (const Loop& loop : loops_) loops.push_back(loop.runtime.get());
@@ -360,6 +362,16 @@ void Daemon::begin() {
   notify_service_manager("READY=1");
 }
 
+/// Of decoys, which would tell who is nobody if they changed with each start.
+std::string Daemon::secret() {
+  const Result<std::string> kept = read_state(*files_, kSecretFile);
+  if (kept && !kept->empty()) return *kept;
+  std::string made = Authenticator::new_secret();
+  const Result<> saved = replace_state(*files_, kSecretFile, made);
+  if (!saved) log::warning("the secret of logins is not kept for the next start: " + saved.error().what);
+  return made;
+}
+
 /// What a crash may cost of what was counted: kKeepRates of it.
 net::Task<> Daemon::keep_rates() {
   net::Runtime& main = *loops_.front().runtime;
@@ -370,7 +382,7 @@ net::Task<> Daemon::keep_rates() {
     std::optional<std::string> text = rates_.changed_text();
     if (!text) continue;
     auto saved = std::make_shared<Result<>>();
-    const auto save = [this, saved, all = *std::move(text)] { *saved = save_rates(*files_, all); };
+    const auto save = [this, saved, all = *std::move(text)] { *saved = replace_state(*files_, kRatesFile, all); };
     co_await main.offload(save);
     if (!*saved && !failing) log::warning("rates are not kept for the next start: " + saved->error().what);
     failing = !*saved;

@@ -59,6 +59,7 @@ class Daemon {
   void hang_up();
   net::Task<> reload_for_signal();
   net::Task<> keep_rates();
+  std::string secret();
   /// Errors: busy (one is under way), cancelled (the daemon stops).
   net::Task<Result<ReloadReport>> reload();
   void stop(const std::string& why);

@@ -80,6 +80,25 @@ bool is_trusted(const conf::Config& config, const std::string& address) {
   return conf::any_contains(config.relay.networks, address);
 }
 
+smtp::Path completed(const conf::Config& config, conf::Role role, smtp::Path path) {
+  const bool bare = path.mailbox.domain.empty() && !path.mailbox.local.empty() && !smtp::is_postmaster(path.mailbox);
+  if (role == conf::Role::submission && bare)
+    path.mailbox.domain = config.origin.empty() ? config.hostname : config.origin;
+  return path;
+}
+
+smtp::Reply verify(const conf::Config& config, const Client& client, std::string_view text) {
+  if (!client.may_send()) return smtp::reply::cannot_verify();
+  const bool bracketed = text.starts_with('<') && text.ends_with('>');
+  const Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(bracketed ? text.substr(1, text.size() - 2) : text);
+  const conf::Domain* domain = mailbox ? config.find_domain(mailbox->domain) : nullptr;
+  if (domain == nullptr) return smtp::reply::cannot_verify();
+  smtp::Path path;
+  path.mailbox = *mailbox;
+  const Decision<smtp::Path> admitted = admit_here(config, *domain, path);
+  return admitted ? smtp::reply::verified(path.bracketed()) : admitted.error();
+}
+
 Decision<smtp::Path> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
                                   const smtp::Path& reverse_path, const smtp::MailParameters& parameters) {
   const conf::ClientClass* of = client.client_class;

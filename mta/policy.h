@@ -2,6 +2,7 @@
 // out.
 #pragma once
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <tl/expected.hpp>
@@ -37,6 +38,13 @@ bool is_trusted(const conf::Config& config, const std::string& address);
 /// Yes, with the value to go on with; or the reply that refuses.
 template <class T>
 using Decision = tl::expected<T, smtp::Reply>;
+
+/// An address as it was submitted, with conf::Config::origin where it has no domain; but for `<postmaster>`.
+smtp::Path completed(const conf::Config& config, conf::Role role, smtp::Path path);
+
+/// VRFY (RFC 5321 §3.5): 250 with the address, 550 and 551 for those who may send to anyone, of our own domains; 252
+/// for all else, so that nobody harvests addresses (§7.3).
+smtp::Reply verify(const conf::Config& config, const Client& client, std::string_view text);
 
 /// MAIL. The path as it is to be stored: a class may have one for all its mail. Refuses with 530 5.7.0 where the class
 /// demands TLS, and on a submission listener a client that is neither trusted nor logged in; with 553 5.7.1 where

@@ -32,12 +32,13 @@ Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, co
       stop_(std::move(stop)),
       in_(*stream_) {
   client_.local = stream_->local().host();
-  rules_.bare_path = listener_.role == conf::Role::submission;
+  rules_.bare_path = rules_.path_without_domain = listener_.role == conf::Role::submission;
   rules_.offered.pipelining = true;
   rules_.offered.size = true;
   rules_.offered.eight_bit_mime = true;
   rules_.offered.enhanced_status_codes = true;
   rules_.offered.dsn = true;
+  rules_.offered.smtputf8 = true;
   rules_.offered.chunking = true;
   config_ = context_.config();
   become(stream_->remote(), "");
@@ -238,7 +239,8 @@ net::Task<Result<smtp::Reply>> Session::carry_out() {
   if (const auto* auth = std::get_if<smtp::Auth>(&command)) co_return co_await authenticate(*auth);
   if (const auto* bdat = std::get_if<smtp::Bdat>(&command)) co_return co_await receive_chunk(*bdat);
   if (const auto* rcpt = std::get_if<smtp::Rcpt>(&command)) {
-    const Decision<smtp::Path> path = admit_recipient(*config_, client_, listener_.role, rcpt->forward_path);
+    const smtp::Path given = completed(*config_, listener_.role, rcpt->forward_path);
+    const Decision<smtp::Path> path = admit_recipient(*config_, client_, listener_.role, given);
     if (path) co_return co_await ask_and_take(*rcpt, *path);
   }
   if (const auto* etrn = std::get_if<smtp::Etrn>(&command)) co_return co_await send_now(*etrn);
@@ -345,9 +347,9 @@ smtp::Reply Session::on(const smtp::Noop&) {
   return smtp::reply::ok();
 }
 
-smtp::Reply Session::on(const smtp::Vrfy&) {
+smtp::Reply Session::on(const smtp::Vrfy& vrfy) {
   ++junk_;
-  return smtp::reply::cannot_verify();  // the same for all: nobody harvests addresses (RFC 5321 §7.3)
+  return verify(*config_, client_, vrfy.text);
 }
 
 smtp::Reply Session::on(const smtp::Help&) {

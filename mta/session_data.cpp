@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "base/text.h"
 #include "mta/client_class.h"
 #include "mta/session.h"
 #include "smtp/date.h"
@@ -267,6 +268,9 @@ queue::NewMessage Session::describe(Reception& reception) const {
     message.message_id = "<" + message.id.text() + "@" + config_->hostname + ">";
   }
   message.trace = trace(reception, message, protocol);
+  // What is ASCII needs no host that knows more, whatever the client said (RFC 6531 §3.5).
+  const bool ascii = !reception.headers.notes().non_ascii && is_ascii(message.trace);
+  message.envelope.smtputf8 = message.envelope.smtputf8 && !ascii;
   return message;
 }
 
@@ -295,6 +299,8 @@ std::string Session::trace(const Reception& reception, const queue::NewMessage& 
 
   const smtp::HeaderNotes& headers = reception.headers.notes();
   if (!headers.has_message_id) fields += "Message-ID: " + message.message_id + "\r\n";
+  const smtp::Path& author = message.envelope.reverse_path;
+  if (!headers.has_from && !author.is_null()) fields += "From: " + author.bracketed() + "\r\n";
   if (!headers.has_date) fields += "Date: " + smtp::rfc5322_date(message.arrival) + "\r\n";
   return fields;
 }

@@ -21,7 +21,9 @@ std::string recipient_key(const smtp::Mailbox& mailbox) {
 /// What an alias became: its sender knows the alias, and hears of nobody else (RFC 3461 §4.2, §5.2.7).
 void by_alias(smtp::EnvelopeRecipient& recipient, const smtp::Path& alias) {
   recipient.notify.bits |= smtp::Notify::kByAlias;
-  if (!starts_with_no_case(recipient.orcpt, "rfc822;")) recipient.orcpt = "rfc822;" + smtp::xtext_encode(alias.text());
+  const bool is_given =
+      starts_with_no_case(recipient.orcpt, "rfc822;") || starts_with_no_case(recipient.orcpt, "utf-8;");
+  if (!is_given) recipient.orcpt = smtp::orcpt_of(alias.text());
 }
 
 }  // namespace
@@ -34,14 +36,15 @@ smtp::Reply Session::on(const smtp::Mail& mail) {
   use(context_.config());
 
   smtp::Envelope envelope;
-  envelope.reverse_path = mail.reverse_path;
+  envelope.reverse_path = completed(*config_, listener_.role, mail.reverse_path);
   envelope.body = mail.parameters.body;
   envelope.size = mail.parameters.size;
   envelope.smtputf8 = mail.parameters.smtputf8;
   envelope.require_tls = mail.parameters.require_tls;
   envelope.ret = mail.parameters.ret;
   envelope.envid = mail.parameters.envid;
-  Decision<smtp::Path> admitted = admit_sender(*config_, client_, listener_.role, mail.reverse_path, mail.parameters);
+  Decision<smtp::Path> admitted =
+      admit_sender(*config_, client_, listener_.role, envelope.reverse_path, mail.parameters);
   if (!admitted) {
     log_rejected("MAIL", &envelope, "", admitted.error());
     return admitted.error();
@@ -78,7 +81,8 @@ smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
   if (transaction_->reception) return smtp::reply::bad_sequence("The message has begun");
   const std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
   if (recipients.size() >= most_recipients(*config_, client_)) return smtp::reply::too_many_recipients();
-  Decision<smtp::Path> admitted = admit_recipient(*config_, client_, listener_.role, rcpt.forward_path);
+  const smtp::Path given = completed(*config_, listener_.role, rcpt.forward_path);
+  Decision<smtp::Path> admitted = admit_recipient(*config_, client_, listener_.role, given);
   if (!admitted) {
     log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());
     return admitted.error();

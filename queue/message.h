@@ -53,7 +53,7 @@ struct MessageInfo {
   smtp::BodyType body = smtp::BodyType::seven_bit;
   bool eight_bit = false;  ///< an octet above 127 in the body
   bool dot_lines = false;  ///< a line of the body begins with a dot
-  bool smtputf8 = false;
+  bool smtputf8 = false;  ///< MAIL said so, and the header section has UTF-8
   bool require_tls = false;
   smtp::Ret ret = smtp::Ret::unspecified;
   std::string envid;

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "smtp/address.h"
+#include "smtp/idna.h"
 
 namespace waypost::smtp {
 namespace {
@@ -72,6 +73,14 @@ bool runs_on(std::string_view rest) {
   return !rest.empty() && !is_space(rest.front());
 }
 
+/// Domains have one form from here on: that of the DNS, in which they are compared, and which every host understands.
+Result<> name_in_ascii(Path& path) {
+  Result<std::string> domain = ascii_domain(path.mailbox.domain);
+  if (!domain) return fail(domain.error());
+  path.mailbox.domain = *std::move(domain);
+  return {};
+}
+
 Parsed parse_mail(std::string_view arguments, const CommandRules& rules) {
   constexpr std::string_view kSyntax = "Syntax: MAIL FROM:<address>";
   if (!take_prefix(arguments, "FROM:") || lacks_brackets(arguments, rules))
@@ -86,6 +95,8 @@ Parsed parse_mail(std::string_view arguments, const CommandRules& rules) {
   auto parameters = parse_mail_parameters(arguments, rules.offered);
   if (!parameters) return refuse(parameters.error());
   if (!parameters->smtputf8 && !is_ascii(path->text())) return refuse(reply::needs_smtputf8());
+  const Result<> named = name_in_ascii(*path);
+  if (!named) return refuse(reply::bad_sender_syntax(named.error().what));
   return Mail{*std::move(path), *std::move(parameters)};
 }
 
@@ -102,6 +113,8 @@ Parsed parse_rcpt(std::string_view arguments, const CommandRules& rules) {
   auto parameters = parse_rcpt_parameters(arguments, rules.offered);
   if (!parameters) return refuse(parameters.error());
   if (!rules.utf8_transaction && !is_ascii(path->text())) return refuse(reply::needs_smtputf8());
+  const Result<> named = name_in_ascii(*path);
+  if (!named) return refuse(reply::bad_recipient_syntax(named.error().what));
   return Rcpt{*std::move(path), *std::move(parameters)};
 }
 

@@ -26,12 +26,12 @@ struct Ehlo {
   bool operator==(const Ehlo&) const = default;
 };
 struct Mail {
-  Path reverse_path;
+  Path reverse_path;  ///< its domain in ASCII (smtp/idna.h)
   MailParameters parameters;
   bool operator==(const Mail&) const = default;
 };
 struct Rcpt {
-  Path forward_path;
+  Path forward_path;  ///< its domain in ASCII
   RcptParameters parameters;
   bool operator==(const Rcpt&) const = default;
 };

@@ -115,6 +115,7 @@ bool HeaderScan::feed(std::string_view chunk) {
     if (state_ == State::value) {
       std::size_t lf = std::min(chunk.find('\n'), chunk.size());
       if (field_ != Field::other) value_.append(chunk.substr(0, std::min(lf, kMaxValue - value_.size())));
+      if (!is_ascii(chunk.substr(0, lf))) notes_.non_ascii = true;
       line_octets_ += lf;
       chunk.remove_prefix(lf);
       if (chunk.empty()) break;

@@ -19,6 +19,7 @@ struct HeaderNotes {
   bool has_date = false;
   bool has_message_id = false;
   bool has_from = false;
+  bool non_ascii = false;  ///< an octet over 127 in the value of a field
   bool operator==(const HeaderNotes&) const = default;
 };
 

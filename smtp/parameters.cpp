@@ -84,6 +84,30 @@ bool parse_ret(std::string_view value, Ret& ret) {
   return true;
 }
 
+/// `admitted` says which octets of US-ASCII stay as they are.
+template <class Admitted>
+std::string escape_utf8(std::string_view utf8, Admitted admitted) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string out;
+  while (!utf8.empty()) {
+    const std::size_t size = std::max<std::size_t>(utf8_character(utf8), 1);
+    const auto first = static_cast<unsigned char>(utf8.front());
+    // The lead octet's own bits, then six of each that follows.
+    std::uint32_t character = size == 1 ? first : first & (0x7FU >> size);
+    for (char next : utf8.substr(1, size - 1)) character = character << 6U | (static_cast<unsigned char>(next) & 0x3FU);
+    utf8.remove_prefix(size);
+    if (character < 0x80 && admitted(static_cast<char>(character))) {
+      out += static_cast<char>(character);
+      continue;
+    }
+    std::string hex;
+    for (std::uint32_t rest = character; rest != 0 || hex.empty(); rest >>= 4U)
+      hex.insert(hex.begin(), kHex[rest & 0xFU]);
+    out += "\\x{" + hex + "}";
+  }
+  return out;
+}
+
 bool parse_envid(std::string_view value, std::string& envid) {
   if (value.empty() || value.size() > kMaxEnvid || !xtext_decode(value)) return false;
   envid = value;
@@ -127,8 +151,8 @@ bool parse_orcpt(std::string_view value, std::string& orcpt) {
   auto [type, address] = split_once(value, ';');
   if (value.size() > kMaxOrcpt || !is_keyword(type) || address.empty()) return false;
   if (!equals_no_case(type, "utf-8") && !xtext_decode(address)) return false;
-  orcpt = value;
-  return true;
+  orcpt = escape_utf8(value, [](char) { return true; });
+  return orcpt.size() <= kMaxOrcpt;
 }
 
 }  // namespace
@@ -211,6 +235,15 @@ std::string text(const RcptParameters& parameters) {
   add(Notify::kDelay, "DELAY");
   if (!parameters.orcpt.empty()) out += " ORCPT=" + parameters.orcpt;
   return out;
+}
+
+std::string utf8_xtext(std::string_view utf8) {
+  return escape_utf8(utf8, [](char c) { return c > ' ' && c < 0x7F && c != '+' && c != '=' && c != '\\'; });
+}
+
+std::string orcpt_of(std::string_view address) {
+  if (is_ascii(address)) return "rfc822;" + xtext_encode(address);
+  return "utf-8;" + utf8_xtext(address);
 }
 
 std::string xtext_encode(std::string_view octets) {

@@ -27,7 +27,7 @@ struct MailParameters {
 
 struct RcptParameters {
   Notify notify;
-  std::string orcpt;  ///< as given: `rfc822;a+2Bb@c.example`, checked
+  std::string orcpt;  ///< as given, checked: `rfc822;a+2Bb@c.example`; US-ASCII, also of a `utf-8;` that was not
   bool operator==(const RcptParameters&) const = default;
 };
 
@@ -40,6 +40,11 @@ tl::expected<RcptParameters, Reply> parse_rcpt_parameters(std::string_view text,
 /// As on the wire, each with a space before it; "" where there are none. The caller leaves out what the peer lacks.
 std::string text(const MailParameters& parameters);
 std::string text(const RcptParameters& parameters);
+
+/// UTF-8 as utf-8-addr-xtext (RFC 6533 §3): `\x{E4}` for what is not printable US-ASCII, and for `+`, `=` and `\`.
+std::string utf8_xtext(std::string_view utf8);
+/// The value of ORCPT for an address: `rfc822;a+2Bb@c.example`, `utf-8;j\x{FC}@c.example`.
+std::string orcpt_of(std::string_view address);
 
 /// Any octets as xtext: `+` and two upper-case hex digits for what is not printable US-ASCII, and for `+` and `=`.
 std::string xtext_encode(std::string_view octets);

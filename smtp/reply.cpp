@@ -147,6 +147,9 @@ Reply closing(std::string_view hostname) {
 Reply cannot_verify() {
   return with(252, 0, 0, "Cannot verify it, send a message to find out");
 }
+Reply verified(std::string_view address) {
+  return with(250, 1, 5, std::string(address));
+}
 Reply nothing_waits(std::string_view domain) {
   return with(251, 0, 0, "Nothing waits for " + std::string(domain));
 }

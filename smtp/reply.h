@@ -51,6 +51,7 @@ Reply queued(std::string_view id);                                         // 25
 Reply start_tls();                                                         // 220 2.0.0
 Reply closing(std::string_view hostname);                                  // 221 2.0.0
 Reply cannot_verify();                                                     // 252 2.0.0
+Reply verified(std::string_view address);                                  // 250 2.1.5, to VRFY
 Reply nothing_waits(std::string_view domain);                              // 251 2.0.0, to ETRN
 Reply sending(std::uint64_t recipients, std::string_view domain);          // 253 2.0.0, to ETRN
 Reply cannot_send(std::string_view domain);                                // 458 4.3.0, to ETRN

@@ -152,6 +152,49 @@ TEST_SUITE("mta/policy") {
     CHECK(stranger.error().code == 530);
   }
 
+  TEST_CASE("VRFY: for those who may send to anyone, of our own domains [RFC 5321 3.5]") {
+    conf::Config config = harness_config();
+    config.domains[1].relocated["carl"] = "carl@new.example";
+    struct {
+      const char* address;
+      const char* text;
+      const char* want;
+    } const table[] = {
+        {kTrusted, "ann@known.example", "250 2.1.5 <ann@known.example>"},
+        {kTrusted, "<ANN@Known.example>", "250 2.1.5 <ANN@Known.example>"},
+        {kTrusted, "dora@known.example", "550 5.1.1"},
+        {kTrusted, "carl@known.example", "551 5.1.6"},
+        {kTrusted, "postmaster@known.example", "250 2.1.5"},
+        {kTrusted, "x@elsewhere.example", "252 2.0.0"},
+        {kTrusted, "ann", "252 2.0.0"},
+        {kTrusted, "Ann Bee", "252 2.0.0"},
+        {kStranger, "ann@known.example", "252 2.0.0"},
+        {kStranger, "dora@known.example", "252 2.0.0"},
+    };
+    for (const auto& row : table) {
+      CAPTURE(row.text);
+      CHECK(verify(config, client(config, row.address), row.text).text().starts_with(row.want));
+    }
+  }
+
+  TEST_CASE("an address that is submitted without a domain has that of the origin") {
+    conf::Config config = harness_config();
+    config.origin = "origin.example";
+    const auto path = [](const char* local, const char* domain) {
+      smtp::Path out;
+      out.mailbox.local = local;
+      out.mailbox.domain = domain;
+      return out;
+    };
+    CHECK(completed(config, Role::submission, path("ann", "")).text() == "ann@origin.example");
+    CHECK(completed(config, Role::submission, path("ann", "b.example")).text() == "ann@b.example");
+    CHECK(completed(config, Role::submission, path("Postmaster", "")).text() == "Postmaster");
+    CHECK(completed(config, Role::submission, path("", "")).is_null());
+    CHECK(completed(config, Role::mx, path("ann", "")).text() == "ann");
+    config.origin.clear();
+    CHECK(completed(config, Role::submission, path("ann", "")).text() == "ann@relay.example");
+  }
+
   TEST_CASE("an address within the local part is not handed to the host that has the domain (C1)") {
     conf::Config config = harness_config();
     conf::NextHop hop;

@@ -240,7 +240,7 @@ TEST_SUITE("mta/session_auth") {
     h.greet();
     h.say("AUTH PLAIN " + plain("ann", "secret"));
     CHECK(h.say("MAIL FROM:<ann@b.example> AUTH=ann@b.example").starts_with("250 2.1.0"));
-    CHECK(Harness::codes(h.say({kFar, "DATA", "Subject: x", "", "text", "."})) == "250 354 250");
+    CHECK(Harness::codes(h.say({kFar, "DATA", "From: x@b.example", "", "text", "."})) == "250 354 250");
     REQUIRE(h.store.committed.size() == 1);
     const queue::NewMessage& message = h.store.committed[0].message;
     CHECK(message.origin.user == "ann");

@@ -547,6 +547,51 @@ TEST_SUITE("mta/session_data") {
     for (const FakeStore::Committed& stored : h.store.committed) CHECK(stored.message.trace.size() < 1000);
   }
 
+  TEST_CASE("SMTPUTF8: kept where the header needs it, and told in Received [RFC 6531 3.5, 4.3]") {
+    struct {
+      const char* mail;
+      const char* rcpt;
+      const char* text;
+      bool kept;
+      const char* protocol;
+    } const table[] = {
+        {"MAIL FROM:<s@c.example> SMTPUTF8", "<r@b.example>", "Subject: x\r\n\r\n\xc3\xbc\r\n", false, "UTF8SMTP"},
+        {"MAIL FROM:<s@c.example> SMTPUTF8", "<r@b.example>", "Subject: \xc3\xbc\r\n\r\nx\r\n", true, "UTF8SMTP"},
+        {"MAIL FROM:<s@c.example> SMTPUTF8", "<\xc3\xbc@b.example>", "Subject: x\r\n\r\nx\r\n", true, "UTF8SMTP"},
+        {"MAIL FROM:<s@c.example>", "<r@b.example>", "Subject: \xc3\xbc\r\n\r\nx\r\n", false, "ESMTP"},
+    };
+    for (const auto& row : table) {
+      CAPTURE(row.rcpt);
+      CAPTURE(row.text);
+      Harness h;
+      h.greet();
+      CHECK(h.say(row.mail).starts_with("250"));
+      CHECK(h.say("RCPT TO:" + std::string(row.rcpt)).starts_with("250"));
+      CHECK(h.say("DATA").starts_with("354"));
+      CHECK(h.send(std::string(row.text) + ".\r\n").starts_with("250"));
+      REQUIRE(h.store.committed.size() == 1);
+      CHECK(h.store.committed[0].message.envelope.smtputf8 == row.kept);
+      CHECK(h.store.committed[0].message.origin.protocol == row.protocol);
+    }
+  }
+
+  TEST_CASE("a domain in UTF-8 is ours by its name in the DNS [RFC 5891]") {
+    tests::HarnessOptions options;
+    options.config.domains[0].name = "xn--bcher-kva.example";
+    Harness h(options);
+    h.greet();
+    CHECK(h.say("MAIL FROM:<s@c.example> SMTPUTF8").starts_with("250"));
+    CHECK(h.say("RCPT TO:<r@B\xc3\xbc"
+                "cher.example>")
+              .starts_with("250"));
+    CHECK(h.say("RCPT TO:<r@xn--bcher-kva.example>").starts_with("250"));
+    CHECK(h.say("DATA").starts_with("354"));
+    CHECK(h.send("x\r\n.\r\n").starts_with("250"));
+    REQUIRE(h.store.committed.size() == 1);
+    REQUIRE(h.store.committed[0].message.envelope.recipients.size() == 1);
+    CHECK(h.store.committed[0].message.envelope.recipients[0].forward_path.text() == "r@xn--bcher-kva.example");
+  }
+
   TEST_CASE("field names that mean something elsewhere are data here (C11)") {
     Harness h;
     const std::string header = "__proto__: x\r\nconstructor: y\r\n: z\r\n";

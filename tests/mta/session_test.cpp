@@ -65,7 +65,7 @@ TEST_SUITE("mta/session") {
       CAPTURE(keyword);
       CHECK(ehlo.find(std::string(keyword) + "\r\n") != std::string::npos);
     }
-    for (std::string_view later : {"STARTTLS", "AUTH", "SMTPUTF8", "BINARYMIME", "REQUIRETLS"}) {
+    for (std::string_view later : {"STARTTLS", "AUTH", "BINARYMIME", "REQUIRETLS"}) {
       CAPTURE(later);
       CHECK(ehlo.find(later) == std::string::npos);
     }
@@ -120,7 +120,7 @@ TEST_SUITE("mta/session") {
         {"MAIL FROM:<s@c.example> BODY=7BIT", "250 2.1.0"},
         {"MAIL FROM:<s@c.example> BODY=9BIT", "501 5.5.4"},
         {"MAIL FROM:<s@c.example> COLOUR=RED", "555 5.5.4"},
-        {"MAIL FROM:<s@c.example> SMTPUTF8", "555 5.5.4"},
+        {"MAIL FROM:<s@c.example> SMTPUTF8=1", "501 5.5.4"},
         {"MAIL FROM:<s@c.example> RET=HDRS ENVID=q+2B1", "250 2.1.0"},
         {"MAIL FROM:<s@c.example> RET=SOME", "501 5.5.4"},
         {"MAIL FROM:<s@c.example> ENVID=q+2b", "501 5.5.4"},
@@ -234,7 +234,7 @@ TEST_SUITE("mta/session") {
     h.greet();
     CHECK(Harness::codes(h.say({"MAIL FROM:s@c.example", "RCPT TO:r@elsewhere.example", "RCPT TO: q@b.example"})) ==
           "250 250 250");
-    CHECK(h.say("RCPT TO:<r>").starts_with("501 5.1.3"));
+    CHECK(h.say("RCPT TO:<r>").starts_with("250"));
   }
 
   TEST_CASE("submission from a stranger: 530 5.7.0 at MAIL, and nothing after it") {

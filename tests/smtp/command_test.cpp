@@ -185,6 +185,11 @@ TEST_SUITE("smtp/command") {
   TEST_CASE("SMTPUTF8: of MAIL for its own path, of the transaction for RCPT [RFC 6531 3.4]") {
     CommandRules rules = everything();
     CHECK(get<Mail>("MAIL FROM:<j\xC3\xB6@b> SMTPUTF8", rules).reverse_path.text() == "j\xC3\xB6@b");
+    CHECK(get<Mail>("MAIL FROM:<j@B\xC3\xBC"
+                    "cher.example> SMTPUTF8",
+                    rules)
+              .reverse_path.text() == "j@xn--bcher-kva.example");
+    CHECK(code("MAIL FROM:<j@\xE2\x80\x8B.example> SMTPUTF8", rules) == "501 5.1.7");
     CHECK(code("MAIL FROM:<j\xC3\xB6@b>", rules) == "553 5.6.7");
     CHECK(code("MAIL FROM:<j\xF6@b> SMTPUTF8", rules) == "501 5.1.7");
     CHECK(code("RCPT TO:<j\xC3\xB6@b>", rules) == "553 5.6.7");

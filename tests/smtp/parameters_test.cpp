@@ -130,4 +130,16 @@ TEST_SUITE("smtp/parameters") {
     for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
     CHECK(*xtext_decode(xtext_encode(all)) == all);
   }
+
+  TEST_CASE("ORCPT in UTF-8 is kept in US-ASCII [RFC 6533 3]") {
+    Extensions offered;
+    offered.dsn = offered.smtputf8 = true;
+    const auto given = parse_rcpt_parameters(" ORCPT=utf-8;j\xc3\xbc\\x{E4}+@b\xf0\x9f\x90\x84", offered);
+    REQUIRE(given);
+    CHECK(given->orcpt == "utf-8;j\\x{FC}\\x{E4}+@b\\x{1F404}");
+    CHECK(parse_rcpt_parameters(text(*given), offered)->orcpt == given->orcpt);
+    CHECK(orcpt_of("a+b@c.example") == "rfc822;a+2Bb@c.example");
+    CHECK(orcpt_of("j\xc3\xbc+x\\@c.example") == "utf-8;j\\x{FC}\\x{2B}x\\x{5C}@c.example");
+    CHECK(utf8_xtext("") == "");
+  }
 }
