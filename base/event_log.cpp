@@ -341,6 +341,13 @@ void session_failed(std::string_view client, std::string_view why) {
       .add("why", why, Form::parens)
       .write();
 }
+void requested(std::string_view client, std::string_view command, std::uint64_t recipients) {
+  Event(Level::info, "smtpd", "requested")
+      .add("client", client)
+      .add("command", command)
+      .number("recipients", recipients)
+      .write();
+}
 void rejected(std::string_view client, std::string_view stage, std::string_view reply, std::string_view from,
               std::string_view to, std::string_view protocol, std::string_view helo) {
   Event event(Level::info, "smtpd", "rejected");

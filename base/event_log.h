@@ -64,6 +64,8 @@ void injected(std::string_view client, std::size_t octets);
 void connection_lost(std::string_view client, std::string_view how, std::string_view after);
 /// The store did not take a message, so that its client was told to come again.
 void storage_refused(std::string_view client, std::string_view why);
+/// A client had mail of the queue tried at once.
+void requested(std::string_view client, std::string_view command, std::uint64_t recipients);
 /// `mechanism` and `user` of its login; "": there was none.
 void accepted_from(std::string_view id, std::string_view client, std::string_view mechanism, std::string_view user);
 /// `user`: the login that was tried, as far as it was said.

@@ -150,7 +150,7 @@ void read_client(Section& section, ClientClass& client) {
   section.parsed("name", client.name, parse_class_name);
   section.parsed_list("networks", client.networks, parse_network);
   section.parsed_list("listeners", client.listeners, parse_listen_address);
-  section.parsed_list("logins", client.logins, parse_login);
+  section.parsed_list("logins", client.logins, parse_login_pattern);
   section.parsed_list("certificates", client.certificates, parse_certificate);
   section.parsed_or_empty("login", client.login, parse_login);
   bool relay = false;

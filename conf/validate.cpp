@@ -61,6 +61,15 @@ void check_names(const Config& config, Findings& findings) {
   }
 }
 
+/// Networks whose word is taken for who a client is.
+void check_believed(const std::vector<Network>& networks, const std::string& key, const std::string& word,
+                    Findings& findings) {
+  if (findings.failed(key)) return;
+  const bool anyone =
+      std::any_of(networks.begin(), networks.end(), covers_the_internet) || cover_the_internet_together(networks);
+  if (anyone) findings.error(key, "lets anyone say by " + word + " who it is: an open relay", "name your own hosts");
+}
+
 void check_listeners(const Config& config, Findings& findings) {
   if (config.listeners.empty()) {
     findings.error("listener", "there is no [[listener]]: no mail could come in",
@@ -74,8 +83,12 @@ void check_listeners(const Config& config, Findings& findings) {
     if (wants_tls && !has_certificate) {
       findings.error(section + ".tls", "needs a certificate, and there is none", "set tls.certificate and tls.key");
     }
+    check_believed(listener.proxy, section + ".proxy", "PROXY header", findings);
+    check_believed(listener.xclient, section + ".xclient", "XCLIENT", findings);
+    const bool has_class = std::any_of(config.clients.begin(), config.clients.end(),
+                                       [](const ClientClass& client) { return client.relay == true; });
     bool nobody = listener.role == Role::submission && config.relay.networks.empty() && !config.auth.knows_somebody() &&
-                  !config.relay.open;
+                  !config.relay.open && !has_class;
     if (nobody) {
       findings.warning(section + ".role",
                        "nobody may send here: there is neither relay.networks nor auth.users nor auth.dovecot");

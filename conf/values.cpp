@@ -326,6 +326,12 @@ Result<std::string> parse_sender_rule(const std::string& text) {
 }
 
 Result<std::string> parse_login(const std::string& text) {
+  const bool fits = !text.empty() && std::none_of(text.begin(), text.end(),
+                                                  [](char c) { return c == ' ' || c == '*' || is_control(c); });
+  return fits ? Result<std::string>(text) : wrong(text, "is no login: a name without spaces and \"*\"");
+}
+
+Result<std::string> parse_login_pattern(const std::string& text) {
   const bool plain =
       !text.empty() && std::none_of(text.begin(), text.end(), [](char c) { return c == ' ' || is_control(c); });
   const bool starred = text.starts_with("*@") && text.size() > 2;

@@ -39,6 +39,8 @@ Result<std::string> parse_mailbox(const std::string& text);
 /// A sender rule (mta/sender_rule.h): an address, "@example.com", "<>" or "*".
 Result<std::string> parse_sender_rule(const std::string& text);
 /// "ann@example.com", "ann", "*@example.com", "*"; in lower case.
+Result<std::string> parse_login_pattern(const std::string& text);
+/// A name alone, as it is.
 Result<std::string> parse_login(const std::string& text);
 /// "sha256:" and 64 hex digits, or a domain name; in lower case.
 Result<std::string> parse_certificate(const std::string& text);

@@ -14,9 +14,11 @@ using resolver::Status;
 bool counts(const conf::Config::Checks::List& list, const Answer<net::Address>& answer) {
   if (answer.status != Status::found) return false;
   return std::any_of(answer.records.begin(), answer.records.end(), [&list](const net::Address& each) {
-    // Anything else is an answer about the list, or of somebody who took over its name (RFC 5782 §2.1).
+    // Anything else is of somebody who took over the list's name (RFC 5782 §2.1).
     if (each.family != 4 || each.bytes[0] != 127) return false;
-    return list.answers.empty() || conf::any_contains(list.answers, each.host());
+    if (!list.answers.empty()) return conf::any_contains(list.answers, each.host());
+    // By 127.255.255.x lists say that they do not answer us, as too many ask by our name server.
+    return each.bytes[1] != 255 || each.bytes[2] != 255;
   });
 }
 
@@ -35,10 +37,10 @@ std::optional<smtp::Reply> refused_by_lists(const conf::Config::Checks& checks, 
 
 std::optional<smtp::Reply> refused_by_name(const ClientFindings& findings) {
   if (!findings.names || !confirmed_name(findings).empty()) return std::nullopt;
-  const auto passes = [](Status status) { return status == Status::server_failed || status == Status::timed_out; };
-  const bool trouble =
-      passes(findings.names->status) || std::any_of(findings.addresses.begin(), findings.addresses.end(),
-                                                    [&passes](const auto& answer) { return passes(answer.status); });
+  const auto is_trouble = [](Status status) { return status == Status::server_failed || status == Status::timed_out; };
+  const bool trouble = is_trouble(findings.names->status) ||
+                       std::any_of(findings.addresses.begin(), findings.addresses.end(),
+                                   [&is_trouble](const auto& answer) { return is_trouble(answer.status); });
   const std::string host = findings.client.host();
   return trouble ? smtp::reply::no_reverse_dns_now(host) : smtp::reply::no_reverse_dns(host);
 }

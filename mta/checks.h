@@ -11,7 +11,7 @@
 
 namespace waypost::mta {
 
-/// The answers as far as they came in time. What failed or did not come speaks for the client.
+/// The answers as far as they came in time. What did not come refuses nobody.
 struct ClientFindings {
   net::Address client;
   std::string helo;

@@ -75,14 +75,7 @@ std::vector<std::string> needs_restart(const conf::Config& before, const conf::C
   differs("resolver", before.resolver.servers != after.resolver.servers ||
                           before.resolver.timeout != after.resolver.timeout ||
                           before.resolver.tries != after.resolver.tries);
-  bool listeners = before.listeners.size() != after.listeners.size();
-  for (std::size_t i = 0; !listeners && i < before.listeners.size(); ++i) {
-    const conf::Listener& a = before.listeners[i];
-    const conf::Listener& b = after.listeners[i];
-    listeners = !(a.address == b.address) || a.role != b.role || a.tls != b.tls || a.auth != b.auth ||
-                a.reject_bare_newline != b.reject_bare_newline;
-  }
-  differs("listener", listeners);
+  differs("listener", before.listeners != after.listeners);
   return keys;
 }
 
@@ -130,6 +123,7 @@ int Daemon::run() {
   relay_.reset();
   passwords_.reset();
   authenticator_.reset();
+  resolver_.reset();
   scope_.reset();
   queue_.reset();
   history_.reset();
@@ -312,6 +306,16 @@ DaemonFacts Daemon::facts() const {
   return facts;
 }
 
+std::unique_ptr<resolver::Resolver> Daemon::make_resolver(net::LoopRuntime& loop) const {
+  Result<std::unique_ptr<resolver::Resolver>> ares = resolver::make_ares_resolver(loop, config_.get()->resolver);
+  if (!ares) {
+    log::failure("resolver: " + ares.error().what);
+    log::flush();
+    std::_Exit(EX_OSERR);
+  }
+  return resolver::make_cache(std::move(*ares), loop, resolver::CacheOptions{});
+}
+
 /// Everything is open: mail begins to flow.
 void Daemon::begin() {
   net::LoopRuntime& main = *loops_.front().runtime;
@@ -319,21 +323,15 @@ void Daemon::begin() {
   const auto on_exception = [](std::string_view what) { log::failure("an exception: " + std::string(what)); };
   scope_ = std::make_unique<net::Scope>(main, on_exception);
 
-  for (Loop& loop : loops_) {
-    Result<std::unique_ptr<resolver::Resolver>> ares =
-        resolver::make_ares_resolver(*loop.runtime, config_.get()->resolver);
-    if (!ares) {
-      log::failure("resolver: " + ares.error().what);
-      log::flush();
-      std::_Exit(EX_OSERR);
-    }
-    loop.resolver = resolver::make_cache(std::move(*ares), *loop.runtime, resolver::CacheOptions{});
-  }
+  resolver_ = make_resolver(main);
+  for (Loop& loop : loops_) loop.resolver = make_resolver(*loop.runtime);
   passwords_ = std::make_unique<PasswordPool>();
   authenticator_ = std::make_unique<Authenticator>(
       [this](std::function<void()> work) { return passwords_->submit(std::move(work)); }, secret());
   if (const std::string& users = config_.get()->auth.users; !users.empty()) authenticator_->look(users);
-  if (const Result<std::string> kept = read_state(*files_, kRatesFile)) rates_.restore(*kept);
+  const Result<std::string> counts = read_state(*files_, kRatesFile);
+  if (counts) rates_.restore(*counts);
+  if (!counts && counts.error().code != Errc::not_found) log::warning("rates begin anew: " + counts.error().what);
   std::vector<net::Runtime*> loops;
   std::vector<resolver::Resolver*> resolvers;
   for (const Loop& loop : loops_) loops.push_back(loop.runtime.get());
@@ -345,9 +343,10 @@ void Daemon::begin() {
     log::flush();
     std::_Exit(EX_IOERR);
   };
-  relay_.reset(new Relay({std::move(loops), *queue_, std::move(resolvers), *limits_, [this] { return config_.get(); },
-                          [this] { return own_addresses(); }, queue::open_folder, failed,
-                          [this](conf::Role role) { return certificates_.get(role); }, authenticator_.get(), &rates_}));
+  relay_.reset(
+      new Relay({std::move(loops), *queue_, *resolver_, std::move(resolvers), *limits_,
+                 [this] { return config_.get(); }, [this] { return own_addresses(); }, queue::open_folder, failed,
+                 [this](conf::Role role) { return certificates_.get(role); }, authenticator_.get(), &rates_}));
   relay_->start(ports_);
   scope_->spawn(keep_rates());
 
@@ -384,6 +383,7 @@ net::Task<> Daemon::keep_rates() {
     auto saved = std::make_shared<Result<>>();
     const auto save = [this, saved, all = *std::move(text)] { *saved = replace_state(*files_, kRatesFile, all); };
     co_await main.offload(save);
+    if (!*saved) rates_.mark_changed();
     if (!*saved && !failing) log::warning("rates are not kept for the next start: " + saved->error().what);
     failing = !*saved;
   }
@@ -480,12 +480,8 @@ net::Task<> Daemon::wind_down() {
     if (main.now() > until) cut_off();
     co_await main.sleep_for(20ms, std::stop_token());
   }
-  for (const Loop& loop : loops_) {
-    loop.runtime->post([&loop] {
-      loop.resolver->stop();
-      loop.runtime->stop();
-    });
-  }
+  resolver_->stop();
+  for (const Loop& loop : loops_) loop.runtime->stop();  // their resolvers were stopped with their sessions
 }
 
 void Daemon::cut_off() {

@@ -40,8 +40,8 @@ class Daemon {
   /// The first one is the main thread's.
   struct Loop {
     std::unique_ptr<net::LoopRuntime> runtime;
-    std::unique_ptr<resolver::Resolver> resolver = nullptr;
-    std::thread thread;  ///< not of the first
+    std::unique_ptr<resolver::Resolver> resolver = nullptr;  ///< of its sessions
+    std::thread thread;                                      ///< not of the first
   };
 
   int open();
@@ -58,6 +58,7 @@ class Daemon {
   DaemonFacts facts() const;
   void hang_up();
   net::Task<> reload_for_signal();
+  std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
   net::Task<> keep_rates();
   std::string secret();
   /// Errors: busy (one is under way), cancelled (the daemon stops).
@@ -77,6 +78,7 @@ class Daemon {
   std::vector<Loop> loops_;
   std::vector<Port> ports_;
   std::unique_ptr<Authenticator> authenticator_;
+  std::unique_ptr<resolver::Resolver> resolver_;  ///< of the delivery, on the main loop
   Rates rates_;
   std::unique_ptr<PasswordPool> passwords_;  ///< does the authenticator's work
   std::unique_ptr<Relay> relay_;

@@ -25,10 +25,12 @@ std::size_t Limits::Hash::operator()(const Key& key) const {
   return std::hash<std::uint64_t>()((key.bits + key.family) * 0x9E3779B97F4A7C15U);
 }
 
-std::optional<Limits::Token> Limits::acquire(const net::Address& client, std::size_t in_all, std::size_t per_client) {
+std::optional<Limits::Token> Limits::acquire(const net::Address& client, std::size_t in_all, std::size_t per_client,
+                                             bool ours) {
   Key counted = key(client);
   std::lock_guard lock(mutex_);
   if (connections_.load(std::memory_order_relaxed) >= std::min(in_all, ceiling_)) return std::nullopt;
+  if (!ours && kept_for_ours(in_all)) return std::nullopt;
   std::size_t& of_client = clients_[counted];
   if (of_client >= per_client) {
     if (of_client == 0) clients_.erase(counted);
@@ -74,6 +76,11 @@ std::size_t Limits::connections_of(const net::Address& client) const {
   std::lock_guard lock(mutex_);
   auto found = clients_.find(key(client));
   return found == clients_.end() ? 0 : found->second;
+}
+
+bool Limits::kept_for_ours(std::size_t in_all) const {
+  const std::size_t most = std::min(in_all, ceiling_);
+  return connections() >= most - most / 10;
 }
 
 bool Limits::crowded(std::size_t in_all) const {

@@ -56,7 +56,11 @@ class Limits {
 
   /// A place for one more connection, or nullopt: there are `in_all` (or the ceiling) already, or `per_client` of
   /// this client. The limits are arguments since a reload changes them; connections over a new limit live on.
-  std::optional<Token> acquire(const net::Address& client, std::size_t in_all, std::size_t per_client);
+  /// The last tenth is kept for those who are `ours`.
+  std::optional<Token> acquire(const net::Address& client, std::size_t in_all, std::size_t per_client,
+                               bool ours = true);
+  /// Only that tenth is left, or less.
+  bool kept_for_ours(std::size_t in_all) const;
 
   /// One more connection of the client, and more than `rate` has room for.
   bool too_often(const net::Address& client, const conf::Rate& rate, net::WallTime now);

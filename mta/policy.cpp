@@ -87,6 +87,10 @@ smtp::Path completed(const conf::Config& config, conf::Role role, smtp::Path pat
   return path;
 }
 
+bool is_served(const conf::Config& config, const std::string& domain) {
+  return config.find_domain(domain) != nullptr || is_relay_domain(config, domain);
+}
+
 smtp::Reply verify(const conf::Config& config, const Client& client, std::string_view text) {
   if (!client.may_send()) return smtp::reply::cannot_verify();
   const bool bracketed = text.starts_with('<') && text.ends_with('>');

@@ -42,6 +42,9 @@ using Decision = tl::expected<T, smtp::Reply>;
 /// An address as it was submitted, with conf::Config::origin where it has no domain; but for `<postmaster>`.
 smtp::Path completed(const conf::Config& config, conf::Role role, smtp::Path path);
 
+/// A domain for which mail is taken from anyone: in relay.domains, or a [[domain]].
+bool is_served(const conf::Config& config, const std::string& domain);
+
 /// VRFY (RFC 5321 §3.5): 250 with the address, 550 and 551 for those who may send to anyone, of our own domains; 252
 /// for all else, so that nobody harvests addresses (§7.3).
 smtp::Reply verify(const conf::Config& config, const Client& client, std::string_view text);

@@ -58,7 +58,7 @@ Rates::Taken Rates::take(const Key& key, Kind kind, const conf::Rate& rate, net:
   const seconds time = since_1970(now);
   const std::int64_t period = time / rate.period;
   std::lock_guard lock(guard_);
-  if (counts_.size() >= kMostCounts && !counts_.contains({key, kind})) make_room(time);
+  if (counts_.size() >= kMostCounts && !counts_.contains({key, kind})) make_room(key, time);
   Count& count = counts_[{key, kind}];
   if (count.rate.period != rate.period) count = Count{0, 0, period, rate};  // its numbers say nothing of this one
   count.rate = rate;
@@ -81,12 +81,23 @@ void Rates::give_back(const Key& key, Kind kind, std::int64_t period, std::uint6
   changed_ = true;
 }
 
-void Rates::make_room(seconds now) {
-  std::erase_if(counts_, [now](const auto& each) { return now / each.second.rate.period > each.second.period + 1; });
+void Rates::make_room(const Key& key, seconds now) {
+  std::erase_if(counts_, [now](const auto& each) {
+    const Count& count = each.second;
+    return now / count.rate.period > count.period + 1 || count.current + count.previous == 0;
+  });
   // Not one by one: each time means to look at all.
-  for (std::size_t i = 0; i < kMostCounts / 100 && counts_.size() >= kMostCounts - kMostCounts / 100; ++i) {
-    counts_.erase(counts_.begin());
+  constexpr std::size_t kRoom = kMostCounts - kMostCounts / 100;
+  auto next = counts_.lower_bound({Key{key.client_class, ""}, Kind::messages});
+  while (counts_.size() > kRoom && next != counts_.end() && next->first.first.client_class == key.client_class) {
+    next = counts_.erase(next);
   }
+  while (counts_.size() >= kMostCounts) counts_.erase(counts_.begin());
+}
+
+void Rates::mark_changed() {
+  std::lock_guard lock(guard_);
+  changed_ = true;
 }
 
 std::vector<Rates::Row> Rates::rows(net::WallTime now) const {

@@ -32,7 +32,7 @@ class Rates {
     std::uint64_t used = 0;
     conf::Rate rate;
   };
-  /// More are forgotten: first those whose time is over, then any.
+  /// More are forgotten: first those that say nothing, then others of the class that has one more.
   static constexpr std::size_t kMostCounts = 100'000;
 
   /// One more, at a number that give_back() wants; or, where the rate has no room, how long until it has.
@@ -48,6 +48,7 @@ class Rates {
 
   /// All of it as text, for the next start; nullopt if nothing changed since the last call.
   std::optional<std::string> changed_text();
+  void mark_changed();  ///< what changed_text() said was not kept
   /// What changed_text() said. Lines that are none are passed over.
   void restore(std::string_view text);
 
@@ -61,7 +62,7 @@ class Rates {
   static void move_on(Count& count, std::int64_t period);
   static std::uint64_t used(const Count& count, std::chrono::seconds elapsed);
   static std::chrono::seconds wait(const Count& count, std::chrono::seconds elapsed);
-  void make_room(std::chrono::seconds now);
+  void make_room(const Key& key, std::chrono::seconds now);
 
   mutable std::mutex guard_;  // short sections, one a message or recipient of a class that has a rate
   std::map<Place, Count> counts_;

@@ -20,15 +20,16 @@ void on_exception(std::string_view what) {
 Relay::Side::Side(std::size_t loop, const RelayParts& parts, const std::atomic<bool>& accepting)
     : runtime(*parts.loops[loop]),
       store(parts.queue.store(runtime)),
-      context{runtime,   *store,     parts.limits, parts.config,         accepting,
-              parts.tls, parts.auth, parts.rates,  parts.resolvers[loop]},
+      context{runtime,      *store,      parts.limits,
+              parts.config, accepting,   parts.tls,
+              parts.auth,   parts.rates, parts.resolvers.empty() ? nullptr : parts.resolvers[loop]},
       server(context),
       scope(runtime, on_exception) {}
 
 Relay::Relay(RelayParts parts)
     : parts_(std::move(parts)),
       sides_(make_sides()),
-      dispatcher_(*parts_.loops.front(), store(), *parts_.resolvers.front(), parts_.config, parts_.own_addresses,
+      dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses,
                   parts_.open_folder) {}
 
 Relay::~Relay() = default;
@@ -86,6 +87,7 @@ net::Task<bool> Relay::wind_down() {
 
 net::Task<> Relay::drain(Side& side) {
   side.server.stop();
+  if (side.context.resolver != nullptr) side.context.resolver->stop();
   co_await side.server.drained();
   parts_.loops.front()->post([this] { --draining_; });
 }

@@ -21,7 +21,10 @@ namespace waypost::mta {
 struct RelayParts {
   std::vector<net::Runtime*> loops;  ///< not running yet, or all of them on this thread
   queue::SqliteQueue& queue;
-  std::vector<resolver::Resolver*> resolvers;  ///< one for each loop
+  resolver::Resolver& resolver;  ///< of the first loop, for delivery
+  /// One for the sessions of each loop, stopped with them: what strangers make us ask delays no delivery. None: nothing
+  /// is asked.
+  std::vector<resolver::Resolver*> resolvers;
   Limits& limits;
   std::function<std::shared_ptr<const conf::Config>()> config;  ///< any thread
   std::function<std::vector<net::Address>()> own_addresses;

@@ -63,20 +63,19 @@ void Server::admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor
   std::shared_ptr<const conf::Config> config = context_.config();
   const conf::Config::Limits& limits = config->limits;
   const std::string client = stream->remote().host();
-  // Of a balancer's connections each is counted for its own client, once that is known.
-  const bool is_balancer = conf::any_contains(acceptor.config.proxy, client);
-  const bool is_ours = is_balancer || is_trusted(*config, client);
-  // The last places are for our own: strangers come again.
-  const int in_all = is_ours ? limits.connections : limits.connections - limits.connections / 10;
-  const int per_client = is_balancer ? limits.connections : limits.connections_per_client;
+  // Of a balancer's or proxy's connections each is counted for its own client, once that is known.
+  const bool is_proxy =
+      conf::any_contains(acceptor.config.proxy, client) || conf::any_contains(acceptor.config.xclient, client);
+  const bool is_ours = is_proxy || is_trusted(*config, client);
+  const int per_client = is_proxy ? limits.connections : limits.connections_per_client;
   // A handshake only to say no would cost more than the session.
-  const bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit && !is_balancer;
+  const bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit && !is_proxy;
   const bool too_often =
       !is_ours && limits.connection_rate &&
       context_.limits.too_often(stream->remote(), *limits.connection_rate, context_.runtime.wall_now());
   if (too_often) return say_no(std::move(stream), in_clear, smtp::reply::connecting_too_often(config->hostname));
-  std::optional<Limits::Token> place =
-      context_.limits.acquire(stream->remote(), static_cast<std::size_t>(in_all), static_cast<std::size_t>(per_client));
+  std::optional<Limits::Token> place = context_.limits.acquire(
+      stream->remote(), static_cast<std::size_t>(limits.connections), static_cast<std::size_t>(per_client), is_ours);
   if (!place) return say_no(std::move(stream), in_clear, smtp::reply::too_many_connections(config->hostname));
   scope_.spawn(run_session(std::move(stream), acceptor.config, *std::move(place)));
 }

@@ -13,12 +13,18 @@ namespace waypost::mta {
 namespace {
 
 constexpr std::size_t kMaxGathered = 4096;  // replies that wait: a client that never reads costs no more
+constexpr conf::Rate kEtrnRate{1, std::chrono::minutes(1)};  // of one domain
 constexpr net::Duration kGoodbyeTimeout = std::chrono::seconds(5);
 constexpr net::Duration kTarpitStep = std::chrono::seconds(1);
 constexpr net::Duration kLongestTarpit = std::chrono::seconds(10);
 
 bool has_enhanced(const smtp::Reply& reply, const smtp::EnhancedCode& code) {
   return reply.enhanced && *reply.enhanced == code;
+}
+
+/// A recipient's domain that is not there, or takes no mail: no fault of one who has a list.
+bool is_dead_domain(const smtp::Reply& reply) {
+  return has_enhanced(reply, {5, 1, 2}) || has_enhanced(reply, {5, 1, 10});
 }
 
 }  // namespace
@@ -72,12 +78,12 @@ net::Task<Result<>> Session::run() {
       thrown = std::current_exception();
     }
   }
-  if (looking_) co_await looking_->drained();
   if (winding_up_) {
     winding_up_->stop();
     co_await winding_up_->drained();
   }
   stream_->close();
+  if (looking_) co_await looking_->drained();  // a client that is gone does not hear what is late
   if (thrown) std::rethrow_exception(thrown);
   co_return ended;
 }
@@ -87,6 +93,7 @@ net::Task<Result<>> Session::converse() {
     Result<> known = co_await read_proxy_header();
     if (!known) co_return known;
   }
+  may_xclient_ = conf::any_contains(listener_.xclient, client_.address);
   log::connected(client_name_);
   if (closing_) co_return co_await flush();
   if (listener_.tls == conf::ListenerTls::implicit) {
@@ -241,7 +248,8 @@ net::Task<Result<smtp::Reply>> Session::carry_out() {
   if (const auto* rcpt = std::get_if<smtp::Rcpt>(&command)) {
     const smtp::Path given = completed(*config_, listener_.role, rcpt->forward_path);
     const Decision<smtp::Path> path = admit_recipient(*config_, client_, listener_.role, given);
-    if (path) co_return co_await ask_and_take(*rcpt, *path);
+    if (!path) co_return path.error();
+    co_return co_await ask_and_take(*rcpt, *path);
   }
   if (const auto* etrn = std::get_if<smtp::Etrn>(&command)) co_return co_await send_now(*etrn);
   co_return co_await receive();
@@ -261,7 +269,7 @@ smtp::Reply Session::weigh(smtp::Reply reply) {
   bool unknown_recipient = reply.code == 550 && has_enhanced(reply, {5, 1, 1});
   // A size over the limit is no mistake, and DATA behind refused recipients is what PIPELINING is for.
   bool innocent = reply.code == 552 || (reply.code == 554 && has_enhanced(reply, {5, 5, 1})) ||
-                  (reply.code == 503 && last_verb_ == "BDAT");
+                  (reply.code == 503 && last_verb_ == "BDAT") || (client_.may_send() && is_dead_domain(reply));
   if (unknown_recipient) {
     ++unknown_recipients_;
   } else if (reply.permanent() && !innocent) {
@@ -269,6 +277,7 @@ smtp::Reply Session::weigh(smtp::Reply reply) {
     if (errors_ >= kTarpitFrom) tarpit_ = std::min(kTarpitStep * (errors_ - kTarpitFrom + 1), kLongestTarpit);
   }
 
+  if (reply.transient() && last_verb_ == "MAIL") ++junk_;
   bool too_much =
       errors_ >= config_->limits.errors || unknown_recipients_ >= kMaxUnknownRecipients || junk_ >= kMaxJunk;
   if (!too_much) return reply;
@@ -293,7 +302,7 @@ smtp::Reply Session::greet(const std::string& name, bool esmtp) {
   rules_.offered.auth = esmtp ? offered_mechanisms() : std::vector<std::string>();
   if (!esmtp) return smtp::reply::helo(config_->hostname);
   rules_.offered.starttls = can_start_tls();
-  rules_.offered.xclient = may_xclient();
+  rules_.offered.xclient = may_xclient_;
   rules_.offered.require_tls = tls_.has_value();  // RFC 8689 §2
   return smtp::reply::ehlo(config_->hostname, smtp::ehlo_keywords(rules_.offered));
 }
@@ -363,11 +372,16 @@ smtp::Reply Session::on(const smtp::Etrn& etrn) {
   if (helo_.empty()) return smtp::reply::bad_sequence("Send EHLO first");
   if (transaction_) return smtp::reply::bad_sequence("Not within a transaction");
   junk_ += kEtrnWeight;
+  if (!is_served(*config_, etrn.domain)) return smtp::reply::not_served(etrn.domain);
   return later(etrn);
 }
 
-/// What waits for the domain is tried at once (RFC 1985).
+/// What waits for the domain is tried at once (RFC 1985). Its back-off is for nothing then: not again for a while.
 net::Task<smtp::Reply> Session::send_now(smtp::Etrn etrn) {
+  const Rates::Key key{"(ETRN)", smtp::domain_key(etrn.domain)};
+  const bool too_soon = context_.rates != nullptr &&
+                        context_.rates->take(key, Rates::Kind::messages, kEtrnRate, context_.runtime.wall_now()).wait;
+  if (too_soon) co_return smtp::reply::cannot_send(etrn.domain);
   queue::Filter filter;
   queue::Term term;
   term.field = queue::Term::Field::to;
@@ -375,12 +389,13 @@ net::Task<smtp::Reply> Session::send_now(smtp::Etrn etrn) {
   filter.terms.push_back(term);
   term.text = "*." + etrn.domain;
   if (etrn.below) filter.terms.push_back(term);
-  const Result<queue::Changed> changed = co_await context_.store.change(
-      queue::Change::retry, filter, "ETRN by " + client_name_, false, context_.runtime.wall_now());
+  const Result<queue::Changed> changed =
+      co_await context_.store.change(queue::Change::retry, filter, "ETRN", false, context_.runtime.wall_now());
   if (!changed) {
     log::warning("ETRN " + etrn.domain + " by " + client_name_ + ": " + changed.error().what);
     co_return smtp::reply::cannot_send(etrn.domain);
   }
+  log::requested(client_name_, "ETRN " + etrn.domain, changed->recipients);
   co_return changed->recipients == 0 ? smtp::reply::nothing_waits(etrn.domain)
                                      : smtp::reply::sending(changed->recipients, etrn.domain);
 }

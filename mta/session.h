@@ -145,7 +145,7 @@ class Session {
 
   // session_proxy.cpp
   bool is_behind_proxy() const;
-  bool may_xclient() const;
+  std::optional<smtp::Reply> no_place();
   net::Task<Result<>> read_proxy_header();
   smtp::Reply on(const smtp::Xclient& xclient);
   void become(const net::Address& peer, const std::string& name);
@@ -198,6 +198,7 @@ class Session {
   net::Address peer_;  // whom all is said of: of the connection, or as its proxy says
   Client client_;
   std::string client_name_, peer_name_;
+  bool may_xclient_ = false;
 
   std::optional<net::TlsInfo> tls_;                     // once a handshake has succeeded
   net::TlsStream* tls_stream_ = nullptr;                // stream_ then: for channel bindings

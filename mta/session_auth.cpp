@@ -126,7 +126,7 @@ net::Task<Result<dovecot::Answer>> Session::look_at(sasl::Password password) {
     question.login = std::move(password.login);
     question.password = std::move(password.password);
     question.client = peer_;
-    question.local = stream_->local();
+    question.local = net::Address::parse(client_.local, stream_->local().port).value_or(stream_->local());
     question.secured = is_private();
     co_return co_await context_.auth->ask_dovecot(context_.runtime, config_->auth.dovecot, std::move(question), stop_);
   }

@@ -1,4 +1,5 @@
 // What the DNS says of a client, of its sender's domain and of a recipient's, before RCPT is answered.
+#include <algorithm>
 #include <utility>
 
 #include "base/event_log.h"
@@ -21,6 +22,7 @@ struct Inquiry {
   Findings findings;
   std::size_t open = 0;
   std::stop_source done;
+  bool is_over = false;  ///< nobody waits any more
   void answered() {
     if (--open == 0) done.request_stop();
   }
@@ -38,7 +40,7 @@ net::Task<> ask_names(Resolver& resolver, ClientInquiry inquiry) {
   const net::Address client = inquiry->findings.client;
   Answer<std::string> names = co_await resolver.ptr(resolver::reverse_name(client));
   std::vector<Answer<net::Address>> addresses;
-  for (std::size_t i = 0; i < names.records.size() && i < kMostNames; ++i) {
+  for (std::size_t i = 0; i < names.records.size() && i < kMostNames && !inquiry->is_over; ++i) {
     const std::string name = names.records[i];
     Answer<net::Address> found;
     if (client.family == 4)
@@ -56,7 +58,7 @@ net::Task<> ask_helo(Resolver& resolver, ClientInquiry inquiry) {
   const std::string name = inquiry->findings.helo;
   std::vector<Answer<net::Address>> found;
   found.push_back(co_await resolver.a(name));
-  found.push_back(co_await resolver.aaaa(name));
+  if (!inquiry->is_over) found.push_back(co_await resolver.aaaa(name));
   inquiry->findings.helo_addresses = std::move(found);
   inquiry->answered();
 }
@@ -91,6 +93,7 @@ bool Session::has_to_ask(const smtp::Path& recipient) const {
 
 /// What was found out of the client and its sender, if they were asked about.
 std::optional<smtp::Reply> Session::known_refusal() const {
+  if (!is_stranger()) return std::nullopt;
   if (client_verdict_ && *client_verdict_) return **client_verdict_;
   if (transaction_->sender_verdict) return *transaction_->sender_verdict;
   return std::nullopt;
@@ -139,6 +142,7 @@ net::Task<std::optional<smtp::Reply>> Session::look_at_client() {
     if (checks.reverse_dns) looking_->spawn(ask_names(resolver, inquiry));
     if (asks_helo) looking_->spawn(ask_helo(resolver, inquiry));
     co_await context_.runtime.sleep_for(checks.timeout, inquiry->done.get_token());
+    inquiry->is_over = true;
   }
   const ClientFindings found = findings;
   const std::string name = confirmed_name(found);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "base/text.h"
 #include "mta/session.h"
 #include "net/proxy_header.h"
 
@@ -10,10 +11,6 @@ namespace waypost::mta {
 
 bool Session::is_behind_proxy() const {
   return conf::any_contains(listener_.proxy, stream_->remote().host());
-}
-
-bool Session::may_xclient() const {
-  return conf::any_contains(listener_.xclient, stream_->remote().host());
 }
 
 /// All that is said and allowed is of this client from now on.
@@ -54,30 +51,48 @@ net::Task<Result<>> Session::read_proxy_header() {
   if (!parsed->known) co_return Result<>();
   become(parsed->source, "");
   client_.local = parsed->destination.host();
-  const auto most = static_cast<std::size_t>(config_->limits.connections_per_client);
-  if (!place_.move_to(peer_, most)) say(close_with(smtp::reply::too_many_connections(config_->hostname)));
+  if (std::optional<smtp::Reply> refused = no_place()) {
+    log_rejected(last_verb_, nullptr, "", *refused);
+    closing_ = true;
+    if (listener_.tls != conf::ListenerTls::implicit) say(*refused);
+  }
   co_return Result<>();
 }
 
+/// Why the client that the balancer named has to come again, as Server::admit() would have said.
+std::optional<smtp::Reply> Session::no_place() {
+  const conf::Config::Limits& limits = config_->limits;
+  const bool too_often = !client_.trusted && limits.connection_rate &&
+                         context_.limits.too_often(peer_, *limits.connection_rate, context_.runtime.wall_now());
+  if (too_often) return smtp::reply::connecting_too_often(config_->hostname);
+  const bool full = !client_.trusted && context_.limits.kept_for_ours(static_cast<std::size_t>(limits.connections));
+  if (!full && place_.move_to(peer_, static_cast<std::size_t>(limits.connections_per_client))) return std::nullopt;
+  return smtp::reply::too_many_connections(config_->hostname);
+}
+
+/// Once a connection: what follows may be the client's own words, passed on.
 smtp::Reply Session::on(const smtp::Xclient& xclient) {
   if (!rules_.offered.xclient) return smtp::reply::not_offered("XCLIENT");
   if (transaction_) return smtp::reply::bad_sequence("Not within a transaction");
   if (in_.buffered() > 0) return close_with(smtp::reply::protocol_error("Commands came before the reply to XCLIENT"));
-  std::optional<net::Address> peer = peer_;
-  if (xclient.address && !xclient.address->empty()) peer = net::Address::parse(*xclient.address, 0);
-  if (!peer) return smtp::reply::bad_parameter("Bad value of ADDR");
+  // Without it the client would be taken for its proxy.
+  const std::optional<std::uint64_t> port = parse_decimal(xclient.port.value_or(""));
+  const std::optional<net::Address> peer =
+      net::Address::parse(xclient.address.value_or(""), static_cast<std::uint16_t>(port.value_or(0)));
+  if (!peer) return smtp::reply::bad_parameter("ADDR has to be given");
+  may_xclient_ = rules_.offered.xclient = false;
   if (xclient.local_address && !xclient.local_address->empty()) client_.local = *xclient.local_address;
-  if (xclient.login) {
-    client_.login = *xclient.login;
-    client_.senders.clear();
-    login_mechanism_ = xclient.login->empty() ? "" : "XCLIENT";
-  }
   // As at the beginning of a connection, but for what the proxy said.
-  become(*peer, xclient.name.value_or(peer_name_));
+  client_.login = xclient.login.value_or("");
+  client_.senders.clear();
+  client_.certificates.clear();
+  login_mechanism_ = client_.login.empty() ? "" : "XCLIENT";
+  become(*peer, xclient.name.value_or(""));
   log::connected(client_name_);
   helo_ = xclient.helo.value_or("");
   esmtp_ = xclient.protocol.value_or("ESMTP") == "ESMTP";
   errors_ = unknown_recipients_ = junk_ = failed_logins_ = 0;
+  if (std::optional<smtp::Reply> refused = no_place()) return close_with(*std::move(refused));
   return smtp::reply::greeting(config_->hostname);
 }
 

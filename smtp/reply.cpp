@@ -159,6 +159,9 @@ Reply sending(std::uint64_t recipients, std::string_view domain) {
 Reply cannot_send(std::string_view domain) {
   return with(458, 3, 0, "Unable to look for mail for " + std::string(domain) + " now");
 }
+Reply not_served(std::string_view domain) {
+  return with(459, 7, 1, "This host does not serve " + std::string(domain));
+}
 Reply authenticated() {
   return with(235, 7, 0, "Authentication successful");
 }

@@ -55,6 +55,7 @@ Reply verified(std::string_view address);                                  // 25
 Reply nothing_waits(std::string_view domain);                              // 251 2.0.0, to ETRN
 Reply sending(std::uint64_t recipients, std::string_view domain);          // 253 2.0.0, to ETRN
 Reply cannot_send(std::string_view domain);                                // 458 4.3.0, to ETRN
+Reply not_served(std::string_view domain);                                 // 459 4.7.1, to ETRN
 Reply authenticated();                                                     // 235 2.7.0
 Reply challenge(std::string_view base64);                                  // 334
 Reply help(std::vector<std::string> lines);                                // 214 2.0.0

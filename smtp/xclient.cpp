@@ -28,6 +28,9 @@ bool is_text(std::string_view value) {
 bool is_word(std::string_view value) {
   return is_text(value) && is_ascii(value) && value.find(' ') == std::string_view::npos;
 }
+bool is_name(std::string_view value) {
+  return is_domain(value);
+}
 bool is_address(std::string_view value) {
   const bool six = value.find(':') != std::string_view::npos;
   return !literal_address((six ? "[IPv6:" : "[") + std::string(value) + "]").empty();
@@ -40,7 +43,7 @@ bool is_protocol(std::string_view value) {
   return value == "SMTP" || value == "ESMTP";
 }
 
-constexpr std::array<Attribute, 8> kAttributes{{{"NAME", &Xclient::name, is_word},
+constexpr std::array<Attribute, 8> kAttributes{{{"NAME", &Xclient::name, is_name},
                                                 {"ADDR", &Xclient::address, is_address},
                                                 {"PORT", &Xclient::port, is_port},
                                                 {"PROTO", &Xclient::protocol, is_protocol},

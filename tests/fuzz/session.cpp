@@ -4,7 +4,7 @@
 // piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F) holds commits
 // back, or lets them go; FS (0x1C) stops the server; ESC (0x1B) fails commits for want of room, then for an error of
 // the disk, then no more; SUB (0x1A) does so with what is written to spool files. Covers: mta/session.cpp
-// mta/session_data.cpp mta/session_auth.cpp mta/policy.cpp mta/limits.cpp net/line_buffer.cpp queue/body.cpp
+// mta/session_envelope.cpp mta/session_data.cpp mta/session_auth.cpp mta/policy.cpp mta/limits.cpp net/line_buffer.cpp queue/body.cpp
 #include <algorithm>
 #include <fstream>
 #include <set>

@@ -68,6 +68,7 @@ TEST_SUITE("mta/checks") {
         {{listed, worse, none, listed}, "554 5.7.1 Client [198.51.100.7] is listed by bad.example, worse.example"},
         {{none, worse, listed, none}, "554 5.7.1 Client [198.51.100.7] is listed by worse.example, some.example"},
         {{none, listed, listed, none}, ""},
+        {{answer<net::Address>(Status::found, {ip("127.255.255.254")}), none, none, none}, ""},
         {{hijacked, hijacked, hijacked, none}, ""},
         {{late, late, late, late}, ""},
         {{answer<net::Address>(Status::server_failed), late, listed, none}, ""},

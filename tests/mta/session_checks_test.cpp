@@ -53,6 +53,19 @@ TEST_SUITE("mta/session_checks") {
     CHECK(h.dns.asked().size() == 4);
   }
 
+  TEST_CASE("who logs in, or has a list of dead domains, is no stranger and makes no errors") {
+    HarnessOptions options = asking();
+    options.client = "192.0.2.1";
+    options.listener.role = conf::Role::submission;
+    Harness h(options);
+    h.greet();
+    h.say(kMail);
+    for (int i = 0; i < 30; ++i) {
+      CHECK(h.say("RCPT TO:<r@dead" + std::to_string(i) + ".example>").starts_with("550 5.1.2"));
+    }
+    CHECK(h.say(kRcpt).starts_with("250"));
+  }
+
   TEST_CASE("a list that does not answer costs the time-out once, and refuses nobody") {
     HarnessOptions options = with_list();
     options.config.checks.timeout = 2s;

@@ -121,7 +121,7 @@ TEST_SUITE("mta/session_proxy") {
     CHECK(h.store.committed[0].message.origin.protocol == "SMTP");
   }
 
-  TEST_CASE("XCLIENT: a login is as good as the proxy's word, and ends with the next") {
+  TEST_CASE("XCLIENT: a login is as good as the proxy's word, which is taken once") {
     Harness h(behind(false));
     h.say("EHLO proxy.example");
     CHECK(h.say("XCLIENT LOGIN=ann ADDR=198.51.100.7").starts_with("220 "));
@@ -129,10 +129,32 @@ TEST_SUITE("mta/session_proxy") {
     CHECK(message(h) == "250 250 354 250");
     REQUIRE(h.store.committed.size() == 1);
     CHECK(h.store.committed[0].message.origin.user == "ann");
-    CHECK(h.say("XCLIENT LOGIN=[UNAVAILABLE]").starts_with("220 "));
+    // A proxy that passes on its client's words: they are not its own.
+    CHECK(h.say("EHLO c.example").find("XCLIENT") == std::string::npos);
+    CHECK(h.say("XCLIENT LOGIN=boss ADDR=10.1.2.3").starts_with("502 5.5.1"));
+  }
+
+  TEST_CASE("XCLIENT: without an address the client is not its proxy, whose rights and login are not the client's") {
+    HarnessOptions options = behind(false);
+    options.config.relay.networks = {*conf::parse_network("192.0.2.0/24")};
+    Harness h(options);
+    h.say("EHLO proxy.example");
+    for (const char* line : {"XCLIENT NAME=a.example", "XCLIENT ADDR=[UNAVAILABLE]", "XCLIENT LOGIN=ann"}) {
+      CHECK(h.say(line).starts_with("501 5.5.4"));
+    }
+    CHECK(h.say("XCLIENT ADDR=198.51.100.7").starts_with("220 "));
     h.say("EHLO c.example");
     h.say("MAIL FROM:<s@c.example>");
     CHECK(h.say(kFar).starts_with("554 5.7.1"));
+  }
+
+  TEST_CASE("XCLIENT: behind a balancer it is the client's network that counts") {
+    HarnessOptions options = behind(true);
+    options.listener.xclient = options.listener.proxy;
+    Harness h(options);
+    h.send("PROXY TCP4 198.51.100.7 203.0.113.25 40000 25\r\n");
+    CHECK(h.say("EHLO c.example").find("XCLIENT") == std::string::npos);
+    CHECK(h.say("XCLIENT ADDR=10.1.2.3").starts_with("502 5.5.1"));
   }
 
   TEST_CASE("XCLIENT: not for others, not without EHLO, and nothing may be sent behind it") {
@@ -155,9 +177,13 @@ TEST_SUITE("mta/session_proxy") {
     CHECK(h.say("ETRN b.example").starts_with("251 2.0.0"));
     CHECK(h.store.asked_to_change.find("@b.example") != std::string::npos);
     h.store.changes->recipients = 3;
+    CHECK(h.say("ETRN b.example").starts_with("458 4.3.0"));  // within a minute
+    h.runtime.advance(std::chrono::minutes(3));
     CHECK(h.say("ETRN @b.example").starts_with("253 2.0.0 3 "));
+    CHECK(h.store.asked_to_change.find("*.b.example") != std::string::npos);
+    CHECK(h.say("ETRN elsewhere.example").starts_with("459 4.7.1"));
     h.store.changes = fail(Errc::busy, "another change is under way");
-    CHECK(h.say("ETRN b.example").starts_with("458 4.3.0"));
+    CHECK(h.say("ETRN known.example").starts_with("458 4.3.0"));
     CHECK(h.say("ETRN #b.example").starts_with("501 5.5.4"));
     CHECK(h.say("ETRN").starts_with("501 5.5.4"));
     CHECK(h.say("MAIL FROM:<s@c.example>").starts_with("250"));

@@ -51,7 +51,8 @@ void World::start_life() {
   Life* each = life.get();
   life->relay.reset(new mta::Relay({{&life->machine},
                                     *life->queue,
-                                    {life->resolver.get()},
+                                    *life->resolver,
+                                    {},
                                     life->limits,
                                     [this] { return config_; },
                                     [] { return std::vector<net::Address>{kRelay}; },
