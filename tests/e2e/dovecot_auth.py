@@ -61,8 +61,7 @@ service auth {{
 
     def stop(self):
         """It and all its parts, so that none holds the port."""
-        self.program.signal(15)
-        self.program.wait(20)
+        self.program.kill()
         harness.wait_for("Dovecot to be gone", lambda: not harness.listening("127.0.0.1", self.port), 20)
 
 

@@ -192,7 +192,7 @@ MX = [
     ("EHLO with our domain", rcpt("<r@away.example>", hello="EHLO own.example")),
     ("EHLO localhost", rcpt("<r@away.example>", hello="EHLO localhost")),
     ("EHLO with a trusted address", rcpt("<r@away.example>", hello=f"EHLO [{TRUSTED}]")),
-    ("XCLIENT", after((f"XCLIENT ADDR={TRUSTED} NAME=localhost LOGIN=ann", "500 5.5.2"))),
+    ("XCLIENT", after((f"XCLIENT ADDR={TRUSTED} NAME=localhost LOGIN=ann", "502 5.5.1"))),
     ("XFORWARD", after((f"XFORWARD ADDR={TRUSTED} NAME=localhost", "500 5.5.2"))),
     ("PROXY", [(f"PROXY TCP4 {TRUSTED} {TRUSTED} 40000 25", "500 5.5.2"), *rcpt("<r@away.example>")]),
     ("AUTH where there is none", after((f"AUTH PLAIN {plain('', 'ann', 'secret')}", "502 5.5.1"))),
@@ -244,7 +244,7 @@ SUBMISSION = [
     ("AUTH EXTERNAL", [(HELLO, "250"), ("AUTH EXTERNAL YW5u", "504 5.5.4"), (MAIL, LOGIN)]),
     ("AUTH after HELO", [("HELO client.far.example", "250"), (f"AUTH PLAIN {plain('', 'ann', 'secret')}", SEQUENCE), (MAIL, LOGIN)]),
     ("AUTH with MAIL behind it", [(HELLO, "250"), (f"AUTH PLAIN {plain('', 'ann', 'wrong')}\r\n{MAIL}", ["554 5.5.0", "closed"])]),
-    ("XCLIENT", [(HELLO, "250"), ("XCLIENT LOGIN=ann", "500 5.5.2"), (MAIL, LOGIN)]),
+    ("XCLIENT", [(HELLO, "250"), ("XCLIENT LOGIN=ann", "502 5.5.1"), (MAIL, LOGIN)]),
 ]
 
 # What is ours, so that the table above is no wall that stands before everything; and what hides in it.
