@@ -1,5 +1,6 @@
 #include "mta/relay.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,11 +18,14 @@ void on_exception(std::string_view what) {
 
 }  // namespace
 
-Relay::Side::Side(std::size_t loop, const RelayParts& parts, const std::atomic<bool>& accepting)
+Relay::Side::Side(std::size_t loop, const RelayParts& parts, RecipientCache& recipients,
+                  const std::atomic<bool>& accepting)
     : runtime(*parts.loops[loop]),
       store(parts.queue.store(runtime)),
-      context{runtime,   *store,     parts.limits, parts.config,         accepting,
-              parts.tls, parts.auth, parts.rates,  parts.resolvers[loop]},
+      asker({runtime, *parts.resolvers[loop], recipients, parts.config, parts.own_addresses,
+             std::max<std::size_t>(RecipientAsker::kMostConnections / parts.loops.size(), 1)}),
+      context{runtime,   *store,     parts.limits, parts.config,          accepting,
+              parts.tls, parts.auth, parts.rates,  parts.resolvers[loop], &asker},
       server(context),
       scope(runtime, on_exception) {}
 
@@ -36,7 +40,7 @@ Relay::~Relay() = default;
 std::vector<std::unique_ptr<Relay::Side>> Relay::make_sides() {
   std::vector<std::unique_ptr<Side>> sides;
   for (std::size_t i = 0; i < parts_.loops.size(); ++i) {
-    sides.push_back(std::make_unique<Side>(i, parts_, *accepting_));
+    sides.push_back(std::make_unique<Side>(i, parts_, recipients_, *accepting_));
   }
   return sides;
 }
@@ -87,6 +91,8 @@ net::Task<bool> Relay::wind_down() {
 net::Task<> Relay::drain(Side& side) {
   side.server.stop();
   co_await side.server.drained();
+  side.asker.stop();
+  co_await side.asker.drained();
   parts_.loops.front()->post([this] { --draining_; });
 }
 
