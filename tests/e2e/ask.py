@@ -1,6 +1,8 @@
 """Recipients that the next hop is asked for: Dovecot by LMTP over both kinds of socket, and Postfix by SMTP. Known and
-unknown ones, a next hop that is stopped and comes back, and what reaches a mailbox in the end."""
+unknown ones, a next hop that is stopped and comes back, or is silent, and what reaches a mailbox in the end."""
 import os
+import threading
+import time
 import unittest
 
 import harness
@@ -30,10 +32,10 @@ class Ask(harness.TestCase):
     def codes(self, relay, *addresses):
         return [(code, text.split()[0]) for code, text in self.rcpt(relay, *addresses)]
 
-    def stop(self, server, port):
-        server.program.signal(15)
-        server.program.wait(20)
-        harness.wait_for("it to be gone", lambda: not harness.listening("127.0.0.1", port), 20)
+    def kill(self, dovecot):
+        """All its parts: they live in a namespace of processes, which ends with the first one."""
+        dovecot.program.kill()
+        harness.wait_for("Dovecot to be gone", lambda: not harness.listening("127.0.0.1", dovecot.port), 20)
 
     def asked_again(self, relay, address, want):
         """After the pause that follows a failure, which each thread keeps for itself."""
@@ -57,7 +59,7 @@ class Ask(harness.TestCase):
                 relay.wait_empty(30)
                 self.assertIn(f"by {name}", dovecot.subjects("alice@b.example"))
                 self.assertNotIn("status=bounced", relay.log_text())
-        self.stop(dovecot, dovecot.port)
+        self.kill(dovecot)
         for name, relay in relays.items():
             with self.subTest(stopped=name):
                 seen = relay.log.stat().st_size
@@ -120,6 +122,28 @@ relay_recipient_maps = inline:{{ {" ".join(f"{{{address} = ok}}" for address in 
                 client.socket.sendall("".join(f"RCPT TO:<{address}>\r\n" for address in group).encode())
                 self.assertEqual([client.reply()[0] for _ in group], [250 if one in known else 550 for one in group])
         self.assertEqual(sorted(asked), sorted(f"u{i}@b.example" for i in range(160)))
+        sink.stop()
+
+    def test_a_stop_does_not_wait_for_a_silent_next_hop(self):
+        asked, over = threading.Event(), threading.Event()
+        self.addCleanup(over.set)
+
+        def script(verb, _argument, _state):
+            if verb == "RCPT":
+                asked.set()
+                over.wait(60)
+
+        sink = smtp.Sink(harness.free_port(), script=script)
+        relay = self.relay("relay", f"smtp:[127.0.0.1]:{sink.port}")
+        client = smtp.Client(relay.mx)
+        self.addCleanup(client.close)
+        client.expect(250, "MAIL FROM:<s@a.example>")
+        client.socket.sendall(b"RCPT TO:<alice@b.example>\r\n")
+        self.assertTrue(asked.wait(20))
+        began = time.monotonic()
+        self.assertEqual(relay.stop(), 0)
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertEqual([client.reply()[0] for _ in range(2)], [451, 421])
         sink.stop()
 
 
