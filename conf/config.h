@@ -73,6 +73,7 @@ struct Domain {
   std::optional<NextHop> deliver;  ///< lmtp, maildir or smtp; nullopt: a virtual domain, which has aliases alone
   std::optional<std::vector<std::string>>
       recipients;  ///< known local parts, lower case, sorted; nullopt: all are taken
+  bool asks_next_hop = false;  ///< recipients = "ask": who exists is asked of `deliver`, which is smtp or lmtp
   Aliases aliases;
   std::map<std::string, std::string> relocated;  ///< local part, lower case: the new address
   std::string sub_address;                       ///< what parts a user from a detail, "+"; "": nothing does

@@ -213,7 +213,9 @@ void read_domain(Section& section, Domain& domain, std::size_t index, std::vecto
   for (const Item& item : section.strings("relocated", true))
     if (!item.wrong) files.push_back({DomainFile::Kind::relocated, index, item});
   if (section.is_text("recipients")) {
-    files.push_back({DomainFile::Kind::recipients, index, section.strings("recipients", true).front()});
+    const Item item = section.strings("recipients", true).front();
+    domain.asks_next_hop = item.text == "ask";
+    if (!domain.asks_next_hop) files.push_back({DomainFile::Kind::recipients, index, item});
   } else {
     std::vector<std::string> recipients;
     bool given = section.has("recipients");

@@ -234,6 +234,18 @@ void check_postmaster(const Config& config, Findings& findings) {
   }
 }
 
+/// recipients = "ask" needs somebody who can be asked.
+void check_asking(const Domain& domain, const std::string& section, Findings& findings) {
+  if (!domain.asks_next_hop || findings.failed(section + ".deliver")) return;
+  if (!domain.deliver || domain.deliver->kind == NextHop::Kind::maildir) {
+    findings.error(section + ".recipients", "\"ask\" asks the next hop who exists, and there is none",
+                   "with deliver = \"smtp:HOST\" or \"lmtp:...\" there is one; else give a file, a table or a list");
+  } else if (domain.aliases.contains("@")) {
+    findings.warning(section + ".recipients",
+                     "\"ask\" asks nothing: the catch-all of the aliases stands for everybody");
+  }
+}
+
 void check_domains(const Config& config, Findings& findings) {
   check_postmaster(config, findings);
   const std::string loop = find_alias_loop(config);
@@ -250,6 +262,7 @@ void check_domains(const Config& config, Findings& findings) {
     }
     if (domain.deliver) check_own(config, *domain.deliver, section + ".deliver", findings);
     check_alias_targets(config, i, findings);
+    check_asking(domain, section, findings);
     if (domain.recipients && !domain.deliver && !findings.failed(section + ".deliver")) {
       findings.error(section + ".recipients", "are delivered nowhere: the domain has no deliver");
     }

@@ -491,7 +491,7 @@ net::Task<> Dispatcher::work(std::string key) {
   if (found != sites_.end() && found->second->workers == 0 && !found->second->has_turns()) sites_.erase(found);
 }
 
-ClientSettings Dispatcher::client_settings(const conf::Config& config) const {
+ClientSettings Dispatcher::client_settings(const conf::Config& config) {
   ClientSettings settings;
   settings.hostname = config.hostname;
   settings.connect_timeout = config.delivery.connect_timeout;

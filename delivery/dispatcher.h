@@ -59,6 +59,9 @@ class Dispatcher {
   };
   Stats stats() const;
 
+  /// What the configuration says of sessions with hosts.
+  static ClientSettings client_settings(const conf::Config& config);
+
  private:
   /// A destination with mail in the window, or in back-off.
   struct Destination {
@@ -126,7 +129,6 @@ class Dispatcher {
   bool wants_to_read() const;
   void due_at(queue::WallTime at);
   void wake();
-  ClientSettings client_settings(const conf::Config& config) const;
 
   net::Runtime& runtime_;
   queue::Store& store_;

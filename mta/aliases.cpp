@@ -79,6 +79,11 @@ bool is_known(const conf::Domain& domain, const smtp::Mailbox& mailbox) {
          targets_of(domain, local) != nullptr;
 }
 
+bool is_to_be_asked(const conf::Domain& domain, const smtp::Mailbox& mailbox) {
+  if (!domain.asks_next_hop || !domain.deliver || smtp::is_postmaster(mailbox)) return false;
+  return targets_of(domain, to_lower(mailbox.local)) == nullptr;
+}
+
 std::vector<smtp::Path> expand_aliases(const conf::Config& config, const smtp::Path& path) {
   Expansion expansion(config);
   expansion.add(path, false);

@@ -1,5 +1,6 @@
 #include "mta/relay.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,12 +18,16 @@ void on_exception(std::string_view what) {
 
 }  // namespace
 
-Relay::Side::Side(std::size_t loop, const RelayParts& parts, const std::atomic<bool>& accepting)
+Relay::Side::Side(std::size_t loop, const RelayParts& parts, RecipientCache& recipients,
+                  const std::atomic<bool>& accepting)
     : runtime(*parts.loops[loop]),
       store(parts.queue.store(runtime)),
+      asker({runtime, parts.resolvers.empty() ? parts.resolver : *parts.resolvers[loop], recipients, parts.config,
+             parts.own_addresses, std::max<std::size_t>(RecipientAsker::kMostConnections / parts.loops.size(), 1)}),
       context{runtime,      *store,      parts.limits,
               parts.config, accepting,   parts.tls,
-              parts.auth,   parts.rates, parts.resolvers.empty() ? nullptr : parts.resolvers[loop]},
+              parts.auth,   parts.rates, parts.resolvers.empty() ? nullptr : parts.resolvers[loop],
+              &asker},
       server(context),
       scope(runtime, on_exception) {}
 
@@ -37,7 +42,7 @@ Relay::~Relay() = default;
 std::vector<std::unique_ptr<Relay::Side>> Relay::make_sides() {
   std::vector<std::unique_ptr<Side>> sides;
   for (std::size_t i = 0; i < parts_.loops.size(); ++i) {
-    sides.push_back(std::make_unique<Side>(i, parts_, *accepting_));
+    sides.push_back(std::make_unique<Side>(i, parts_, recipients_, *accepting_));
   }
   return sides;
 }
@@ -89,6 +94,8 @@ net::Task<> Relay::drain(Side& side) {
   side.server.stop();
   if (side.context.resolver != nullptr) side.context.resolver->stop();
   co_await side.server.drained();
+  side.asker.stop();
+  co_await side.asker.drained();
   parts_.loops.front()->post([this] { --draining_; });
 }
 

@@ -9,6 +9,8 @@
 #include "conf/config.h"
 #include "delivery/dispatcher.h"
 #include "mta/limits.h"
+#include "mta/recipient_asker.h"
+#include "mta/recipient_cache.h"
 #include "mta/server.h"
 #include "net/runtime.h"
 #include "net/scope.h"
@@ -27,8 +29,8 @@ struct RelayParts {
   std::vector<resolver::Resolver*> resolvers;
   Limits& limits;
   std::function<std::shared_ptr<const conf::Config>()> config;  ///< any thread
-  std::function<std::vector<net::Address>()> own_addresses;
-  queue::OpenFolder open_folder;  ///< for Maildirs
+  std::function<std::vector<net::Address>()> own_addresses;     ///< any thread
+  queue::OpenFolder open_folder;                                ///< for Maildirs
   /// The queue cannot be written any more (RELIABILITY F12). On the storage thread; nothing is accepted after it.
   std::function<void(const Error&)> failed;
   std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;  ///< any thread; null: no TLS
@@ -62,9 +64,10 @@ class Relay {
  private:
   /// The inbound side of one loop.
   struct Side {
-    Side(std::size_t loop, const RelayParts& parts, const std::atomic<bool>& accepting);
+    Side(std::size_t loop, const RelayParts& parts, RecipientCache& recipients, const std::atomic<bool>& accepting);
     net::Runtime& runtime;
     std::unique_ptr<queue::Store> store;
+    RecipientAsker asker;
     ServerContext context;
     Server server;
     net::Scope scope;
@@ -74,6 +77,7 @@ class Relay {
 
   RelayParts parts_;
   std::shared_ptr<std::atomic<bool>> accepting_ = std::make_shared<std::atomic<bool>>(true);
+  RecipientCache recipients_;  ///< what next hops said of them
   std::vector<std::unique_ptr<Side>> sides_;
   delivery::Dispatcher dispatcher_;
   std::size_t draining_ = 0;  ///< sides whose sessions have not ended yet

@@ -33,6 +33,8 @@
 
 namespace waypost::mta {
 
+class RecipientAsker;
+
 /// What the sessions of one loop stand on. It outlives the Scope that they run in.
 struct ServerContext {
   net::Runtime& runtime;
@@ -47,6 +49,7 @@ struct ServerContext {
   Authenticator* auth = nullptr;           ///< of all loops; null: nobody can log in
   Rates* rates = nullptr;                  ///< of all loops; null: none are kept
   resolver::Resolver* resolver = nullptr;  ///< of this loop; null: nothing is asked
+  RecipientAsker* asker = nullptr;         ///< of this loop; null: next hops are not asked who exists
 };
 
 /// Takes part in one connection until it ends. Destroyed only after run() has returned.
@@ -133,8 +136,12 @@ class Session {
   // session_checks.cpp
   bool is_stranger() const;
   bool has_to_ask(const smtp::Path& recipient) const;
+  bool has_to_ask_dns(const smtp::Path& recipient) const;
+  const conf::NextHop* next_hop_to_ask(const smtp::Path& recipient) const;
   std::optional<smtp::Reply> known_refusal() const;
   net::Task<smtp::Reply> ask_and_take(smtp::Rcpt rcpt, smtp::Path path);
+  net::Task<std::optional<smtp::Reply>> ask_dns(smtp::Path recipient);
+  net::Task<std::optional<smtp::Reply>> ask_next_hop(smtp::Path recipient);
   net::Task<std::optional<smtp::Reply>> look_at_client();
   net::Task<resolver::Answer<resolver::Mx>> look_up_domain(std::string domain);
 

@@ -1,9 +1,12 @@
-// What the DNS says of a client, of its sender's domain and of a recipient's, before RCPT is answered.
+// What the DNS says of a client, of its sender's domain and of a recipient's, and what a recipient's next hop says of
+// it, before RCPT is answered.
 #include <algorithm>
 #include <utility>
 
 #include "base/event_log.h"
+#include "mta/aliases.h"
 #include "mta/checks.h"
+#include "mta/recipient_asker.h"
 #include "mta/session.h"
 #include "resolver/name.h"
 #include "smtp/address.h"
@@ -77,6 +80,17 @@ bool Session::is_stranger() const {
 
 /// Something has to be found out before it is known whether the recipient is taken.
 bool Session::has_to_ask(const smtp::Path& recipient) const {
+  return has_to_ask_dns(recipient) || next_hop_to_ask(recipient) != nullptr;
+}
+
+/// Who knows whether there is such a recipient, or nullptr: we do.
+const conf::NextHop* Session::next_hop_to_ask(const smtp::Path& recipient) const {
+  const conf::Domain* domain = config_->find_domain(recipient.mailbox.domain);
+  const bool asks = context_.asker != nullptr && domain != nullptr && is_to_be_asked(*domain, recipient.mailbox);
+  return asks ? &*domain->deliver : nullptr;
+}
+
+bool Session::has_to_ask_dns(const smtp::Path& recipient) const {
   const std::string& domain = recipient.mailbox.domain;
   if (context_.resolver == nullptr || smtp::is_postmaster(recipient.mailbox)) return false;
   if (is_stranger()) {
@@ -100,8 +114,18 @@ std::optional<smtp::Reply> Session::known_refusal() const {
 }
 
 net::Task<smtp::Reply> Session::ask_and_take(smtp::Rcpt rcpt, smtp::Path path) {
+  std::optional<smtp::Reply> refused = known_refusal();
+  if (has_to_ask_dns(path)) refused = co_await ask_dns(path);
+  if (!refused) refused = co_await ask_next_hop(path);
+  if (refused) {
+    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
+    co_return *std::move(refused);
+  }
+  co_return take_recipient(rcpt, path);
+}
+
+net::Task<std::optional<smtp::Reply>> Session::ask_dns(smtp::Path recipient) {
   if (!looking_) looking_.emplace(context_.runtime, [](std::string_view what) { log::failure(std::string(what)); });
-  std::optional<smtp::Reply> refused;
   if (is_stranger()) {
     if (!client_verdict_) client_verdict_ = co_await look_at_client();
     const smtp::Path sender = transaction_->envelope.reverse_path;
@@ -112,16 +136,19 @@ net::Task<smtp::Reply> Session::ask_and_take(smtp::Rcpt rcpt, smtp::Path path) {
     } else if (!transaction_->sender_verdict) {
       transaction_->sender_verdict.emplace();
     }
-    refused = known_refusal();
-  } else {
-    const Answer<resolver::Mx> answer = co_await look_up_domain(path.mailbox.domain);
-    refused = recipient_refusal(path.mailbox.domain, answer);
+    co_return known_refusal();
   }
-  if (refused) {
-    log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
-    co_return *std::move(refused);
-  }
-  co_return take_recipient(rcpt, path);
+  const Answer<resolver::Mx> answer = co_await look_up_domain(recipient.mailbox.domain);
+  co_return recipient_refusal(recipient.mailbox.domain, answer);
+}
+
+net::Task<std::optional<smtp::Reply>> Session::ask_next_hop(smtp::Path recipient) {
+  const conf::NextHop* next_hop = next_hop_to_ask(recipient);
+  if (next_hop == nullptr) co_return std::nullopt;
+  const RecipientAsker::Answer answer = co_await context_.asker->ask(*next_hop, recipient, stop_);
+  if (answer == RecipientAsker::Answer::known) co_return std::nullopt;
+  const bool unknown = answer == RecipientAsker::Answer::unknown;
+  co_return unknown ? smtp::reply::unknown_recipient() : smtp::reply::unverified_recipient();
 }
 
 net::Task<std::optional<smtp::Reply>> Session::look_at_client() {

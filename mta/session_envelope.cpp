@@ -89,8 +89,10 @@ smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
   }
   // Said twice it is nothing new, and a list is not gone through again.
   if (transaction_->asked.contains(recipient_key(admitted->mailbox))) return smtp::reply::recipient_ok();
-  if (has_to_ask(*admitted)) return later(rcpt);
-  if (!smtp::is_postmaster(admitted->mailbox)) {
+  // As it was given: whom mail for <postmaster> reaches may have any name.
+  const bool to_postmaster = smtp::is_postmaster(rcpt.forward_path.mailbox);
+  if (!to_postmaster && has_to_ask(*admitted)) return later(rcpt);
+  if (!to_postmaster) {
     if (std::optional<smtp::Reply> refused = known_refusal()) {
       log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
       return *std::move(refused);

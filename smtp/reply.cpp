@@ -259,6 +259,9 @@ Reply percent_hack() {
 Reply unknown_recipient() {
   return with(550, 1, 1, "No such recipient here");
 }
+Reply unverified_recipient() {
+  return with(451, 3, 0, "It is not known now whether there is such a recipient, try again later");
+}
 Reply relocated(std::string_view address) {
   return with(551, 1, 6, "Recipient has moved, please try <" + std::string(address) + ">");
 }

@@ -86,6 +86,7 @@ Reply tls_required();                                                      // 53
 Reply rate_reached(std::string_view rate, std::string_view wait);          // 450 4.7.1
 Reply percent_hack();                                                      // 550 5.7.1
 Reply unknown_recipient();                                                 // 550 5.1.1
+Reply unverified_recipient();                                              // 451 4.3.0
 Reply relocated(std::string_view address);                                 // 551 5.1.6
 Reply no_such_domain(std::string_view domain);                             // 550 5.1.2
 Reply takes_no_mail(std::string_view domain);                              // 556 5.1.10

@@ -375,6 +375,37 @@ listen = "[::1]:8025"
     CHECK(loaded.errors[0].line == 1);
   }
 
+  TEST_CASE("recipients = \"ask\": the next hop is asked; a list may have a recipient of that name") {
+    for (const char* hop : {"smtp:[10.0.0.5]:2525", "smtp:mail.inside.example", "lmtp:/run/lmtp", "lmtp:10.0.0.5:24"}) {
+      CAPTURE(hop);
+      Loaded loaded =
+          load_text(kGood + "[[domain]]\nname = \"a.example\"\nrecipients = \"ask\"\ndeliver = \"" + hop + "\"\n", "f");
+      REQUIRE(loaded.errors.empty());
+      CHECK(loaded.warnings.empty());
+      CHECK(loaded.config.domains[0].asks_next_hop);
+      CHECK_FALSE(loaded.config.domains[0].recipients);
+    }
+    Loaded listed = load_text(
+        kGood + "[[domain]]\nname = \"a.example\"\nrecipients = [\"ask\"]\ndeliver = \"smtp:[10.0.0.5]\"\n", "f");
+    REQUIRE(listed.errors.empty());
+    CHECK_FALSE(listed.config.domains[0].asks_next_hop);
+    CHECK(listed.config.domains[0].recipients == std::vector<std::string>{"ask"});
+  }
+
+  TEST_CASE("recipients = \"ask\" beside a catch-all is a warning") {
+    Folder folder;
+    const std::string aliases = folder.write("aliases", "@: root@far.example\n");
+    Loaded loaded =
+        load_text(kGood +
+                      "[[domain]]\nname = \"a.example\"\ndeliver = \"smtp:[10.0.0.5]\"\nrecipients = \"ask\"\n"
+                      "aliases = \"" +
+                      aliases + "\"\n",
+                  "f");
+    CHECK(loaded.errors.empty());
+    REQUIRE(loaded.warnings.size() == 1);
+    CHECK(loaded.warnings[0].key == "domain[1].recipients");
+  }
+
   TEST_CASE("recipients from a file: one a line, comments and blank lines aside") {
     Folder folder;
     std::string list =

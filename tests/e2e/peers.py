@@ -2,6 +2,7 @@
 mail for any domain from anyone and relays it to one next hop. Needs root, since each of them gives up its rights. With
 `tls` the next hop must take STARTTLS. `start()` waits until it listens."""
 import shutil
+import subprocess
 
 import harness
 import postfix
@@ -166,6 +167,9 @@ class Haraka(Peer):
             "plugins/accept.js": "exports.hook_rcpt = (next) => next(OK)\n",
         }.items():
             (self.folder / name).write_text(text)
+        # Else it has openssl look for some, for minutes, which outlives it.
+        subprocess.run(["openssl", "genpkey", "-genparam", "-algorithm", "DH", "-pkeyopt", "group:ffdhe2048", "-out",
+                        self.folder / "config/dhparams.pem"], check=True, capture_output=True)
 
     def start(self):
         return self.run("node", self.root / "bin/haraka", "-c", self.folder)

@@ -66,6 +66,17 @@ TEST_SUITE("mta/session_checks") {
     CHECK(h.say(kRcpt).starts_with("250"));
   }
 
+  TEST_CASE("<postmaster> is taken of a listed client, whoever it is for [RFC 5321 4.5.1]") {
+    Harness h(with_list());
+    h.dns.add_host("7.100.51.198.two.example", {"127.0.0.2"});
+    h.greet();
+    CHECK(h.say({kMail, "RCPT TO:<Postmaster>"}).ends_with("250 2.1.5 Ok\r\n"));
+    CHECK(h.dns.asked().empty());
+    CHECK(h.say(kRcpt).starts_with("554 5.7.1"));
+    CHECK(h.say("RSET").starts_with("250"));
+    CHECK(Harness::codes(h.say({kMail, "RCPT TO:<POSTMASTER@relay.example>"})) == "250 250");
+  }
+
   TEST_CASE("a list that does not answer costs the time-out once, and refuses nobody") {
     HarnessOptions options = with_list();
     options.config.checks.timeout = 2s;

@@ -17,7 +17,8 @@ HarnessOptions behind(bool balancer) {
   HarnessOptions options;
   options.client = "192.0.2.1";
   options.config.relay.networks = {*conf::parse_network("10.0.0.0/8")};
-  (balancer ? options.listener.proxy : options.listener.xclient) = {*conf::parse_network("192.0.2.0/30")};
+  std::vector<conf::Network>& networks = balancer ? options.listener.proxy : options.listener.xclient;
+  networks = {*conf::parse_network("192.0.2.0/30")};
   return options;
 }
 

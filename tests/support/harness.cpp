@@ -85,10 +85,11 @@ Harness::Harness(HarnessOptions options)
         if (!pool_is_full) work();
         return !pool_is_full;
       }),
+      asker({runtime, dns, recipients, [this] { return config_; }, [] { return std::vector<net::Address>(); }, 2}),
       config_(std::make_shared<const conf::Config>(std::move(options.config))),
       listener_(std::move(options.listener)),
-      context_{runtime, store, limits, [this] { return config_; },       accepting,
-               nullptr, &auth, &rates, options.asks_dns ? &dns : nullptr},
+      context_{runtime, store, limits, [this] { return config_; },        accepting,
+               nullptr, &auth, &rates, options.asks_dns ? &dns : nullptr, &asker},
       scope_(runtime, on_exception),
       client_scope_(runtime, on_exception) {
   quiet_log();
@@ -109,7 +110,8 @@ Harness::~Harness() {
   hang_up();
   store.release_commits();
   scope_.stop();
-  runtime.run_until([this] { return scope_.running() == 0 && client_scope_.running() == 0; });
+  asker.stop();
+  runtime.run_until([this] { return scope_.running() == 0 && client_scope_.running() == 0 && !asker.running(); });
 }
 
 net::Task<> Harness::listen(Harness& harness) {

@@ -12,6 +12,8 @@
 #include "conf/config.h"
 #include "mta/authenticator.h"
 #include "mta/limits.h"
+#include "mta/recipient_asker.h"
+#include "mta/recipient_cache.h"
 #include "mta/session.h"
 #include "net/scope.h"
 #include "net/stream.h"
@@ -73,6 +75,8 @@ class Harness {
   bool pool_is_full = false;  ///< no password is looked at
   mta::Authenticator auth;    ///< its pool works at once, on the thread of the test
   mta::Rates rates;
+  mta::RecipientCache recipients;
+  mta::RecipientAsker asker;
 
  private:
   static net::Task<> listen(Harness& harness);
