@@ -51,6 +51,19 @@ std::string expanded(const std::string& address) {
 }  // namespace
 
 TEST_SUITE("mta/aliases") {
+  TEST_CASE("whom the next hop is asked about") {
+    conf::Domain domain = config().domains[0];
+    domain.recipients.reset();
+    const auto asked = [&domain](const char* address) { return is_to_be_asked(domain, *smtp::parse_mailbox(address)); };
+    CHECK_FALSE(asked("carl@a.example"));
+    domain.asks_next_hop = true;
+    for (const char* address : {"carl@a.example", "CARL+x@a.example", "infos@a.example"}) CHECK(asked(address));
+    for (const char* address : {"Info@a.example", "info+x@a.example", "PostMaster@a.example", "ann@a.example"})
+      CHECK_FALSE(asked(address));
+    domain.aliases["@"] = {{"ann@a.example", false}};
+    CHECK_FALSE(asked("carl@a.example"));
+  }
+
   TEST_CASE("whom an address stands for: each once, through domains, to its own mailbox") {
     struct Row {
       const char* address;

@@ -57,6 +57,7 @@ class NextHop {
                                                 {"RCPT", "550 5.1.1 no such user"},
                                                 {"QUIT", "221 2.0.0 Bye"}};
   void knows(const std::string& address) { replies["RCPT TO:<" + address + ">"] = "250 2.1.5 Ok"; }
+  net::Duration delay = 0s;        ///< of each reply
   std::vector<std::string> heard;  ///< lines
   std::size_t connections = 0, most_open = 0;
   std::size_t questions() const {
@@ -87,6 +88,7 @@ class NextHop {
       const std::string reply = self.replies.contains(said) ? self.replies.at(said) : self.replies.at(verb);
       if (reply == "CLOSE") break;
       const std::string wire = reply + "\r\n";
+      if (self.delay > 0s) co_await self.harness_.runtime.sleep_for(self.delay, std::stop_token());
       if (!reply.empty()) {
         const Result<> sent = co_await stream->write(wire, net::TimePoint::max());
         if (!sent) break;
@@ -315,6 +317,30 @@ TEST_SUITE("mta/session_ask") {
     CHECK(rcpt(h, "ann@ask.example").empty());
     h.runtime.advance(RecipientAsker::kConnect);
     CHECK(h.heard().starts_with(kLater));
+  }
+
+  TEST_CASE("a next hop that is slow at each step has the budget for all of them together") {
+    Harness h(options());
+    NextHop hop(h);
+    hop.knows("ann@ask.example");
+    hop.delay = RecipientAsker::kBudget / 4;
+    h.greet();
+    CHECK(rcpt(h, "ann@ask.example").empty());
+    h.runtime.advance(RecipientAsker::kBudget - 1ms);
+    CHECK(h.heard().empty());
+    CHECK_FALSE(hop.idle());
+    h.runtime.advance(1ms);
+    CHECK(h.heard().starts_with(kLater));
+    CHECK_FALSE(h.asker.running());
+
+    Harness other(options());
+    NextHop slow(other);
+    slow.knows("ann@ask.example");
+    slow.delay = RecipientAsker::kBudget / 5;
+    other.greet();
+    CHECK(rcpt(other, "ann@ask.example").empty());
+    other.runtime.advance(RecipientAsker::kBudget - 1ms);
+    CHECK(other.heard() == kKnown);
   }
 
   TEST_CASE("exchangers of a name are tried in their order") {
