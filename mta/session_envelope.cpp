@@ -12,6 +12,13 @@
 namespace waypost::mta {
 namespace {
 
+/// To what a person reads at a glance.
+std::chrono::seconds rounded_up(std::chrono::seconds wait) {
+  using namespace std::chrono_literals;
+  const std::chrono::seconds unit = wait > 2h ? 3600s : wait > 2min ? 60s : 1s;
+  return (wait + unit - 1s) / unit * unit;
+}
+
 /// As recipients are compared (smtp::Mailbox): so that each is stored once.
 std::string recipient_key(const smtp::Mailbox& mailbox) {
   std::string local = smtp::is_postmaster(mailbox) ? "postmaster" : mailbox.local;
@@ -73,7 +80,7 @@ std::optional<smtp::Reply> Session::over_rate(Rates::Kind kind) {
   const std::optional<std::chrono::seconds> wait = transaction_->rates->take(kind, *rate, context_.runtime.wall_now());
   if (!wait) return std::nullopt;
   const std::string text = std::to_string(rate->most) + (messages ? " messages in " : " recipients in ");
-  return smtp::reply::rate_reached(text + conf::duration_text(rate->period), conf::duration_text(*wait));
+  return smtp::reply::rate_reached(text + conf::duration_text(rate->period), conf::duration_text(rounded_up(*wait)));
 }
 
 smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
