@@ -217,6 +217,69 @@ class Auth(harness.TestCase):
         path.unlink()
         self.assertEqual(self.attempt(relay, "ann", "secret")[0], 454)
 
+    def test_thunderbird(self):
+        """What Thunderbird says, word by word: STARTTLS and then AUTH on one port, TLS from the first octet on the other."""
+        pem = self.folder / "relay.pem"
+        tls.make_pair(pem, "relay.test.example")
+        smtps = harness.free_port()
+        relay = self.waypost(
+            tls=f'certificate = "{pem}"\nkey = "{pem}"', auth=f'users = "{self.folder}/users"\nsender_must_match = true',
+            relay=f'networks = ["{TRUSTED}/32"]', extra=f"""
+                [[listener]]
+                address = "127.0.0.1:{smtps}"
+                role = "submission"
+                tls = "implicit"
+                [[domain]]
+                name = "local.example"
+                deliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"
+            """)
+        self.user(relay, "add", "ann@local.example", "secret")
+        relay.start()
+        login = plain("ann@local.example", "secret")
+        for port, starttls in ((relay.submission, True), (smtps, False)):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+            self.addCleanup(connection.close)
+
+            def heard():
+                """The lines of one reply."""
+                lines = []
+                while not lines or lines[-1][3:4] == "-":
+                    lines.append(stream.readline().decode().rstrip("\r\n"))
+                return lines
+
+            def say(line):
+                stream.write(line.encode() + b"\r\n")
+                stream.flush()
+                return heard()
+
+            if not starttls:
+                connection = tls.any_certificate().wrap_socket(connection)
+            stream = connection.makefile("rwb")
+            self.assertTrue(heard()[0].startswith("220 "))
+            if starttls:
+                offered = say("EHLO [127.0.0.1]")
+                self.assertIn("250-STARTTLS", offered)
+                self.assertNotIn("AUTH", " ".join(offered))
+                self.assertEqual(say("STARTTLS")[0][:3], "220")
+                connection = tls.any_certificate().wrap_socket(connection)
+                stream = connection.makefile("rwb")
+            offered = say("EHLO [127.0.0.1]")
+            self.assertRegex(" ".join(offered), "AUTH .*PLAIN")
+            self.assertNotIn("250-STARTTLS", offered)
+            self.assertEqual(say(f"AUTH PLAIN {login}")[0][:3], "235")
+            message = MESSAGE.format("from Thunderbird")
+            self.assertEqual(say("MAIL FROM:<bob@local.example> BODY=8BITMIME SIZE=400")[0][:9], "553 5.7.1")
+            self.assertEqual(say(f"MAIL FROM:<ann@local.example> BODY=8BITMIME SIZE={len(message)}")[0][:3], "250")
+            self.assertEqual(say("RCPT TO:<box@local.example>")[0][:3], "250")
+            self.assertEqual(say("DATA")[0][:3], "354")
+            self.assertEqual(say(message + ".")[0][:3], "250")
+            self.assertEqual(say("QUIT")[0][:3], "221")
+            stream.close()
+            connection.close()
+        harness.wait_for("both messages", lambda: len(relay.delivered("local.example", "box")) == 2, 20)
+        for text in relay.delivered("local.example", "box"):
+            self.assertRegex(text, rb"with ESMTPSA id ")
+
     def test_guessing_tells_nothing(self):
         """An unknown user and a wrong password: the same reply, and times that cannot be told apart."""
         relay = self.start({"ann": "secret"})
