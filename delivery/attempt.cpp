@@ -29,9 +29,11 @@ bool has_utf8(const smtp::Path& path) {
 }
 
 /// SMTPUTF8 has to be offered for an address that is not ASCII, and for a header section with UTF-8 (RFC 6531 §3.5).
+bool needs_utf8(const queue::MessageInfo& message) {
+  return message.smtputf8 || has_utf8(message.reverse_path);
+}
 bool needs_utf8(const queue::MessageInfo& message, const std::vector<queue::DueRecipient>& recipients) {
-  if (message.smtputf8) return true;
-  if (has_utf8(message.reverse_path)) return true;
+  if (needs_utf8(message)) return true;
   return std::any_of(recipients.begin(), recipients.end(),
                      [](const queue::DueRecipient& recipient) { return has_utf8(recipient.forward_path); });
 }
@@ -60,6 +62,7 @@ class Transaction {
   std::optional<Outcome> obstacle() const;
   net::Task<Result<>> check_inline_body();
   void settle_damaged();
+  void settle_utf8();
   bool all_settled() const;
   std::vector<Step> steps() const;
   std::string mail_line() const;
@@ -88,7 +91,7 @@ class Transaction {
   const queue::Content& content_;
   queue::BodyReader& body_;
   const std::string host_;
-  const bool utf8_;
+  bool utf8_;
   WireBody wire_;
 
   AttemptResult result_;
@@ -131,6 +134,7 @@ net::Task<AttemptResult> Transaction::run() {
   }
 
   settle_damaged();
+  settle_utf8();
   if (all_settled()) co_return std::move(result_);
   connection_.began_transaction();
   bool go = co_await envelope();
@@ -147,7 +151,7 @@ std::optional<Outcome> Transaction::obstacle() const {
   const smtp::Extensions& offered = connection_.extensions();
   std::uint64_t limit = offered.size_limit.value_or(0);
   if (offered.size && limit > 0 && message_.size > limit) return too_big(message_.size, limit, host_);
-  if (utf8_ && !offered.smtputf8) return needs_smtputf8(host_);
+  if (needs_utf8(message_) && !offered.smtputf8) return needs_smtputf8(host_);
   // What stays on this machine crosses no net.
   if (message_.require_tls && !connection_.peer().address.is_local()) return needs_tls(host_);
   if (!fits_a_command(mail_line())) return of_local_error(Error(Errc::damaged, "stored reverse-path is damaged"));
@@ -168,6 +172,15 @@ void Transaction::settle_damaged() {
   for (std::size_t i = 0; i < recipients_.size(); ++i)
     if (!fits_a_command(rcpt_line(recipients_[i])))
       settle(i, of_local_error(Error(Errc::damaged, "stored forward-path is damaged")));
+}
+
+/// Recipients whose addresses the host does not understand; the others go without SMTPUTF8.
+void Transaction::settle_utf8() {
+  if (connection_.extensions().smtputf8) return;
+  utf8_ = false;
+  for (std::size_t i = 0; i < recipients_.size(); ++i) {
+    if (has_utf8(recipients_[i].forward_path)) settle(i, needs_smtputf8(host_));
+  }
 }
 
 bool Transaction::all_settled() const {

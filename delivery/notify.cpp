@@ -132,7 +132,6 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   const bool eight_bit = std::any_of(notification.body.begin(), notification.body.end(),
                                      [](char c) { return static_cast<unsigned char>(c) > 127; });
   out.envelope.body = eight_bit ? smtp::BodyType::eight_bit_mime : smtp::BodyType::seven_bit;
-  out.envelope.smtputf8 = message.smtputf8;
   smtp::Received received;
   received.by = notifier.hostname;
   received.software = "Waypost";

@@ -27,7 +27,10 @@ bool is_about_command(const smtp::Reply& reply) {
 /// The host does not take such mail of us: it may not even have looked who is there. One that is set up wrongly says
 /// so for every address, and mail is not to be refused for that.
 bool is_about_us(const smtp::Reply& reply) {
-  return reply.enhanced && reply.enhanced->subject == 7;
+  if (!reply.enhanced) return false;
+  const auto [klass, subject, detail] = *reply.enhanced;
+  const bool is_sender = subject == 1 && (detail == 7 || detail == 8);
+  return is_sender || subject == 3 || subject == 7;
 }
 
 std::vector<Step> steps(const Connection& connection, const smtp::Path& path, bool utf8) {

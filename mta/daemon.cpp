@@ -365,6 +365,8 @@ void Daemon::begin() {
 std::string Daemon::secret() {
   const Result<std::string> kept = read_state(*files_, kSecretFile);
   if (kept && !kept->empty()) return *kept;
+  if (!kept && kept.error().code != Errc::not_found)
+    log::warning("the secret of logins is made anew: " + kept.error().what);
   std::string made = Authenticator::new_secret();
   const Result<> saved = replace_state(*files_, kSecretFile, made);
   if (!saved) log::warning("the secret of logins is not kept for the next start: " + saved.error().what);

@@ -81,7 +81,7 @@ bool is_trusted(const conf::Config& config, const std::string& address) {
 }
 
 smtp::Path completed(const conf::Config& config, conf::Role role, smtp::Path path) {
-  const bool bare = path.mailbox.domain.empty() && !path.mailbox.local.empty() && !smtp::is_postmaster(path.mailbox);
+  const bool bare = path.mailbox.domain.empty() && !path.mailbox.local.empty();
   if (role == conf::Role::submission && bare)
     path.mailbox.domain = config.origin.empty() ? config.hostname : config.origin;
   return path;
@@ -99,6 +99,9 @@ smtp::Reply verify(const conf::Config& config, const Client& client, std::string
   if (domain == nullptr) return smtp::reply::cannot_verify();
   smtp::Path path;
   path.mailbox = *mailbox;
+  // Where all names are taken, or the next hop is asked, nothing is known here.
+  const bool anybody = !domain->recipients && domain->deliver && !domain->relocated.contains(to_lower(mailbox->local));
+  if (anybody || is_to_be_asked(*domain, *mailbox)) return smtp::reply::cannot_verify();
   const Decision<smtp::Path> admitted = admit_here(config, *domain, path);
   return admitted ? smtp::reply::verified(path.bracketed()) : admitted.error();
 }

@@ -39,7 +39,7 @@ bool is_trusted(const conf::Config& config, const std::string& address);
 template <class T>
 using Decision = tl::expected<T, smtp::Reply>;
 
-/// An address as it was submitted, with conf::Config::origin where it has no domain; but for `<postmaster>`.
+/// An address as it was submitted, with conf::Config::origin where it has no domain.
 smtp::Path completed(const conf::Config& config, conf::Role role, smtp::Path path);
 
 /// A domain for which mail is taken from anyone: in relay.domains, or a [[domain]].

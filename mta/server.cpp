@@ -64,12 +64,12 @@ void Server::admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor
   const conf::Config::Limits& limits = config->limits;
   const std::string client = stream->remote().host();
   // Of a balancer's or proxy's connections each is counted for its own client, once that is known.
-  const bool is_proxy =
-      conf::any_contains(acceptor.config.proxy, client) || conf::any_contains(acceptor.config.xclient, client);
+  const bool is_balancer = conf::any_contains(acceptor.config.proxy, client);
+  const bool is_proxy = is_balancer || conf::any_contains(acceptor.config.xclient, client);
   const bool is_ours = is_proxy || is_trusted(*config, client);
   const int per_client = is_proxy ? limits.connections : limits.connections_per_client;
   // A handshake only to say no would cost more than the session.
-  const bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit && !is_proxy;
+  const bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit && !is_balancer;
   const bool too_often =
       !is_ours && limits.connection_rate &&
       context_.limits.too_often(stream->remote(), *limits.connection_rate, context_.runtime.wall_now());

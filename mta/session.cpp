@@ -246,7 +246,7 @@ net::Task<Result<smtp::Reply>> Session::carry_out() {
   if (const auto* auth = std::get_if<smtp::Auth>(&command)) co_return co_await authenticate(*auth);
   if (const auto* bdat = std::get_if<smtp::Bdat>(&command)) co_return co_await receive_chunk(*bdat);
   if (const auto* rcpt = std::get_if<smtp::Rcpt>(&command)) {
-    const smtp::Path given = completed(*config_, listener_.role, rcpt->forward_path);
+    const smtp::Path given = completed_recipient(*rcpt);
     const Decision<smtp::Path> path = admit_recipient(*config_, client_, listener_.role, given);
     if (!path) co_return path.error();
     co_return co_await ask_and_take(*rcpt, *path);

@@ -130,6 +130,7 @@ class Session {
   net::Task<smtp::Reply> send_now(smtp::Etrn etrn);
 
   // session_envelope.cpp
+  smtp::Path completed_recipient(const smtp::Rcpt& rcpt) const;
   smtp::Reply take_recipient(const smtp::Rcpt& rcpt, const smtp::Path& path);
   std::optional<smtp::Reply> over_rate(Rates::Kind kind);
 

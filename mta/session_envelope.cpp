@@ -83,12 +83,18 @@ std::optional<smtp::Reply> Session::over_rate(Rates::Kind kind) {
   return smtp::reply::rate_reached(text + conf::duration_text(rate->period), conf::duration_text(rounded_up(*wait)));
 }
 
+/// `<postmaster>` is whole without a domain (RFC 5321 §4.5.1).
+smtp::Path Session::completed_recipient(const smtp::Rcpt& rcpt) const {
+  if (smtp::is_postmaster(rcpt.forward_path.mailbox)) return rcpt.forward_path;
+  return completed(*config_, listener_.role, rcpt.forward_path);
+}
+
 smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
   if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
   if (transaction_->reception) return smtp::reply::bad_sequence("The message has begun");
   const std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
   if (recipients.size() >= most_recipients(*config_, client_)) return smtp::reply::too_many_recipients();
-  const smtp::Path given = completed(*config_, listener_.role, rcpt.forward_path);
+  const smtp::Path given = completed_recipient(rcpt);
   Decision<smtp::Path> admitted = admit_recipient(*config_, client_, listener_.role, given);
   if (!admitted) {
     log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), admitted.error());

@@ -82,7 +82,8 @@ int run(int argc, char** argv) {
 
   std::vector<std::string> arguments = protect_negated_terms(std::vector<std::string>(argv + 1, argv + argc));
   // As other MTAs have it: aliases that were changed count from now on.
-  if (std::string_view(argv[0]).ends_with("newaliases")) arguments = {"reload"};
+  const std::string_view name = argv[0];
+  if (name.substr(name.rfind('/') + 1) == "newaliases") arguments = {"reload"};
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
   try {
     app.parse(std::move(arguments));

@@ -198,6 +198,17 @@ TEST_SUITE("delivery/attempt") {
     CHECK(without.outcome().status == "5.6.7");
     CHECK(without.outcome().try_next_host);
 
+    // Only those whose addresses are not ASCII need it.
+    ClientSession mixed;
+    mixed.message.add_recipient("j\xc3\xbc@b.example");
+    mixed.run(kPlain +
+              "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\nS: 354\nBODY\nS: 250" +
+              kQuit);
+    CHECK(mixed.mistake == "");
+    CHECK(mixed.outcome().event == kRelayed);
+    CHECK(mixed.outcome(1).event == kFailed);
+    CHECK(mixed.outcome(1).status == "5.6.7");
+
     // The header section is ASCII, and so are the addresses: the body does not matter.
     ClientSession ascii;
     ascii.message.info.eight_bit = true;

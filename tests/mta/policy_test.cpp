@@ -165,6 +165,7 @@ TEST_SUITE("mta/policy") {
         {kTrusted, "dora@known.example", "550 5.1.1"},
         {kTrusted, "carl@known.example", "551 5.1.6"},
         {kTrusted, "postmaster@known.example", "250 2.1.5"},
+        {kTrusted, "anybody@b.example", "252 2.0.0"},
         {kTrusted, "x@elsewhere.example", "252 2.0.0"},
         {kTrusted, "ann", "252 2.0.0"},
         {kTrusted, "Ann Bee", "252 2.0.0"},
@@ -188,7 +189,7 @@ TEST_SUITE("mta/policy") {
     };
     CHECK(completed(config, Role::submission, path("ann", "")).text() == "ann@origin.example");
     CHECK(completed(config, Role::submission, path("ann", "b.example")).text() == "ann@b.example");
-    CHECK(completed(config, Role::submission, path("Postmaster", "")).text() == "Postmaster");
+    CHECK(completed(config, Role::submission, path("Postmaster", "")).text() == "Postmaster@origin.example");
     CHECK(completed(config, Role::submission, path("", "")).is_null());
     CHECK(completed(config, Role::mx, path("ann", "")).text() == "ann");
     config.origin.clear();

@@ -547,6 +547,36 @@ TEST_SUITE("mta/session_data") {
     for (const FakeStore::Committed& stored : h.store.committed) CHECK(stored.message.trace.size() < 1000);
   }
 
+  TEST_CASE("submission adds From where it is missing, of whoever the envelope is from") {
+    struct {
+      const char* mail;
+      const char* header;
+      const char* want;  // "": nothing
+    } const table[] = {
+        {"MAIL FROM:<s@c.example>", "Subject: x", "\r\nFrom: <s@c.example>\r\n"},
+        {"MAIL FROM:<s>", "Subject: x", "\r\nFrom: <s@relay.example>\r\n"},
+        {"MAIL FROM:<postmaster>", "Subject: x", "\r\nFrom: <postmaster@relay.example>\r\n"},
+        {"MAIL FROM:<\"a b\"@c.example>", "Subject: x", "\r\nFrom: <\"a b\"@c.example>\r\n"},
+        {"MAIL FROM:<s@c.example>", "from: <t@c.example>", ""},
+        {"MAIL FROM:<>", "Subject: x", ""},
+    };
+    for (const auto& row : table) {
+      CAPTURE(row.mail);
+      CAPTURE(row.header);
+      HarnessOptions options;
+      options.client = "192.0.2.1";
+      options.listener.role = conf::Role::submission;
+      Harness h(options);
+      h.greet();
+      CHECK(Harness::codes(h.say({row.mail, "RCPT TO:<r@b.example>", "DATA", row.header, "", "x", "."})) ==
+            "250 250 354 250");
+      REQUIRE(h.store.committed.size() == 1);
+      const std::string& trace = h.store.committed[0].message.trace;
+      if (*row.want != '\0') CHECK(trace.find(row.want) != std::string::npos);
+      if (*row.want == '\0') CHECK(trace.find("From: ") == std::string::npos);
+    }
+  }
+
   TEST_CASE("SMTPUTF8: kept where the header needs it, and told in Received [RFC 6531 3.5, 4.3]") {
     struct {
       const char* mail;
