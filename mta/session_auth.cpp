@@ -22,7 +22,8 @@ std::vector<std::string> Session::offered_mechanisms() const {
   const bool external = !external_login(*config_, client_, listener_).empty();
   if (!config_->auth.dovecot.empty()) return sasl::mechanisms(false, false, external);
   context_.auth->look_soon(config_->auth.users, context_.runtime.now());
-  return sasl::mechanisms(context_.auth->offers_scram(), !bindings().empty(), external);
+  const bool scram = context_.auth->offers_scram();
+  return sasl::mechanisms(scram, scram && !bindings().empty(), external);
 }
 
 /// What ties an authentication to the TLS below it.

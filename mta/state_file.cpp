@@ -4,6 +4,7 @@
 #include <span>
 
 namespace waypost::mta {
+
 Result<> replace_state(queue::Files& files, const std::string& name, std::string_view text) {
   const std::string beside = name + ".new";
   const Result<> removed = files.remove(beside);  // of a process that was killed
