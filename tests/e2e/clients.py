@@ -51,10 +51,10 @@ class Clients(harness.TestCase):
         return f'[[route]]\nmatch = "far.example"\nnext_hop = "smtp:[{SINK}]:{port}"\n'
 
     def messages(self, count):
-        """What the sink took, once it is so many."""
+        """What the sink took, once it is so many and each is written to its end."""
         def texts():
             found = [path.read_text() for path in self.sink.dump.iterdir()]
-            return found if len(found) == count else None
+            return found if len(found) == count and all("\ntext\n" in text for text in found) else None
         return harness.wait_for(f"{count} messages at the sink", texts, 30)
 
     def test_three_blocks(self):
