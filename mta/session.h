@@ -10,9 +10,11 @@
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "base/result.h"
 #include "conf/config.h"
+#include "delivery/notify.h"
 #include "mta/authenticator.h"
 #include "mta/limits.h"
 #include "mta/policy.h"
@@ -84,10 +86,11 @@ class Session {
   /// All that belongs to one message on its way in. Destroyed whole, on any outcome (RELIABILITY C4).
   struct Transaction {
     smtp::Envelope envelope;
-    std::unordered_set<std::string> asked;  ///< addresses that RCPT named, as they are compared
-    std::unordered_set<std::string> known;  ///< recipients: these, or whom they stand for
-    std::shared_ptr<Reception> reception;   ///< once BDAT has begun
-    std::optional<RateHold> rates;          ///< of a client whose class has some
+    std::unordered_set<std::string> asked;    ///< addresses that RCPT named, as they are compared
+    std::unordered_set<std::string> known;    ///< recipients: these, or whom they stand for
+    std::shared_ptr<Reception> reception;     ///< once BDAT has begun
+    std::optional<RateHold> rates;            ///< of a client whose class has some
+    std::vector<delivery::Subject> expanded;  ///< aliases of several recipients whose success is asked for
     /// What the DNS says of the sender's domain: why recipients are refused, if they are; nullopt: not asked yet.
     std::optional<std::optional<smtp::Reply>> sender_verdict;
   };
@@ -187,6 +190,7 @@ class Session {
   net::TimePoint body_deadline(const Reception& reception) const;
   std::optional<smtp::Reply> verdict(const Reception& reception) const;
   smtp::Reply storage_reply(const Error& error);
+  std::optional<queue::Notification> expansion_report(Reception& reception, const queue::NewMessage& message) const;
   queue::NewMessage describe(Reception& reception) const;
   std::string trace(const Reception& reception, const queue::NewMessage& message, const smtp::Protocol& protocol) const;
 

@@ -23,8 +23,10 @@ struct Session::Reception {
         refuse_bare_line_end(refuse_bare),
         began(now) {}
 
-  smtp::Envelope envelope;            ///< once it is the body's turn alone
-  std::optional<RateHold> rates;      ///< likewise
+  smtp::Envelope envelope;        ///< once it is the body's turn alone
+  std::optional<RateHold> rates;  ///< likewise
+  std::vector<delivery::Subject> expanded;
+  std::string head;                   ///< what `expanded` is told of it, once the draft is in a file
   std::optional<queue::Draft> draft;  ///< none once it is known that the message will be refused
   std::optional<Error> no_place;      ///< why the draft could not grow
   smtp::BodyDecoder decoder;
@@ -43,6 +45,7 @@ struct Session::Reception {
   void take_over(Transaction transaction) {
     envelope = std::move(transaction.envelope);
     if (transaction.rates) rates.emplace(*std::move(transaction.rates));
+    expanded = std::move(transaction.expanded);
   }
   /// Returns how much of the chunk belonged to the body.
   std::size_t take(std::string_view chunk) {
@@ -182,6 +185,7 @@ net::Task<Result<std::string_view>> Session::body_octets(const Reception& recept
 }
 
 net::Task<> Session::spill(Reception& reception) {
+  if (reception.head.empty()) reception.head = delivery::header_section(reception.draft->buffer());
   Result<> spilled = co_await reception.draft->spill();
   if (spilled) co_return;
   reception.no_place = std::move(spilled.error());
@@ -228,17 +232,38 @@ net::Task<smtp::Reply> Session::store_message(Reception& reception) {
   std::uint64_t size = message.trace.size() + reception.draft->size();
   std::size_t recipients = message.envelope.recipients.size();
 
+  std::optional<queue::Notification> report = expansion_report(reception, message);
+  std::string report_id = report ? report->message.id.text() : "";
+
   // 250 accepts responsibility for the message (RFC 5321 §6.1), so it waits for the disk.
   queue::Draft draft = *std::move(reception.draft);
-  Result<> committed = co_await context_.store.commit(std::move(message), std::move(draft), notes);
+  Result<> committed = co_await context_.store.commit(std::move(message), std::move(draft), notes, std::move(report));
   if (!committed) co_return storage_reply(committed.error());
   if (reception.rates) reception.rates->keep();
 
   log::accepted_from(id, client_name_, login_mechanism_, client_.login);
   log::message_id(id, message_id);
   log::queued(id, from, size, recipients);
+  if (!report_id.empty()) log::notified(id, report_id, "delivery status");
   errors_ = unknown_recipients_ = junk_ = 0;
   co_return smtp::reply::queued(id);
+}
+
+/// The sender asked to be told of success, and named an alias: that it was expanded is what there is to tell.
+std::optional<queue::Notification> Session::expansion_report(Reception& reception,
+                                                             const queue::NewMessage& message) const {
+  queue::MessageInfo info;
+  info.id = message.id;
+  info.reverse_path = message.envelope.reverse_path;
+  info.arrival = message.arrival;
+  info.expires = message.expires;
+  info.envid = message.envelope.envid;
+  const std::vector<delivery::Subject> subjects = delivery::to_be_told(info, reception.expanded);
+  if (subjects.empty()) return std::nullopt;
+  const std::string& head = reception.head.empty() ? reception.draft->buffer() : reception.head;
+  const delivery::Notifier notifier{config_->hostname, config_->queue.bounce_expire};
+  return delivery::compose_notification(notifier, info, subjects, message.trace + delivery::header_section(head),
+                                        context_.store.draft().id(), message.arrival);
 }
 
 queue::NewMessage Session::describe(Reception& reception) const {

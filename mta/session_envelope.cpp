@@ -33,6 +33,24 @@ void by_alias(smtp::EnvelopeRecipient& recipient, const smtp::Path& alias) {
   if (!is_given) recipient.orcpt = smtp::orcpt_of(alias.text());
 }
 
+/// Of those whom an alias of several became: the report that it was expanded is all that tells of success (RFC 3461
+/// §5.2.7.3).
+smtp::Notify without_success(smtp::Notify notify) {
+  notify.bits &= static_cast<std::uint8_t>(~smtp::Notify::kSuccess);
+  if (notify.asked() == 0) notify.bits |= smtp::Notify::kNever;
+  return notify;
+}
+
+delivery::Subject expanded_subject(const smtp::EnvelopeRecipient& alias) {
+  delivery::Subject subject{alias.forward_path, alias.notify, delivery::ReportedRecipient()};
+  subject.report.address = alias.forward_path.text();
+  subject.report.orcpt = alias.orcpt;
+  subject.report.action = delivery::ReportedRecipient::Action::expanded;
+  subject.report.status = "2.0.0";
+  subject.report.reply = "this address stands for several recipients";
+  return subject;
+}
+
 }  // namespace
 
 smtp::Reply Session::on(const smtp::Mail& mail) {
@@ -128,13 +146,15 @@ smtp::Reply Session::take_recipient(const smtp::Rcpt& rcpt, const smtp::Path& pa
     log_rejected("RCPT", &transaction_->envelope, rcpt.forward_path.text(), *refused);
     return *std::move(refused);
   }
+  const smtp::EnvelopeRecipient named{path, rcpt.parameters.notify, rcpt.parameters.orcpt};
+  const bool expanded = paths.size() > 1 && (named.notify.bits & smtp::Notify::kSuccess) != 0;
+  if (expanded) transaction_->expanded.push_back(expanded_subject(named));
   for (const smtp::Path& each : paths) {
     bool is_new = transaction_->known.insert(recipient_key(each.mailbox)).second;
     if (!is_new) continue;
-    smtp::EnvelopeRecipient recipient;
+    smtp::EnvelopeRecipient recipient = named;
     recipient.forward_path = each;
-    recipient.notify = rcpt.parameters.notify;
-    recipient.orcpt = rcpt.parameters.orcpt;
+    if (expanded) recipient.notify = without_success(named.notify);
     if (!(each == path)) by_alias(recipient, path);
     recipients.push_back(std::move(recipient));
   }

@@ -22,7 +22,8 @@ class SqliteStore : public Store {
     return Draft(runtime_, core_.files(), id, core_.options().inline_limit);
   }
 
-  net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes) override;
+  net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes,
+                             std::optional<Notification> notification) override;
   net::Task<Result<bool>> settle(Settlement settlement) override;
   net::Task<Result<>> settle_destination(DestinationState state) override;
   net::Task<Result<std::shared_ptr<const Content>>> content(Id id) override;
@@ -53,7 +54,8 @@ net::Task<Result<>> SqliteStore::run(Operation& operation) {
   co_return co_await end;
 }
 
-net::Task<Result<>> SqliteStore::commit(NewMessage message, Draft draft, BodyNotes notes) {
+net::Task<Result<>> SqliteStore::commit(NewMessage message, Draft draft, BodyNotes notes,
+                                        std::optional<Notification> notification) {
   Result<> finished = co_await draft.finish();
   if (!finished && finished.error().code == Errc::io) {
     FailOperation failure(finished.error());
@@ -65,10 +67,17 @@ net::Task<Result<>> SqliteStore::commit(NewMessage message, Draft draft, BodyNot
   Draft::Finished body = draft.take();
   std::string path = body.in_file ? body_path(message.id.text()) : std::string();
 
+  const Id id = message.id;
   Result<Prepared> prepared = prepare(core_, std::move(message), std::move(body), notes);
+  std::optional<Prepared> report;
+  if (prepared && notification) {
+    Result<Prepared> with = prepare(core_, *std::move(notification), id);
+    if (!with) prepared = fail(with.error());
+    if (with) report = *std::move(with);
+  }
   Result<> done;
   if (prepared) {
-    AcceptOperation accept(core_, *std::move(prepared));
+    AcceptOperation accept(core_, *std::move(prepared), std::move(report));
     Submit end(storage_, runtime_, accept);
     done = co_await end;
   } else {

@@ -71,8 +71,10 @@ class Store {
   /// Begins a message: its id, and a place for its body.
   virtual Draft draft() = 0;
 
-  /// Promise 1: when this returns without error, message, envelope and body survive a power cut.
-  virtual net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes) = 0;
+  /// Promise 1: when this returns without error, message, envelope and body survive a power cut; and with them the
+  /// notification that the acceptance causes (an alias was expanded), where there is one.
+  virtual net::Task<Result<>> commit(NewMessage message, Draft draft, BodyNotes notes,
+                                     std::optional<Notification> notification) = 0;
 
   /// Promise 2: the outcomes and the notifications they cause, all or nothing. A message whose recipients have all
   /// ended leaves the queue. Outcomes of recipients that are no longer there, or may not make that move, are without

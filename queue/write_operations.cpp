@@ -219,6 +219,16 @@ void announce(StoreCore& core, Prepared prepared) {
   }
 }
 
+void announce_notification(StoreCore& core, Prepared prepared, WallTime now) {
+  HistoryEvent event;
+  event.message = *prepared.cause;
+  event.time = now;
+  event.kind = HistoryEvent::Kind::notified;
+  event.other = prepared.message.id;
+  core.aftermath().history.push_back(std::move(event));
+  announce(core, std::move(prepared));
+}
+
 Result<> write_move(Database& db, const RecipientMove& move) {
   Run row(db, kMoveRecipient);
   row << number(move.message) << move.index << static_cast<int>(move.state) << move.attempts
@@ -264,15 +274,21 @@ void announce_end(StoreCore& core, Id message, bool in_file) {
   if (in_file) core.aftermath().unlink.push_back(body_path(message.text()));
 }
 
-AcceptOperation::AcceptOperation(StoreCore& core, Prepared prepared)
-    : Operation(Kind::write, prepared.content->octets.size() + 1024), core_(core), prepared_(std::move(prepared)) {}
+AcceptOperation::AcceptOperation(StoreCore& core, Prepared prepared, std::optional<Prepared> notification)
+    : Operation(Kind::write, prepared.content->octets.size() + 1024),
+      core_(core),
+      prepared_(std::move(prepared)),
+      notification_(std::move(notification)) {}
 
 Result<> AcceptOperation::apply(Database& db) {
-  return insert(core_, db, prepared_);
+  Result<> accepted = insert(core_, db, prepared_);
+  return accepted && notification_ ? insert(core_, db, *notification_) : accepted;
 }
 
 void AcceptOperation::committed() {
+  const WallTime arrival = prepared_.message.arrival;
   announce(core_, std::move(prepared_));
+  if (notification_) announce_notification(core_, *std::move(notification_), arrival);
 }
 
 SettleOperation::SettleOperation(StoreCore& core, Settlement settlement, std::vector<Prepared> notifications,
@@ -383,15 +399,7 @@ void SettleOperation::committed() {
   for (HistoryEvent& event : history_) after.history.push_back(std::move(event));
   if (left_) announce_end(core_, settlement_.message, in_file_);
   if (!moved_ && !warned_) return;
-  for (Prepared& notification : notifications_) {
-    HistoryEvent event;
-    event.message = settlement_.message;
-    event.time = now_;
-    event.kind = HistoryEvent::Kind::notified;
-    event.other = notification.message.id;
-    after.history.push_back(std::move(event));
-    announce(core_, std::move(notification));
-  }
+  for (Prepared& notification : notifications_) announce_notification(core_, std::move(notification), now_);
 }
 
 SettleDestinationOperation::SettleDestinationOperation(DestinationState state)

@@ -35,6 +35,8 @@ Result<Prepared> prepare(StoreCore& core, Notification notification, Id cause);
 Result<> insert(StoreCore& core, Database& db, const Prepared& prepared);
 /// After its commit.
 void announce(StoreCore& core, Prepared prepared);
+/// Likewise, of one with a cause, whose history tells of it.
+void announce_notification(StoreCore& core, Prepared prepared, WallTime now);
 
 /// One recipient's row, to move it on.
 struct RecipientMove {
@@ -54,7 +56,7 @@ void announce_end(StoreCore& core, Id message, bool in_file);
 
 class AcceptOperation : public Operation {
  public:
-  AcceptOperation(StoreCore& core, Prepared prepared);
+  AcceptOperation(StoreCore& core, Prepared prepared, std::optional<Prepared> notification);
   Result<> apply(Database& db) override;
   void committed() override;
   bool brings_mail() const override { return true; }
@@ -62,6 +64,7 @@ class AcceptOperation : public Operation {
  private:
   StoreCore& core_;
   Prepared prepared_;
+  std::optional<Prepared> notification_;
 };
 
 /// A spool file could not be synced: as if it had happened in the database (RELIABILITY F12).

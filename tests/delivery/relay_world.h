@@ -143,8 +143,9 @@ class TappedStore : public queue::Store {
   std::vector<queue::Settlement> settled;  ///< without their notifications
 
   queue::Draft draft() override { return store_.draft(); }
-  net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes) override {
-    return store_.commit(std::move(message), std::move(draft), notes);
+  net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes,
+                             std::optional<queue::Notification> notification) override {
+    return store_.commit(std::move(message), std::move(draft), notes, std::move(notification));
   }
   net::Task<Result<bool>> settle(queue::Settlement settlement) override {
     queue::Settlement kept = settlement;
@@ -372,7 +373,7 @@ class RelayWorld {
   static net::Task<> commit(queue::Store& store, queue::NewMessage message, queue::Draft draft,
                             std::optional<Result<>>& out) {
     const queue::BodyNotes notes;
-    Result<> done = co_await store.commit(std::move(message), std::move(draft), notes);
+    Result<> done = co_await store.commit(std::move(message), std::move(draft), notes, std::nullopt);
     out.emplace(std::move(done));
   }
   static net::Task<> count(queue::Store& store, queue::WallTime now, std::optional<Result<queue::Counts>>& out) {

@@ -62,6 +62,8 @@ class Answers(harness.TestCase):
         self.port = harness.free_port()
         dns = harness.NameServer(self.folder / "dns", RECORDS)
         sections.setdefault("queue", 'retry = ["1s", "1s", "2s"]')
+        aliases = self.folder / "aliases"
+        aliases.write_text("team: one, two\n")
         return self.waypost(
             resolver=f'servers = ["127.0.0.1:{dns.port}"]\ntimeout = "2s"\ntries = 2',
             delivery=f'port = {self.port}\nconnect_timeout = "5s"',
@@ -69,6 +71,7 @@ class Answers(harness.TestCase):
                 [[domain]]
                 name = "office.test.example"
                 deliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"
+                aliases = "{aliases}"
             """, **sections).start()
 
     def bounces(self, relay, count, timeout=30):
@@ -154,6 +157,19 @@ class Answers(harness.TestCase):
         said = " ".join(asked)
         for parameter in ("RET=HDRS", "ENVID=QQ314159", "NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;r@later.example"):
             self.assertIn(parameter, said)
+
+    def test_an_alias_is_expanded(self):
+        """RFC 3461 section 5.2.7.3: the sender hears that an alias of several was expanded, once, and of nobody behind it."""
+        relay = self.start()
+        with smtplib.SMTP("127.0.0.1", relay.mx, local_hostname="client.test.example") as client:
+            client.sendmail("sender@office.test.example", ["team@office.test.example"],
+                            f"Subject: {ORIGINAL_SUBJECT}\r\n\r\ntext\r\n", rcpt_options=["NOTIFY=SUCCESS"])
+        report = self.bounces(relay, 1)[0]
+        self.check_report(report, {"team@office.test.example": ("2.0.0",)}, action="expanded")
+        relay.wait_empty(30)
+        self.assertEqual(len(relay.delivered("office.test.example", "sender")), 1)
+        for name in ("one", "two"):
+            self.assertEqual(len(relay.delivered("office.test.example", name)), 1)
 
     def test_recipients_of_one_message(self):
         """One message to several: each has its own end, and those that fail together share a report."""

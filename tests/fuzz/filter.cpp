@@ -101,7 +101,7 @@ struct World {
     queue::Draft draft = queue.store->draft();
     stored.id = draft.id();
     draft.buffer() = std::string(size, 'x');
-    Result<> done = queue.run(queue.store->commit(std::move(message), std::move(draft), {}));
+    Result<> done = queue.run(queue.store->commit(std::move(message), std::move(draft), {}, std::nullopt));
     fuzz::check(done.has_value(), "a message is accepted");
     messages.push_back(std::move(stored));
   }

@@ -166,8 +166,53 @@ TEST_SUITE("mta/session") {
     CHECK(stored[0].notify.bits == smtp::Notify::kNever);
     CHECK(stored[0].orcpt.empty());
     CHECK(stored[1].forward_path.text() == "far@elsewhere.example");
-    CHECK(stored[1].notify.bits == (smtp::Notify::kSuccess | smtp::Notify::kDelay | smtp::Notify::kByAlias));
+    CHECK(stored[1].notify.bits == (smtp::Notify::kDelay | smtp::Notify::kByAlias));
     CHECK(stored[1].orcpt == "rfc822;Sales@v.example");
+    const std::optional<queue::Notification>& report = h.store.committed.at(0).notification;
+    REQUIRE(report);
+    CHECK(report->message.envelope.reverse_path.is_null());
+    CHECK(report->message.envelope.recipients.at(0).forward_path.text() == "s@c.example");
+    CHECK(report->body.find("Final-Recipient: rfc822; Sales@v.example\r\nAction: expanded\r\n") != std::string::npos);
+    CHECK(report->body.find("\r\na: b\r\n") != std::string::npos);
+    CHECK(report->body.find("far@elsewhere.example") == std::string::npos);
+  }
+
+  TEST_CASE("an alias of several is told of where its success is asked for, and nowhere else [RFC 3461 5.2.7.3]") {
+    struct {
+      const char* from;
+      const char* to;
+      std::uint8_t notify;
+      bool told;
+    } const table[] = {
+        {"<s@c.example>", "<many@v.example> NOTIFY=SUCCESS", smtp::Notify::kNever | smtp::Notify::kByAlias, true},
+        {"<s@c.example>", "<many@v.example> NOTIFY=SUCCESS,FAILURE", smtp::Notify::kFailure | smtp::Notify::kByAlias,
+         true},
+        {"<s@c.example>", "<many@v.example> NOTIFY=FAILURE", smtp::Notify::kFailure | smtp::Notify::kByAlias, false},
+        {"<s@c.example>", "<many@v.example>", smtp::Notify::kByAlias, false},
+        {"<s@c.example>", "<one@v.example> NOTIFY=SUCCESS", smtp::Notify::kSuccess | smtp::Notify::kByAlias, false},
+        {"<>", "<many@v.example> NOTIFY=SUCCESS", smtp::Notify::kNever | smtp::Notify::kByAlias, false},
+    };
+    for (const auto& row : table) {
+      CAPTURE(row.to);
+      HarnessOptions options;
+      conf::Domain domain;
+      domain.name = "v.example";
+      domain.aliases["many"] = {{"ann@b.example", false}, {"far@elsewhere.example", false}};
+      domain.aliases["one"] = {{"ann@b.example", false}};
+      options.config.domains.push_back(domain);
+      options.inline_limit = 100;
+      Harness h(options);
+      h.greet();
+      CHECK(h.say(std::string("MAIL FROM:") + row.from).starts_with("250"));
+      CHECK(h.say(std::string("RCPT TO:") + row.to).starts_with("250"));
+      CHECK(Harness::codes(h.say({"DATA"})) == "354");
+      CHECK(h.send("Subject: told\r\n\r\n" + std::string(500, 'x') + "\r\n.\r\n").starts_with("250"));
+      const tests::FakeStore::Committed& stored = h.store.committed.at(0);
+      CHECK(stored.in_file);
+      CHECK(stored.message.envelope.recipients.at(0).notify.bits == row.notify);
+      CHECK(stored.notification.has_value() == row.told);
+      if (row.told) CHECK(stored.notification->body.find("\r\nSubject: told\r\n") != std::string::npos);
+    }
   }
 
   TEST_CASE("each RCPT within a transaction, and its reply") {

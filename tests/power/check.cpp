@@ -163,7 +163,8 @@ class Check {
     message.arrival = queue.runtime().wall_now();
     message.expires = message.arrival + std::chrono::hours(1);
     draft.buffer() = "next\r\n";
-    Result<> done = queue.run(queue.store().commit(std::move(message), std::move(draft), queue::BodyNotes{}));
+    Result<> done =
+        queue.run(queue.store().commit(std::move(message), std::move(draft), queue::BodyNotes{}, std::nullopt));
     if (!done) return broken(Broken::Kind::corrupt, "the next mail: " + done.error().what);
     Result<std::shared_ptr<const queue::Content>> content = queue.content(id);
     if (!content) broken(Broken::Kind::lost, "the next mail: " + content.error().what);

@@ -19,7 +19,7 @@ Result<queue::Id> accept(QueueOnDisk& on, const std::string& body) {
   message.arrival = on.now();
   message.expires = on.now() + std::chrono::hours(1);
   draft.buffer() = body;
-  Result<> done = on.run(on.store().commit(std::move(message), std::move(draft), queue::BodyNotes{}));
+  Result<> done = on.run(on.store().commit(std::move(message), std::move(draft), queue::BodyNotes{}, std::nullopt));
   if (!done) return fail(done.error());
   return id;
 }

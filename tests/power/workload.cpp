@@ -231,7 +231,7 @@ net::Task<> Workload::accept(std::string from, std::vector<std::string> to, std:
   }
   queue::NewMessage message = message_of(*mail);
   queue::BodyNotes notes;
-  Result<> done = co_await queue_.store().commit(std::move(message), std::move(draft), notes);
+  Result<> done = co_await queue_.store().commit(std::move(message), std::move(draft), notes, std::nullopt);
   if (done) {
     acked(mail->accepted, queue_.runtime().acked_at());
     co_return;

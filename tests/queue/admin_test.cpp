@@ -247,7 +247,7 @@ TEST_SUITE("queue/admin") {
                      bool& before) -> net::Task<> {
       NewMessage message = fixture.message("s@a.example", {"r@b.example"});
       BodyNotes notes;
-      Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes);
+      Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
       before = done && !other.has_value();
     };
     f.scope.spawn(change(f, changed));

@@ -59,7 +59,7 @@ net::Task<> traffic(QueueFixture& f, std::vector<Id> leave, int arrive, std::vec
     draft.buffer() = std::string(5000, 'n');
     NewMessage message = f.message("s@a.example", {"new@b.example"});
     BodyNotes notes;
-    Result<> done = co_await f.store->commit(std::move(message), std::move(draft), notes);
+    Result<> done = co_await f.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
     CHECK(done);
     arrived.push_back(id);
   }

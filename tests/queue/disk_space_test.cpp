@@ -56,7 +56,7 @@ struct QueueOnSmallDisk : QueueFixture {
 
 net::Task<> accept(Store& store, NewMessage message, Draft body, std::optional<Result<>>& out) {
   BodyNotes notes;
-  out = co_await store.commit(std::move(message), std::move(body), notes);
+  out = co_await store.commit(std::move(message), std::move(body), notes, std::nullopt);
 }
 
 net::Task<> settle(Store& store, Settlement settlement, std::vector<Result<bool>>& out) {

@@ -30,7 +30,7 @@ void accept_many(QueueFixture& f, int count, const std::string& domain) {
   auto commit = [](QueueFixture& fixture, std::string to, Draft draft) -> net::Task<> {
     NewMessage message = fixture.message("s@a.example", {to});
     BodyNotes notes;
-    Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes);
+    Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
     CHECK(done);
   };
   for (int i = 0; i < count; ++i) f.scope.spawn(commit(f, std::to_string(i) + "@" + domain, f.store->draft()));

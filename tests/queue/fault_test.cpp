@@ -109,7 +109,7 @@ TEST_SUITE("queue/fault") {
       draft.buffer() = std::string(size, 'x');
       NewMessage message = fixture.message("s@a.example", {"r@b.example"});
       BodyNotes notes;
-      into = co_await fixture.store->commit(std::move(message), std::move(draft), notes);
+      into = co_await fixture.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
     };
     f.scope.spawn(commit(f, f.store->draft(), 1000, results[0]));
     f.scope.spawn(commit(f, f.store->draft(), 2 << 20, results[1]));

@@ -46,7 +46,7 @@ net::Task<> session(Session given, int& accepted) {
     draft.buffer() = given.body;
     NewMessage message = a_message(given.runtime.wall_now(), "r@b.example");
     BodyNotes notes;
-    Result<> done = co_await given.store.commit(std::move(message), std::move(draft), notes);
+    Result<> done = co_await given.store.commit(std::move(message), std::move(draft), notes, std::nullopt);
     if (!done) co_return;
     ++accepted;
     if (!given.settle) continue;

@@ -97,7 +97,8 @@ class StoreFixture {
     REQUIRE_MESSAGE(id, (id ? std::string() : id.error().what));
     return *id;
   }
-  Result<queue::Id> try_accept(queue::NewMessage message, const std::string& body = "Subject: x\r\n\r\ntext\r\n") {
+  Result<queue::Id> try_accept(queue::NewMessage message, const std::string& body = "Subject: x\r\n\r\ntext\r\n",
+                               std::optional<queue::Notification> with = std::nullopt) {
     queue::Draft draft = store->draft();
     queue::Id id = draft.id();
     for (std::size_t at = 0; at < body.size(); at += 10000) {
@@ -107,7 +108,7 @@ class StoreFixture {
         if (!spilled) return fail(spilled.error());
       }
     }
-    Result<> done = run(store->commit(std::move(message), std::move(draft), queue::BodyNotes{}));
+    Result<> done = run(store->commit(std::move(message), std::move(draft), queue::BodyNotes{}, std::move(with)));
     if (!done) return fail(done.error());
     return id;
   }

@@ -164,6 +164,31 @@ TEST_SUITE("queue/store") {
     CHECK(f.history.events.at(3).other == id);
   }
 
+  TEST_CASE("a message and the notification of its acceptance are one transaction (promise 1)") {
+    QueueFixture f;
+    const std::string body = "Subject: x\r\n\r\n";
+    Notification notification = f.notification("s@a.example");
+    const Id other = notification.message.id;
+    std::uint64_t commits = f.queue->stats().commits;
+    Result<Id> id = f.try_accept(f.message("s@a.example", {"r@b.example"}), body, notification);
+    REQUIRE(id);
+    CHECK(f.queue->stats().commits == commits + 1);
+    CHECK(f.body(*id) == body);
+    CHECK(f.body(other) == notification.body);
+    CHECK(f.arrived.size() == 2);
+    CHECK(f.history.kinds(*id) == std::vector<Kind>{Kind::accepted, Kind::notified});
+    CHECK(f.history.events.at(1).other == other);
+    CHECK(f.history.events.at(2).other == *id);
+
+    // Its id is taken: nothing is written, of neither.
+    CHECK_FALSE(f.try_accept(f.message("s@a.example", {"r@b.example"}), body, notification));
+    CHECK(f.count().messages == 2);
+    notification = f.notification("s@a.example");
+    notification.message.envelope.recipients.clear();
+    CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"}), body, notification).error().code == Errc::invalid);
+    CHECK(f.count().messages == 2);
+  }
+
   TEST_CASE("a notification that cannot be written leaves the recipient as it was (promise 2)") {
     QueueFixture f;
     Id id = f.accept(f.message("s@a.example", {"r@b.example"}));
@@ -182,7 +207,7 @@ TEST_SUITE("queue/store") {
     auto commit = [](QueueFixture& fixture, Draft draft, Result<>& into) -> net::Task<> {
       NewMessage message = fixture.message("s@a.example", {"new@c.example"});
       BodyNotes notes;
-      into = co_await fixture.store->commit(std::move(message), std::move(draft), notes);
+      into = co_await fixture.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
     };
     Settlement bad;
     bad.message = taken;
@@ -209,7 +234,7 @@ TEST_SUITE("queue/store") {
     auto commit = [](QueueFixture& fixture, Draft draft, int& done) -> net::Task<> {
       NewMessage message = fixture.message("s@a.example", {"r@b.example"});
       BodyNotes notes;
-      Result<> result = co_await fixture.store->commit(std::move(message), std::move(draft), notes);
+      Result<> result = co_await fixture.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
       if (result) ++done;
     };
     std::uint64_t commits = f.queue->stats().commits;
@@ -286,7 +311,7 @@ TEST_SUITE("queue/store") {
       Id id = draft.id();
       draft.buffer() = std::string(size, 'z');
       NewMessage message = f.message("s@a.example", {"r@b.example"});
-      REQUIRE(f.run(f.store->commit(std::move(message), std::move(draft), BodyNotes{})));
+      REQUIRE(f.run(f.store->commit(std::move(message), std::move(draft), BodyNotes{}, std::nullopt)));
       return id;
     };
     Id within = accept(1000), over = accept(1001), empty = accept(0);

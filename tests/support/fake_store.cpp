@@ -91,7 +91,8 @@ queue::Draft FakeStore::draft() {
   return queue::Draft(runtime_, files, ids_.next(runtime_.wall_now()), inline_limit_);
 }
 
-net::Task<Result<>> FakeStore::commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes) {
+net::Task<Result<>> FakeStore::commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes,
+                                      std::optional<queue::Notification> notification) {
   ++begun;
   Gate gate(*this);
   co_await gate;
@@ -106,6 +107,7 @@ net::Task<Result<>> FakeStore::commit(queue::NewMessage message, queue::Draft dr
   if (body.in_file) done.body = files.octets(queue::body_path(message.id.text())).value_or("no such file");
   done.message = std::move(message);
   done.notes = notes;
+  done.notification = std::move(notification);
   committed.push_back(std::move(done));
   co_return Result<>();
 }

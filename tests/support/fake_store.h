@@ -44,6 +44,7 @@ class FakeStore : public queue::Store {
     std::string body;
     bool in_file = false;
     queue::BodyNotes notes;
+    std::optional<queue::Notification> notification;
   };
 
   explicit FakeStore(net::Runtime& runtime, std::uint64_t inline_limit = 64 * 1024)
@@ -64,7 +65,8 @@ class FakeStore : public queue::Store {
   MemoryFiles files;
 
   queue::Draft draft() override;
-  net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes) override;
+  net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes,
+                             std::optional<queue::Notification> notification) override;
   net::Task<Result<bool>> settle(queue::Settlement settlement) override;
   net::Task<Result<>> settle_destination(queue::DestinationState state) override;
   net::Task<Result<std::shared_ptr<const queue::Content>>> content(queue::Id id) override;
