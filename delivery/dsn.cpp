@@ -37,6 +37,11 @@ std::string safe(std::string_view text, std::size_t max_octets = 512) {
   return out;
 }
 
+// One line for certain, in UTF-8 where it is that: for people, and the address in a header section (RFC 6533 §4).
+std::string shown(std::string_view text) {
+  return is_ascii(text) || !is_utf8(text) ? safe(text) : escape(text, 512);
+}
+
 // The value of ENVID or of an rfc822 ORCPT comes as xtext; reports have what it stands for (RFC 3461 §6.3, RFC 3464
 // §2.2.1). A utf-8 ORCPT stays in the form that fits US-ASCII (RFC 6533 §3).
 std::string from_xtext(const std::string& text) {
@@ -170,11 +175,11 @@ void people_part(std::string& out, const Report& report) {
     paragraph(out, words_of(report, action), "");
     for (const ReportedRecipient& recipient : report.recipients) {
       if (recipient.action != action) continue;
-      out += "\r\n<" + safe(recipient.address) + ">\r\n";
+      out += "\r\n<" + shown(recipient.address) + ">\r\n";
       if (!recipient.host.empty() && recipient.remote_said_it) {
         paragraph(out, "The mail server " + safe(recipient.host) + " said:", "    ");
       }
-      paragraph(out, safe(recipient.reply), "    ");
+      paragraph(out, shown(recipient.reply), "    ");
     }
   }
   out += "\r\n";
@@ -209,7 +214,28 @@ void status_part(std::string& out, const Report& report) {
   }
 }
 
+// What is returned; header sections in UTF-8 have types of their own (RFC 6532 §3.7, RFC 6533 §4).
+std::string_view type_of_original(const Report& report, std::string_view original) {
+  const std::string header = header_section(original);
+  const bool global = !is_ascii(header) && is_utf8(header);
+  if (report.whole) return global ? "message/global" : "message/rfc822";
+  return global ? "message/global-headers" : "text/rfc822-headers";
+}
+
+void encoding_field(std::string& out, std::string_view content) {
+  if (!is_ascii(content)) field(out, "Content-Transfer-Encoding", "8bit");
+}
+
 }  // namespace
+
+std::string header_section(std::string_view octets) {
+  octets = octets.substr(0, kMaxReturnedOctets);
+  if (octets.starts_with("\r\n")) return {};
+  std::size_t end = octets.find("\r\n\r\n");
+  if (end != std::string_view::npos) return std::string(octets.substr(0, end + 2));
+  end = octets.rfind("\r\n");
+  return end == std::string_view::npos ? std::string() : std::string(octets.substr(0, end + 2));
+}
 
 std::string compose_report(const Report& report) {
   std::string people;
@@ -218,13 +244,11 @@ std::string compose_report(const Report& report) {
   status_part(status, report);
   const std::string original = returned(report);
   const std::string boundary = boundary_for(report, original);
-  const bool eight_bit =
-      std::any_of(original.begin(), original.end(), [](char c) { return static_cast<unsigned char>(c) > 127; });
 
   std::string out;
   out.reserve(people.size() + status.size() + original.size() + 2048);
   field(out, "From", "Mail Delivery System <mailer-daemon@" + report.hostname + ">");
-  field(out, "To", "<" + safe(report.to) + ">");
+  field(out, "To", "<" + shown(report.to) + ">");
   field(out, "Subject", title_of(report));
   field(out, "Date", smtp::rfc5322_date(report.now));
   field(out, "Message-ID", "<" + report.id + "@" + report.hostname + ">");
@@ -236,12 +260,13 @@ std::string compose_report(const Report& report) {
   field(out, "Auto-Submitted", "auto-replied");
   field(out, "MIME-Version", "1.0");
   out += "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"" + boundary + "\"\r\n";
-  if (eight_bit) field(out, "Content-Transfer-Encoding", "8bit");
+  encoding_field(out, people + original);
   out += "\r\nThis is a MIME-encapsulated message.\r\n";
 
   out += "\r\n--" + boundary + "\r\n";
   field(out, "Content-Description", "Notification");
-  field(out, "Content-Type", "text/plain; charset=us-ascii");
+  field(out, "Content-Type", is_ascii(people) ? "text/plain; charset=us-ascii" : "text/plain; charset=utf-8");
+  encoding_field(out, people);
   out += "\r\n" + people;
 
   out += "\r\n--" + boundary + "\r\n";
@@ -252,8 +277,8 @@ std::string compose_report(const Report& report) {
   out += "\r\n--" + boundary + "\r\n";
   const std::string original_is = tells_of(report, Action::failed) ? "Undelivered message" : "Message";
   field(out, "Content-Description", report.whole ? original_is : original_is + " header");
-  field(out, "Content-Type", report.whole ? "message/rfc822" : "text/rfc822-headers");
-  if (eight_bit) field(out, "Content-Transfer-Encoding", "8bit");
+  field(out, "Content-Type", type_of_original(report, original));
+  encoding_field(out, original);
   out += "\r\n" + original;
   out += "\r\n--" + boundary + "--\r\n";
   return out;

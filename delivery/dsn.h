@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "queue/message.h"
@@ -41,9 +42,12 @@ inline constexpr std::size_t kMaxReturnedOctets = 64 * 1024;
 /// Longer lines are left out of what is returned (RFC 5321 §4.5.3.1.6, without CRLF).
 inline constexpr std::size_t kMaxTextLine = 998;
 
+/// The header section at the front of a message: up to the blank line, at most kMaxReturnedOctets.
+std::string header_section(std::string_view octets);
+
 /// A multipart/report in wire form: words for people, message/delivery-status, the original's header section. No text
-/// of a peer, whatever is in it, makes a field or a line of its own. 8-bit originals make the report 8-bit
-/// (`eight_bit`).
+/// of a peer, whatever is in it, makes a field or a line of its own. 8-bit originals and addresses in UTF-8 make the
+/// report 8-bit; where `to` is in UTF-8, so is its header section (RFC 6533).
 std::string compose_report(const Report& report);
 
 }  // namespace waypost::delivery

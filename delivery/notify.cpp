@@ -36,13 +36,13 @@ bool has_short_lines(std::string_view octets) {
   return true;
 }
 
-/// The address in an ORCPT of type rfc822; "" of another.
+/// The address in an ORCPT of type rfc822 or utf-8; "" of another.
 std::string original_address(const std::string& orcpt) {
-  const std::size_t semicolon = orcpt.find(';');
-  if (semicolon == std::string::npos || !equals_no_case(std::string_view(orcpt).substr(0, semicolon), "rfc822"))
-    return "";
-  const Result<std::string> address = smtp::xtext_decode(std::string_view(orcpt).substr(semicolon + 1));
-  return address ? *address : "";
+  const auto [type, text] = split_once(orcpt, ';');
+  Result<std::string> address("");
+  if (equals_no_case(type, "rfc822")) address = smtp::xtext_decode(text);
+  if (equals_no_case(type, "utf-8")) address = smtp::utf8_xtext_decode(text);
+  return address.value_or("");
 }
 
 }  // namespace
@@ -76,15 +76,6 @@ std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<S
   if (message.reverse_path.is_null()) return {};
   std::erase_if(subjects, [](const Subject& subject) { return !wanted(subject); });
   return subjects;
-}
-
-std::string header_section(std::string_view octets) {
-  octets = octets.substr(0, kMaxReturnedOctets);
-  if (octets.starts_with("\r\n")) return {};
-  std::size_t end = octets.find("\r\n\r\n");
-  if (end != std::string_view::npos) return std::string(octets.substr(0, end + 2));
-  end = octets.rfind("\r\n");
-  return end == std::string_view::npos ? std::string() : std::string(octets.substr(0, end + 2));
 }
 
 bool returns_whole(const queue::MessageInfo& message, const std::vector<Subject>& subjects) {
@@ -131,6 +122,7 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   out.envelope.recipients.push_back(recipient);
   const bool eight_bit = std::any_of(notification.body.begin(), notification.body.end(),
                                      [](char c) { return static_cast<unsigned char>(c) > 127; });
+  out.envelope.smtputf8 = !is_ascii(to.text());  // a field names it
   out.envelope.body = eight_bit ? smtp::BodyType::eight_bit_mime : smtp::BodyType::seven_bit;
   smtp::Received received;
   received.by = notifier.hostname;

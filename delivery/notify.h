@@ -42,7 +42,4 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
                                                         const std::vector<Subject>& subjects, std::string original,
                                                         queue::Id id, net::WallTime now);
 
-/// The header section at the front of a message: up to the blank line, at most kMaxReturnedOctets.
-std::string header_section(std::string_view octets);
-
 }  // namespace waypost::delivery

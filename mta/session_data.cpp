@@ -294,7 +294,9 @@ queue::NewMessage Session::describe(Reception& reception) const {
   }
   message.trace = trace(reception, message, protocol);
   // What is ASCII needs no host that knows more, whatever the client said (RFC 6531 §3.5).
-  const bool ascii = !reception.headers.notes().non_ascii && is_ascii(message.trace);
+  const smtp::HeaderNotes& headers = reception.headers.notes();
+  const bool unread = headers.cut_short && reception.decoder.notes().eight_bit;
+  const bool ascii = !headers.non_ascii && !unread && is_ascii(message.trace);
   message.envelope.smtputf8 = message.envelope.smtputf8 && !ascii;
   return message;
 }

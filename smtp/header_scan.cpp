@@ -33,6 +33,7 @@ bool is_by(std::string_view received, std::string_view host) {
 
 void HeaderScan::begin_value() {
   in_field_ = true;
+  first_line_ = false;
   ++notes_.fields;
   value_.clear();
   field_ = Field::other;
@@ -68,6 +69,11 @@ void HeaderScan::stop() {
   state_ = State::end;
 }
 
+void HeaderScan::no_field() {
+  notes_.cut_short = true;
+  stop();
+}
+
 void HeaderScan::on_char(char c) {
   ++line_octets_;
   switch (state_) {
@@ -78,7 +84,8 @@ void HeaderScan::on_char(char c) {
         if (value_.size() < kMaxValue) value_ += ' ';
         return;
       }
-      if (!is_ftext(c)) return stop();
+      if (c == '\r' || c == '\n') return stop();
+      if (!is_ftext(c)) return no_field();
       end_field();
       name_.assign(1, c);
       state_ = State::name;
@@ -90,13 +97,21 @@ void HeaderScan::on_char(char c) {
         state_ = State::after_name;
         return;
       }
-      if (!is_ftext(c)) return stop();
+      if (!is_ftext(c)) return no_field();
       if (name_.size() <= kMaxName) name_ += c;
       return;
 
     case State::after_name:  // `Received : ` (RFC 5322 §4.5.8)
       if (c == ':') return begin_value();
-      if (!is_space(c)) return stop();
+      if (is_space(c)) return;
+      if (!first_line_ || (name_ != "From" && name_ != ">From")) return no_field();
+      state_ = State::passed_over;
+      [[fallthrough]];
+
+    case State::passed_over:
+      if (c != '\n') return;
+      first_line_ = false;
+      state_ = State::line_start;
       return;
 
     case State::value:  // feed() takes all of a line but its LF

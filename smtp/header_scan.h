@@ -15,16 +15,18 @@ struct HeaderNotes {
   int fields = 0;                         ///< in all
   std::vector<std::string> delivered_to;  ///< values, the first HeaderScan::kMaxDeliveredTo of them
   std::string message_id;                 ///< of the first Message-ID, trimmed, cut at kMaxValue; not escaped
-  std::uint64_t octets = 0;               ///< of the header section with its line ends, without the blank line
+  std::uint64_t octets = 0;               ///< of its fields with their line ends
   bool has_date = false;
   bool has_message_id = false;
   bool has_from = false;
   bool non_ascii = false;  ///< an octet over 127 in the value of a field
+  bool cut_short = false;  ///< a line that is no field ended the section: there may be fields behind it
   bool operator==(const HeaderNotes&) const = default;
 };
 
 /// Reads the front of a body (CRLF line ends) up to the blank line, or to the first line that is neither a field nor a
-/// continuation of one. Memory is bounded whatever comes.
+/// continuation of one. A first line `From ` of a mailbox file is passed over, as readers do. Memory is bounded
+/// whatever comes.
 class HeaderScan {
  public:
   static constexpr std::size_t kMaxName = 64;     ///< longer field names are none that are looked for
@@ -41,13 +43,14 @@ class HeaderScan {
   const HeaderNotes& notes() const { return notes_; }
 
  private:
-  enum class State : std::uint8_t { line_start, name, after_name, value, end };
+  enum class State : std::uint8_t { line_start, name, after_name, value, passed_over, end };
   enum class Field : std::uint8_t { other, received, delivered_to, message_id };
 
   void on_char(char c);
   void begin_value();
   void end_field();
   void stop();
+  void no_field();
 
   std::string own_host_;
   HeaderNotes notes_;
@@ -57,6 +60,7 @@ class HeaderScan {
   State state_ = State::line_start;
   Field field_ = Field::other;
   bool in_field_ = false;
+  bool first_line_ = true;
 };
 
 }  // namespace waypost::smtp

@@ -1,6 +1,7 @@
 #include "smtp/parameters.h"
 
 #include <algorithm>
+#include <charconv>
 #include <vector>
 
 #include "base/escape.h"
@@ -106,6 +107,17 @@ std::string escape_utf8(std::string_view utf8, Admitted admitted) {
     out += "\\x{" + hex + "}";
   }
   return out;
+}
+
+/// A number up to 0x10FFFF; of a surrogate's no valid UTF-8 comes.
+void append_utf8(std::string& out, std::uint32_t character) {
+  if (character < 0x80) {
+    out += static_cast<char>(character);
+    return;
+  }
+  const unsigned more = character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
+  out += static_cast<char>((0xFF00U >> (more + 1) & 0xFFU) | character >> 6 * more);
+  for (unsigned left = more; left-- > 0;) out += static_cast<char>(0x80U | (character >> 6 * left & 0x3FU));
 }
 
 bool parse_envid(std::string_view value, std::string& envid) {
@@ -239,6 +251,28 @@ std::string text(const RcptParameters& parameters) {
 
 std::string utf8_xtext(std::string_view utf8) {
   return escape_utf8(utf8, [](char c) { return c > ' ' && c < 0x7F && c != '+' && c != '=' && c != '\\'; });
+}
+
+Result<std::string> utf8_xtext_decode(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    if (text.front() != '\\') {
+      out += text.front();
+      text.remove_prefix(1);
+      continue;
+    }
+    std::uint32_t character = 0;
+    if (!text.starts_with("\\x{")) return fail(Errc::invalid, "a backslash without x{ and digits");
+    text.remove_prefix(3);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), character, 16);
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    if (error != std::errc() || character > 0x10FFFF || !text.starts_with('}'))
+      return fail(Errc::invalid, "no number of a character between \\x{ and }");
+    text.remove_prefix(1);
+    append_utf8(out, character);
+  }
+  if (!is_utf8(out)) return fail(Errc::invalid, "not in UTF-8");
+  return out;
 }
 
 std::string orcpt_of(std::string_view address) {

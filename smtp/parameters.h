@@ -43,6 +43,8 @@ std::string text(const RcptParameters& parameters);
 
 /// UTF-8 as utf-8-addr-xtext (RFC 6533 §3): `\x{E4}` for what is not printable US-ASCII, and for `+`, `=` and `\`.
 std::string utf8_xtext(std::string_view utf8);
+/// What such a text stands for; characters of UTF-8 stand for themselves. Errors: invalid.
+Result<std::string> utf8_xtext_decode(std::string_view text);
 /// The value of ORCPT for an address: `rfc822;a+2Bb@c.example`, `utf-8;j\x{FC}@c.example`.
 std::string orcpt_of(std::string_view address);
 

@@ -12,13 +12,13 @@ queue::MessageInfo message(const std::string& from) {
   info.id = queue::Id{1ULL << 40};
   info.arrival = net::WallTime(1'700'000'000s);
   info.expires = info.arrival + 120h;
-  if (!from.empty()) info.reverse_path = smtp::Path{*smtp::parse_mailbox(from)};
+  if (!from.empty()) info.reverse_path = smtp::Path{*smtp::parse_mailbox(from, true)};
   return info;
 }
 
 Subject subject(const std::string& to, std::uint8_t notify = 0,
                 ReportedRecipient::Action action = ReportedRecipient::Action::failed) {
-  Subject out{smtp::Path{*smtp::parse_mailbox(to)}, smtp::Notify{notify}, {}};
+  Subject out{smtp::Path{*smtp::parse_mailbox(to, true)}, smtp::Notify{notify}, {}};
   out.report.address = to;
   out.report.action = action;
   out.report.status = action == ReportedRecipient::Action::failed ? "5.1.1" : "4.4.1";
@@ -120,7 +120,9 @@ TEST_SUITE("delivery/notify") {
     const Subject told = subject_of(recipient, ReportedRecipient::Action::failed);
     CHECK(told.report.address == "sales+x@a.example");
     CHECK(to_be_told(message("s@a.example"), {told}).size() == 1);  // nothing was said: failures are told
-    recipient.orcpt = "utf-8;x";
+    recipient.orcpt = "utf-8;j\\x{F6}rg@a.example";
+    CHECK(subject_of(recipient, ReportedRecipient::Action::failed).report.address == "j\xc3\xb6rg@a.example");
+    recipient.orcpt = "x400;x";
     CHECK(subject_of(recipient, ReportedRecipient::Action::failed).report.address == "secret@b.example");
   }
 
@@ -221,6 +223,34 @@ TEST_SUITE("delivery/notify") {
     one.report.address = "j\xff@b.example";
     const auto bad = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{7ULL << 40}, kNow);
     CHECK(count(bad->body, "\r\nFinal-Recipient: rfc822; j?@b.example\r\n") == 1);
+    CHECK(count(bad->body, "\r\n<j?@b.example>\r\n") == 1);
+  }
+
+  TEST_CASE("what people read is in UTF-8, and what returns with a UTF-8 header says so [RFC 6532 3.7, RFC 6533 4]") {
+    Subject one = subject("j\xc3\xb6rg@b.example");
+    one.report.reply = "550 5.1.1 nobody called j\xc3\xb6rg";
+    queue::MessageInfo of = message("s\xc3\xbc\xc3\x9f@a.example");
+    const std::string original = "Subject: gr\xc3\xbc\xc3\x9f\r\n\r\ntext\r\n";
+    for (const bool whole : {false, true}) {
+      of.ret = whole ? smtp::Ret::full : smtp::Ret::headers;
+      of.size = original.size();
+      const auto out = compose_notification(kNotifier, of, {one}, original, queue::Id{6ULL << 40}, kNow);
+      REQUIRE(out);
+      CHECK(out->message.envelope.smtputf8);
+      CHECK(out->message.envelope.body == smtp::BodyType::eight_bit_mime);
+      CHECK(count(out->body, "To: <s\xc3\xbc\xc3\x9f@a.example>\r\n") == 1);
+      CHECK(count(out->body, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n") == 1);
+      CHECK(count(out->body, "\r\n<j\xc3\xb6rg@b.example>\r\n") == 1);
+      CHECK(count(out->body, "    550 5.1.1 nobody called j\xc3\xb6rg\r\n") == 1);
+      CHECK(count(out->body, "\r\nDiagnostic-Code: smtp; 550 5.1.1 nobody called j??rg\r\n") == 1);
+      CHECK(count(out->body, "\r\nContent-Type: message/global\r\n") == (whole ? 1 : 0));
+      CHECK(count(out->body, "\r\nContent-Type: message/global-headers\r\n") == (whole ? 0 : 1));
+    }
+    const auto latin = compose_notification(kNotifier, message("s@a.example"), {subject("r@b.example")},
+                                            "Subject: gr\xfc\xdf\r\n", queue::Id{7ULL << 40}, kNow);
+    CHECK_FALSE(latin->message.envelope.smtputf8);
+    CHECK(count(latin->body, "\r\nContent-Type: text/rfc822-headers\r\n") == 1);
+    CHECK(count(latin->body, "charset=us-ascii") == 1);
   }
 
   TEST_CASE("addresses with odd characters stay on their line, or fold at a space") {

@@ -27,5 +27,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Result<std::string> decoded = smtp::xtext_decode(input);
   if (decoded)
     fuzz::check(*smtp::xtext_decode(smtp::xtext_encode(*decoded)) == *decoded, "what was read comes back, too");
+  Result<std::string> character_by_character = smtp::utf8_xtext_decode(input);
+  if (character_by_character) {
+    fuzz::check(is_utf8(*character_by_character), "addresses come out in UTF-8");
+    fuzz::check(*smtp::utf8_xtext_decode(smtp::utf8_xtext(*character_by_character)) == *character_by_character,
+                "what was read comes back, in this form as well");
+  }
   return 0;
 }

@@ -33,8 +33,21 @@ struct Counts {
   std::uint64_t octets = 0;
 };
 
+/// What follows a first line `From ` of a mailbox file.
+std::string_view without_mailbox_line(std::string_view body) {
+  for (const std::string_view from : {"From", ">From"}) {
+    std::string_view rest = body.substr(std::min(from.size(), body.size()));
+    if (!body.starts_with(from) || rest.empty() || !is_space(rest.front())) continue;
+    rest = trim_front(rest);
+    if (rest.empty() || rest.front() == ':') continue;
+    return rest.substr(std::min(rest.find('\n'), rest.size() - 1) + 1);
+  }
+  return body;
+}
+
 Counts count(std::string_view body) {
   Counts out;
+  body = without_mailbox_line(body);
   while (!body.empty()) {
     std::size_t end = std::min(body.find('\n'), body.size() - 1) + 1;
     std::string_view line = body.substr(0, end);

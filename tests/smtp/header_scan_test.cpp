@@ -46,6 +46,35 @@ TEST_SUITE("smtp/header_scan") {
     CHECK(notes.message_id == "<1@b.example>");
   }
 
+  TEST_CASE("a first line of a mailbox file is passed over, no other; what ends the section early is noted") {
+    struct {
+      std::string_view body;
+      bool date;
+      bool cut_short;
+    } const cases[] = {
+        {"From a@b Thu Aug 20 2026\r\nDate: x\r\n\r\n", true, false},
+        {">From a@b\r\nDate: x\r\n\r\n", true, false},
+        {"From \r\nDate: x\r\n\r\n", true, false},
+        {"From \nDate: x\n", true, false},
+        {"From : a@b\r\nDate: x\r\n\r\n", true, false},
+        {"From a@b\r\nFrom a@b\r\nDate: x\r\n\r\n", false, true},
+        {"To: x\r\nFrom a@b\r\nDate: x\r\n\r\n", false, true},
+        {"from a@b\r\nDate: x\r\n\r\n", false, true},
+        {"no field\r\nDate: x\r\n\r\n", false, true},
+        {" x\r\nDate: x\r\n\r\n", false, true},
+        {"Date: x\r\nno field\r\n", true, true},
+        {"Date: x\r\n\r\nno field\r\n", true, false},
+        {"\r\n", false, false},
+        {"", false, false},
+    };
+    for (const auto& row : cases) {
+      CAPTURE(row.body);
+      const HeaderNotes notes = scan(row.body);
+      CHECK(notes.has_date == row.date);
+      CHECK(notes.cut_short == row.cut_short);
+    }
+  }
+
   TEST_CASE("the header section ends at a blank line, or where a line is no field") {
     struct {
       std::string_view body;
@@ -62,7 +91,7 @@ TEST_SUITE("smtp/header_scan") {
         {"A: b\r\ntext without colon\r\nC: d\r\n", 1, 6},
         {"A: b\r\nAB", 1, 6},
         {" not a continuation\r\nA: b\r\n", 0, 0},
-        {"From someone Thu Aug 20\r\nA: b\r\n", 0, 0},
+        {"From someone Thu Aug 20\r\nA: b\r\n", 1, 6},
         {"A : b\r\n\r\n", 1, 7},
         {"A\x80: b\r\n", 0, 0},
         {": b\r\n", 0, 0},

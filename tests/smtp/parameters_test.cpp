@@ -142,4 +142,18 @@ TEST_SUITE("smtp/parameters") {
     CHECK(orcpt_of("j\xc3\xbc+x\\@c.example") == "utf-8;j\\x{FC}\\x{2B}x\\x{5C}@c.example");
     CHECK(utf8_xtext("") == "");
   }
+
+  TEST_CASE("utf-8-addr-xtext is read back [RFC 6533 3]") {
+    for (const std::string_view text :
+         {"", "a+b@c.example", "\x7f", "j\xc3\xbc+x\\@c.example", "\xe4\xbe\x8b", "\xf0\x9f\x93\xae"}) {
+      CAPTURE(text);
+      CHECK(utf8_xtext_decode(utf8_xtext(text)).value_or("none") == text);
+    }
+    CHECK(utf8_xtext_decode("j\xc3\xbc@c.example").value_or("none") == "j\xc3\xbc@c.example");
+    for (const std::string_view text : {"\\", "\\x", "\\x{", "\\x{}", "\\x{E4", "\\x{G}", "\\x{-1}", "\\x{D800}",
+                                        "\\x{110000}", "\\x{100000041}", "\xff"}) {
+      CAPTURE(text);
+      CHECK_FALSE(utf8_xtext_decode(text));
+    }
+  }
 }
