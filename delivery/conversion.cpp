@@ -58,7 +58,6 @@ void ConversionScan::entity(const MimeHeader& header) {
   seen.blank_line = header.blank_line;
   seen.header_not_7bit = header.not_7bit;
   seen_.push_back(seen);
-  line_octets_ = 0;
   if (header.eight_bit) eight_bit_header_ = true;
   if (header.bare_line_end) bare_line_end_ = true;
 }
@@ -159,7 +158,6 @@ void Converter::entity(const MimeHeader& header) {
   now_ = plan(begun_++);
   quoted_printable_ = {};
   base64_ = {};
-  line_octets_ = 0;
 
   std::string label;
   if (now_.label != TransferEncoding::none)

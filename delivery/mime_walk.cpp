@@ -46,7 +46,7 @@ void MimeWalk::finish(MimeSink& sink) {
   if (std::exchange(held_cr_, false)) octets("\r", sink);
   bool has_line = in_header_ ? header_.size() > line_begin_ : !held_.empty();
   if (has_line) end_line(false, sink);
-  while (in_header_ && !over_limit_) end_header(false, sink);
+  if (in_header_ && !over_limit_) end_header(false, sink);
   if (std::exchange(held_crlf_, false)) sink.line_end();
 }
 
@@ -98,10 +98,9 @@ void MimeWalk::body_line(bool crlf, MimeSink& sink) {
 
 void MimeWalk::header_line(bool crlf, MimeSink& sink) {
   std::string_view line = std::string_view(header_).substr(line_begin_);
-  Delimiter found = find_delimiter(line);
   bool continues = line_begin_ > 0 && !line.empty() && is_space(line.front());
   bool is_field = continues || !field_name(line).empty();
-  if (is_field && found.level == kNone) {
+  if (is_field && find_delimiter(line).level == kNone) {
     over_limit_ = header_.size() + kCrlf.size() > kMaxHeader;
     if (crlf) header_.append(kCrlf);
     line_begin_ = header_.size();
@@ -113,8 +112,7 @@ void MimeWalk::header_line(bool crlf, MimeSink& sink) {
   end_header(blank, sink);
   if (blank || over_limit_) return;
 
-  // The line is of the body, or ends the entity. A delimiter of the entity's own boundary is one as well.
-  if (found.level != kNone) return on_delimiter(found, rest, crlf, sink);
+  // The line is of the body, or a delimiter: of the entity's own boundary, perhaps, which is known only now.
   octets(rest, sink);
   end_line(crlf, sink);
 }
@@ -141,9 +139,6 @@ void MimeWalk::end_header(bool blank_line, MimeSink& sink) {
   open_.push_back(std::move(open));
 
   in_header_ = false;
-  line_start_ = true;
-  held_.clear();
-  held_crlf_ = false;
   sink.entity(header);
   if (header.kind == MimeHeader::Kind::message) begin_header(false);
 }

@@ -131,6 +131,8 @@ TEST_SUITE("delivery/conversion") {
         // Of two labels the first counts, and one is left.
         {mime({"Content-Transfer-Encoding: 8bit", "X: y", "Content-Transfer-Encoding: 7bit"}, kAccent + "\r\n"),
          mime({"Content-Transfer-Encoding: quoted-printable", "X: y"}, "caf=E9\r\n")},
+        {mime({"Content-Transfer-Encoding: 8bit", "Content-Transfer-Encoding: base64"}, kAccent + "\r\n"),
+         mime({"Content-Transfer-Encoding: quoted-printable"}, "caf=E9\r\n")},
         // A report's fields are text, not a message of their own.
         {mime({"Content-Type: message/delivery-status"}, "Reporting-MTA: dns; " + kAccent + "\r\n\r\nX: y\r\n"),
          mime({"Content-Type: message/delivery-status", "Content-Transfer-Encoding: quoted-printable"},
@@ -201,6 +203,9 @@ TEST_SUITE("delivery/conversion") {
         {mime({"Content-Type: application/json"}, "\"\xC3\xA9\"\r\n"),
          mime({"Content-Type: application/json", "Content-Transfer-Encoding: base64"}, "IsOpIg0K\r\n")},
     });
+    // Two of them; a line that is full.
+    std::string row = was + std::string(57, '\xFF') + "\r\n", encoded = is + std::string(76, '/') + "\r\n";
+    check({{mime(top, row + row + "--b--\r\n"), mime(top, encoded + encoded + "--b--\r\n")}});
     for (std::size_t size = 1; size < 200; ++size) {
       std::string data(size, '\xA5');
       std::string out = body_of(converted(mime(top, was + data + "\r\n--b--\r\n")));
@@ -237,6 +242,7 @@ TEST_SUITE("delivery/conversion") {
         // Not what holds octets that stay, in a part or in the header section of one.
         mime({type, label + "8bit"}, left),
         mime({type, label + "8bit"}, "--b\r\nSubject: \xE9\r\n\r\nx\r\n--b--\r\n"),
+        mime({type, label + "binary"}, "--b\r\nSubject:" + std::string(1000, 'x') + "\r\n\r\nx\r\n--b--\r\n"),
         mime({type, label + "8bit"}, "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n" + label +
                                          "8bit\r\n\r\n--c\r\nX: \xE9\r\n\r\n--c--\r\n"),
     });
@@ -354,7 +360,9 @@ TEST_SUITE("delivery/conversion") {
              mime({type + "message/rfc822", label + "base64"}, kAccent + "\r\n\r\n\xE9\r\n"),
              mime({type + "multipart/mixed"}, "--b\r\n\r\n\xE9\r\n--b--\r\n"),
              mime({type + "multipart/mixed; boundary=\"\xE9\""}, "--\xE9\r\n\r\nx\r\n--\xE9--\r\n"),
-             mime({type + "multipart/mixed; boundary=" + std::string(901, 'b')}, "\xE9\r\n"),
+             mime({type + "multipart/mixed; boundary=" + std::string(901, 'b')},
+                  "--" + std::string(901, 'b') + "\r\n\r\n\xE9\r\n"),
+             mime({label + "base64", label + "8bit"}, kAccent + "\r\n"),
              // It has no part: readers show it as text.
              mime({type + "multipart/mixed; boundary=c"}, "--b\r\n\r\n\xE9\r\n--b--\r\n"),
              mime({type + "multipart/mixed; boundary=b"}, "\xE9\r\n--b--\r\n"),
@@ -399,6 +407,9 @@ TEST_SUITE("delivery/conversion") {
         {mime(top, "--b?" + std::string(1500, ' ') + "x\r\n" + part),
          mime(top, "?-b?" + std::string(994, ' ') + "\r\n" + part)},
         {mime(top, part + "--b?--\r\n--b?\r\n\xE9\r\n"), mime(top, part + "--b?--\r\n--b?\r\n?\r\n")},
+        // Whatever its label says, it cannot be encoded.
+        {mime({top[0], "Content-Transfer-Encoding: base64"}, kAccent + "\r\n" + part),
+         mime({top[0], "Content-Transfer-Encoding: base64"}, "caf?\r\n" + part)},
     });
   }
 
@@ -456,6 +467,13 @@ TEST_SUITE("delivery/conversion") {
               "--o\r\nContent-Type: multipart/mixed; boundary=o--\r\n\r\n--o--\r\n\r\n\xE9\r\n--o----\r\n--o--\r\n"),
          mime(top, "--o\r\nContent-Type: multipart/mixed; boundary=o--\r\n\r\n--o--\r\n" + label +
                        "\r\n=E9\r\n--o----\r\n--o--\r\n")},
+        // In a header section, of its own entity, and one that looks like a field.
+        {mime(top, "--o\r\nContent-Type: multipart/mixed; boundary=o\r\n--o\r\n\r\n\xE9\r\n--o--\r\n--o\r\n\r\n\xE8"),
+         mime(top, "--o\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n" + label +
+                       "\r\n=E9\r\n--o--\r\n--o\r\n" + label + "\r\n=E8")},
+        {mime({"Content-Type: multipart/mixed; boundary=\"o:\""}, "--o:\r\nX: y\r\n--o:\r\n\r\n\xE9\r\n--o:--"),
+         mime({"Content-Type: multipart/mixed; boundary=\"o:\""},
+              "--o:\r\nX: y\r\n--o:\r\n" + label + "\r\n=E9\r\n--o:--")},
         // The last line ends without CRLF.
         {mime(top, "--o\r\n\r\n\xE9\r\n--o"), mime(top, "--o\r\n" + label + "\r\n=E9\r\n--o")},
         // A part's text that ends in white space, before its delimiter.
