@@ -92,11 +92,9 @@ Conversion ConversionScan::finish() {
   return out;
 }
 
-void ConversionScan::decide(Seen& seen, Conversion::Entity& entity, Conversion& out) const {
+void ConversionScan::decide(Seen& seen, Conversion::Entity& entity, Conversion& out) {
   if (seen.not_7bit) decide_body(seen, entity, out);
-  if (seen.converted) {
-    entity.add_mime_version = seen.is_message && !seen.has_mime_version;
-  }
+  entity.add_mime_version = seen.converted && seen.is_message && !seen.has_mime_version;
   // A first line of the body that is no field may look like one once it is changed, or stand after fields of a part.
   entity.add_blank_line = !seen.blank_line && (seen.converted || entity.clean_beside);
   if (entity.encode) {
@@ -109,7 +107,7 @@ void ConversionScan::decide(Seen& seen, Conversion::Entity& entity, Conversion& 
 }
 
 /// The body holds what is not 7bit; of a multipart entity: what stands before or after its parts does.
-void ConversionScan::decide_body(Seen& seen, Conversion::Entity& entity, Conversion& out) const {
+void ConversionScan::decide_body(Seen& seen, Conversion::Entity& entity, Conversion& out) {
   bool no_parts = seen.kind == Kind::broken || (seen.kind == Kind::multipart && !seen.has_parts);
   bool encoded = seen.kind != Kind::multipart && !is_identity(seen.encoding);
   if (no_parts || encoded) {
@@ -162,7 +160,9 @@ void Converter::entity(const MimeHeader& header) {
   std::string label;
   if (now_.label != TransferEncoding::none)
     label = "Content-Transfer-Encoding: " + std::string(name_of(now_.label)) + "\r\n";
-  for (const MimeField& field : fields_of(header.section)) {
+  std::string_view fields = header.section;
+  while (!fields.empty()) {
+    const MimeField field = take_field(fields);
     bool replaced = now_.label != TransferEncoding::none && equals_no_case(field.name, "Content-Transfer-Encoding");
     out_->append(replaced ? label : field.raw);
     if (replaced) label.clear();  // there is one in the end

@@ -81,8 +81,8 @@ class ConversionScan : private MimeSink {
   void line_end() override { line_octets_ = 0; }
   void delimiter(std::string_view) override { line_octets_ = 0; }
 
-  void decide(Seen& seen, Conversion::Entity& entity, Conversion& out) const;
-  void decide_body(Seen& seen, Conversion::Entity& entity, Conversion& out) const;
+  static void decide(Seen& seen, Conversion::Entity& entity, Conversion& out);
+  static void decide_body(Seen& seen, Conversion::Entity& entity, Conversion& out);
 
   MimeWalk walk_;
   std::vector<Seen> seen_;

@@ -75,18 +75,6 @@ bool fits_a_delimiter(std::string_view boundary) {
   return visible && !boundary.empty() && boundary.size() <= kMaxBoundary;
 }
 
-/// The value of a field: what follows its colon, without line ends.
-std::string unfolded(std::string_view raw) {
-  std::string out;
-  raw = split_once(raw, ':').second;
-  while (!raw.empty()) {
-    std::size_t end = raw.find(kCrlf);
-    out.append(raw.substr(0, end));
-    raw.remove_prefix(end == std::string_view::npos ? raw.size() : end + kCrlf.size());
-  }
-  return std::string(trim(out));
-}
-
 bool is_encoded(TransferEncoding encoding) {
   return encoding == TransferEncoding::quoted_printable || encoding == TransferEncoding::base64 ||
          encoding == TransferEncoding::unknown;
@@ -120,19 +108,26 @@ std::string_view field_name(std::string_view line) {
   return is_field ? line.substr(0, end) : std::string_view();
 }
 
-std::vector<MimeField> fields_of(std::string_view section) {
-  std::vector<MimeField> fields;
-  while (!section.empty()) {
-    std::size_t end = 0;
-    do {
-      std::size_t crlf = section.find(kCrlf, end);
-      end = crlf == std::string_view::npos ? section.size() : crlf + kCrlf.size();
-    } while (end < section.size() && is_space(section[end]));
-    std::string_view raw = section.substr(0, end);
-    fields.push_back(MimeField{field_name(raw), raw, unfolded(raw)});
-    section.remove_prefix(end);
+MimeField take_field(std::string_view& section) {
+  std::size_t end = 0;
+  do {
+    std::size_t crlf = section.find(kCrlf, end);
+    end = crlf == std::string_view::npos ? section.size() : crlf + kCrlf.size();
+  } while (end < section.size() && is_space(section[end]));
+  MimeField field{field_name(section), section.substr(0, end)};
+  section.remove_prefix(end);
+  return field;
+}
+
+std::string MimeField::value() const {
+  std::string out;
+  std::string_view rest = split_once(raw, ':').second;
+  while (!rest.empty()) {
+    std::size_t end = rest.find(kCrlf);
+    out.append(rest.substr(0, end));
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + kCrlf.size());
   }
-  return fields;
+  return std::string(trim(out));
 }
 
 TransferEncoding parse_transfer_encoding(std::string_view value) {
@@ -183,15 +178,18 @@ MimeHeader parse_mime_header(std::string section, bool blank_line, std::string_v
   header.blank_line = blank_line;
   header.type = default_type;
   bool has_encoding = false;
-  for (const MimeField& field : fields_of(header.section)) {
+  std::string_view fields = header.section;
+  while (!fields.empty()) {
+    const MimeField field = take_field(fields);
     if (equals_no_case(field.name, "MIME-Version")) header.has_mime_version = true;
     // Of several the first counts, as it does for most readers.
     if (equals_no_case(field.name, "Content-Type") && !std::exchange(header.has_content_type, true)) {
-      header.type = parse_content_type(field.value);
-      header.boundary = parse_boundary(field.value).value_or("");
+      const std::string value = field.value();
+      header.type = parse_content_type(value);
+      header.boundary = parse_boundary(value).value_or("");
     }
     if (equals_no_case(field.name, "Content-Transfer-Encoding") && !std::exchange(has_encoding, true))
-      header.encoding = parse_transfer_encoding(field.value);
+      header.encoding = parse_transfer_encoding(field.value());
   }
   header.kind = kind_of(header);
 

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace waypost::delivery {
 
@@ -19,14 +18,16 @@ enum class TransferEncoding : std::uint8_t { none, seven_bit, eight_bit, binary,
 struct MimeField {
   std::string_view name;  ///< without spaces before the colon
   std::string_view raw;   ///< all of it: name, value and line ends
-  std::string value;      ///< unfolded
+
+  /// Without line ends, and without white space around it.
+  std::string value() const;
 };
 
 /// Name of the field that begins with this line (RFC 5322 §2.2, and spaces before the colon: §4.5); "" if none does.
 std::string_view field_name(std::string_view line);
 
-/// The fields of a header section whose lines were looked at: each is a field or continues one. Views of `section`.
-std::vector<MimeField> fields_of(std::string_view section);
+/// Takes the first field off a header section that is not empty, and of which each line is a field or continues one.
+MimeField take_field(std::string_view& section);
 
 TransferEncoding parse_transfer_encoding(std::string_view value);
 

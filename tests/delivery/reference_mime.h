@@ -173,7 +173,8 @@ inline std::optional<std::string> content(const Leaf& leaf, const Leaf& original
 /// The fields of a header section that a conversion has no business with.
 inline std::vector<std::string> other_fields(std::string_view section) {
   std::vector<std::string> fields;
-  for (const MimeField& field : fields_of(section)) {
+  while (!section.empty()) {
+    const MimeField field = take_field(section);
     bool may_change = equals_no_case(field.name, "Content-Transfer-Encoding") ||
                       equals_no_case(field.name, "MIME-Version") ||
                       field.raw == "Content-Type: text/plain; charset=unknown-8bit\r\n";
