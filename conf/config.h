@@ -72,7 +72,7 @@ struct Domain {
   std::string name;                ///< lower case
   std::optional<NextHop> deliver;  ///< lmtp, maildir or smtp; nullopt: a virtual domain, which has aliases alone
   std::optional<std::vector<std::string>>
-      recipients;  ///< known local parts, lower case, sorted; nullopt: all are taken
+      recipients;              ///< known local parts, lower case, sorted; nullopt: all are taken
   bool asks_next_hop = false;  ///< recipients = "ask": who exists is asked of `deliver`, which is smtp or lmtp
   Aliases aliases;
   std::map<std::string, std::string> relocated;  ///< local part, lower case: the new address
@@ -188,6 +188,8 @@ struct Config {
     int concurrency = 20;
     int connections = 1000;
     DeliveryTls tls = DeliveryTls::opportunistic;
+    bool chunking = true;
+    bool send_unconverted = false;
     bool operator==(const Delivery&) const = default;
   } delivery;
   std::vector<Route> routes;

@@ -244,6 +244,8 @@ void read_delivery(Section section, Config::Delivery& delivery) {
   section.choice(
       "tls", delivery.tls,
       {{"none", Tls::none}, {"opportunistic", Tls::opportunistic}, {"encrypt", Tls::encrypt}, {"verify", Tls::verify}});
+  section.boolean("chunking", delivery.chunking);
+  section.boolean("send_unconverted", delivery.send_unconverted);
   section.finish();
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "delivery/disposition.h"
+#include "delivery/stored_conversion.h"
 #include "delivery/wire_body.h"
 #include "smtp/parameters.h"
 
@@ -44,12 +45,23 @@ bool is_too_many(const smtp::Reply& reply) {
   return !reply.enhanced || (reply.enhanced->subject == 5 && reply.enhanced->detail == 3);
 }
 
+/// BDAT says what it brings beforehand, so that nothing in it has to be looked at. By LMTP it goes without.
+WireBody::Framing framing_of(const Connection& connection, const queue::MessageInfo& message) {
+  const smtp::Extensions& offered = connection.extensions();
+  const bool chunking = offered.chunking && connection.peer().protocol == Protocol::smtp;
+  const bool binary = message.body == smtp::BodyType::binary_mime;
+  if (chunking && binary && offered.binary_mime) return WireBody::Framing::binary;
+  const bool as_it_is = !binary && (offered.eight_bit_mime || !message.eight_bit);
+  if (chunking && as_it_is && connection.settings().chunking) return WireBody::Framing::counted;
+  return WireBody::Framing::dots;
+}
+
 /// One transaction. Each recipient is open until its outcome is known, or accepted until the final reply.
 class Transaction {
  public:
   Transaction(Connection& connection, const queue::MessageInfo& message,
               const std::vector<queue::DueRecipient>& recipients, const queue::Content& content,
-              queue::BodyReader& body);
+              const queue::OpenBody& open_body);
   net::Task<AttemptResult> run();
 
  private:
@@ -60,7 +72,10 @@ class Transaction {
   };
 
   std::optional<Outcome> obstacle() const;
+  net::Task<std::optional<Outcome>> prepare_body();
   net::Task<Result<>> check_inline_body();
+  bool takes_body() const;
+  std::optional<Outcome> unfit_for_conversion() const;
   void settle_damaged();
   void settle_utf8();
   bool all_settled() const;
@@ -73,7 +88,10 @@ class Transaction {
   void on_rcpt_reply(std::size_t recipient, const smtp::Reply& reply);
   net::Task<> abandon();
   net::Task<> send_message();
-  net::Task<Result<>> send_pieces();
+  net::Task<bool> send_file();
+  void feed(std::string_view octets);
+  void feed_all_but_last(std::string_view octets);
+  net::Task<bool> send_pieces(bool last);
   net::Task<> lost_in_body(Error error);
   net::Task<> await_final_replies();
 
@@ -89,10 +107,19 @@ class Transaction {
   const queue::MessageInfo& message_;
   const std::vector<queue::DueRecipient>& recipients_;
   const queue::Content& content_;
-  queue::BodyReader& body_;
+  const queue::OpenBody& open_body_;
   const std::string host_;
   bool utf8_;
+  const WireBody::Framing framing_;
   WireBody wire_;
+  Conversion conversion_;
+  std::optional<Converter> converter_;  ///< where the message is converted
+  std::string converted_;               ///< what is to go out next
+  // Of a BDAT command (RFC 3030 §2), which says how many octets there will be.
+  std::uint64_t announced_ = 0;
+  std::uint64_t fed_ = 0;
+  std::string command_;
+  std::string going_, held_;  ///< the octet that was held back, and the one that is now
 
   AttemptResult result_;
   std::vector<Progress> progress_;
@@ -104,15 +131,16 @@ class Transaction {
 
 Transaction::Transaction(Connection& connection, const queue::MessageInfo& message,
                          const std::vector<queue::DueRecipient>& recipients, const queue::Content& content,
-                         queue::BodyReader& body)
+                         const queue::OpenBody& open_body)
     : connection_(connection),
       message_(message),
       recipients_(recipients),
       content_(content),
-      body_(body),
+      open_body_(open_body),
       host_(connection.peer().text()),
       utf8_(needs_utf8(message, recipients)),
-      wire_(message.dot_lines),
+      framing_(framing_of(connection, message)),
+      wire_(framing_, message.dot_lines),
       progress_(recipients.size(), Progress::open) {
   result_.outcomes.resize(recipients.size());
 }
@@ -127,9 +155,9 @@ net::Task<AttemptResult> Transaction::run() {
     settle_rest(*in_the_way);
     co_return std::move(result_);
   }
-  Result<> sound = co_await check_inline_body();
-  if (!sound) {
-    settle_rest(of_local_error(sound.error()));
+  in_the_way = co_await prepare_body();
+  if (in_the_way) {
+    settle_rest(*in_the_way);
     co_return std::move(result_);
   }
 
@@ -158,11 +186,44 @@ std::optional<Outcome> Transaction::obstacle() const {
   return std::nullopt;
 }
 
+/// Why the body cannot be sent, if so.
+net::Task<std::optional<Outcome>> Transaction::prepare_body() {
+  Result<> sound = co_await check_inline_body();
+  if (!sound) co_return of_local_error(sound.error());
+  if (takes_body()) co_return std::nullopt;
+  Result<Conversion> learnt = co_await learn_conversion(content_, open_body_);
+  if (!learnt) co_return of_local_error(learnt.error());
+  conversion_ = *std::move(learnt);
+  if (conversion_.verdict == Conversion::Verdict::convertible) converter_.emplace(conversion_);
+  co_return unfit_for_conversion();
+}
+
+/// True if the host takes the body as it is stored.
+bool Transaction::takes_body() const {
+  const smtp::Extensions& offered = connection_.extensions();
+  if (message_.body == smtp::BodyType::binary_mime) return framing_ == WireBody::Framing::binary;
+  return offered.eight_bit_mime || !message_.eight_bit;
+}
+
+/// What cannot be converted may go as it is where the administrator says so; but no binary content without BDAT.
+std::optional<Outcome> Transaction::unfit_for_conversion() const {
+  const bool binary = message_.body == smtp::BodyType::binary_mime;
+  if (converter_) return std::nullopt;
+  if (!binary && (connection_.settings().send_unconverted || conversion_.verdict == Conversion::Verdict::unneeded))
+    return std::nullopt;
+  const std::string missing = binary ? "BINARYMIME" : "8BITMIME";
+  const bool is_signed = conversion_.verdict == Conversion::Verdict::signed_content;
+  return needs_conversion("the host does not offer " + missing + ", and the message cannot be converted" +
+                              (is_signed ? ": it is signed or encrypted" : ""),
+                          host_);
+}
+
 /// A body that is in memory is held against its checksum before anything is said; one in a file, while it is sent.
 net::Task<Result<>> Transaction::check_inline_body() {
   if (content_.in_file) co_return Result<>();
+  queue::BodyReader body = open_body_();
   while (true) {
-    Result<std::string_view> piece = co_await body_.next();
+    Result<std::string_view> piece = co_await body.next();
     if (!piece) co_return fail(piece.error());
     if (piece->empty()) co_return Result<>();
   }
@@ -192,16 +253,17 @@ std::vector<Transaction::Step> Transaction::steps() const {
   std::vector<Step> steps = {Step{Stage::mail, 0}};
   for (std::size_t i = 0; i < recipients_.size(); ++i)
     if (progress_[i] == Progress::open) steps.push_back(Step{Stage::rcpt, i});
-  steps.push_back(Step{Stage::data, 0});
+  if (framing_ == WireBody::Framing::dots) steps.push_back(Step{Stage::data, 0});
   return steps;
 }
 
-/// An 8-bit body goes to a host without 8BITMIME as it is: there is no conversion in this version.
+/// How large it is once it is converted is not known yet.
 std::string Transaction::mail_line() const {
   const smtp::Extensions& offered = connection_.extensions();
   smtp::MailParameters parameters;
-  if (offered.size) parameters.size = message_.size;
-  if (offered.eight_bit_mime && message_.eight_bit) parameters.body = smtp::BodyType::eight_bit_mime;
+  if (offered.size && !converter_) parameters.size = message_.size;
+  if (offered.eight_bit_mime && message_.eight_bit && !converter_) parameters.body = smtp::BodyType::eight_bit_mime;
+  if (framing_ == WireBody::Framing::binary) parameters.body = smtp::BodyType::binary_mime;
   parameters.smtputf8 = utf8_;
   if (offered.dsn) {
     parameters.ret = message_.ret;
@@ -230,7 +292,8 @@ std::string Transaction::line_of(const Step& step) const {
   }
 }
 
-/// MAIL, RCPT and DATA, as many at a time as the host admits. True: 354 came and somebody is to get the message.
+/// MAIL, RCPT and DATA, as many at a time as the host admits. True: somebody is to get the message, and 354 came where
+/// it goes by DATA.
 net::Task<bool> Transaction::envelope() {
   const std::vector<Step> all = steps();
   const std::size_t at_once = connection_.extensions().pipelining ? kMaxPipelined : 1;
@@ -257,7 +320,7 @@ net::Task<bool> Transaction::envelope() {
     }
     if (!mail_accepted_) co_return false;
   }
-  co_return start_input_&& accepted_ > 0;
+  co_return (start_input_ || framing_ != WireBody::Framing::dots) && accepted_ > 0;
 }
 
 void Transaction::on_reply(const Step& step, const smtp::Reply& reply) {
@@ -311,42 +374,84 @@ net::Task<> Transaction::abandon() {
   if (reply && !reply->positive()) connection_.give_up();
 }
 
-/// After 354: trace, body, and the dot only once the body is known to be whole.
+/// After 354, or by BDAT: trace, body, and the dot or the last octet only once the body is known to be whole.
 net::Task<> Transaction::send_message() {
-  wire_.feed(content_.trace);
-  if (!content_.in_file) wire_.feed(content_.octets);
-  while (content_.in_file) {
-    Result<std::string_view> piece = co_await body_.next();
+  if (framing_ != WireBody::Framing::dots) {
+    announced_ = content_.trace.size() + (content_.in_file ? content_.body_size : content_.octets.size());
+    command_ = "BDAT " + std::to_string(announced_) + " LAST\r\n";
+  }
+  feed(content_.trace);
+  if (content_.in_file) {
+    const bool sent = co_await send_file();
+    if (!sent) co_return;
+  } else {
+    feed(content_.octets);
+  }
+  const bool sent = co_await send_pieces(true);
+  if (sent) co_await await_final_replies();
+}
+
+/// All but the end. True if it went out.
+net::Task<bool> Transaction::send_file() {
+  queue::BodyReader body = open_body_();
+  for (;;) {
+    Result<std::string_view> piece = co_await body.next();
     if (!piece) {
-      // Closing without the dot is the only way to take it back (RFC 5321 §3.8).
+      // Closing before the end is the only way to take it back (RFC 5321 §3.8).
       settle_rest(of_local_error(piece.error()));
       connection_.close();
-      co_return;
+      co_return false;
     }
     if (piece->empty()) break;
-    wire_.feed(*piece);
-    Result<> sent = co_await send_pieces();
-    if (!sent) {
-      co_await lost_in_body(sent.error());
-      co_return;
-    }
+    feed_all_but_last(*piece);
+    const bool sent = co_await send_pieces(false);
+    if (!sent) co_return false;
   }
-  wire_.finish();
-  Result<> sent = co_await send_pieces();
-  if (!sent) {
-    co_await lost_in_body(sent.error());
-    co_return;
-  }
-  co_await await_final_replies();
+  feed(held_);
+  co_return true;
 }
 
-net::Task<Result<>> Transaction::send_pieces() {
-  Result<> sent = co_await connection_.send_body(wire_.pieces());
+/// The octets outlive the next send_pieces().
+void Transaction::feed(std::string_view octets) {
+  if (converter_) {
+    converter_->feed(octets, converted_);
+  } else {
+    wire_.feed(octets);
+  }
+}
+
+/// The last octet ends what BDAT announced, as the dot does after DATA: it waits until the body is known to be whole.
+void Transaction::feed_all_but_last(std::string_view octets) {
+  if (framing_ == WireBody::Framing::dots) return feed(octets);
+  going_.swap(held_);
+  held_.assign(1, octets.back());
+  octets.remove_suffix(1);
+  feed(going_);
+  feed(octets);
+}
+
+/// True if they went out.
+net::Task<bool> Transaction::send_pieces(bool last) {
+  if (converter_ && last) converter_->finish(converted_);
+  if (converter_) wire_.feed(converted_);
+  if (last) wire_.finish();
+  std::vector<std::string_view> pieces = wire_.pieces();
+  fed_ += wire_.octets();
+  if (framing_ != WireBody::Framing::dots && (fed_ > announced_ || (last && fed_ != announced_))) {
+    settle_rest(of_local_error(Error(Errc::damaged, "stored body is not in the form that goes over the wire")));
+    connection_.close();
+    co_return false;
+  }
+  if (!command_.empty()) pieces.insert(pieces.begin(), command_);
+  Result<> sent = co_await connection_.send_body(pieces);
   wire_.sent();
-  co_return sent;
+  converted_.clear();
+  command_.clear();
+  if (!sent) co_await lost_in_body(sent.error());
+  co_return sent.has_value();
 }
 
-/// The dot, the last octets, did not go out. A host that closes in the middle may have said why (552, mostly).
+/// The end did not go out. A host that closes in the middle may have said why (552, mostly).
 net::Task<> Transaction::lost_in_body(Error error) {
   bool ours = error.code == Errc::cancelled || error.code == Errc::protocol;
   if (!ours) {
@@ -421,8 +526,8 @@ void Transaction::host_failed(HostFailure failure) {
 
 net::Task<AttemptResult> attempt(Connection& connection, const queue::MessageInfo& message,
                                  const std::vector<queue::DueRecipient>& recipients, const queue::Content& content,
-                                 queue::BodyReader body) {
-  Transaction transaction(connection, message, recipients, content, body);
+                                 queue::OpenBody open_body) {
+  Transaction transaction(connection, message, recipients, content, open_body);
   AttemptResult result = co_await transaction.run();
   co_return result;
 }

@@ -26,10 +26,12 @@ struct AttemptResult {
 };
 
 /// Sends one message to some of its recipients: at least one. The references and what they name outlive the await.
+/// 8-bit content is converted for a host without 8BITMIME (delivery/conversion.h), binary content for one without
+/// BINARYMIME; what cannot be converted fails with 5.6.3, or goes as it is where ClientSettings say so.
 /// What the session can do afterwards, connection.usable() tells; RSET is sent where the transaction was given up.
 /// A stored body that is damaged is not sent: its recipients are deferred (4.3.0, no other host), `host` is unset.
 net::Task<AttemptResult> attempt(Connection& connection, const queue::MessageInfo& message,
                                  const std::vector<queue::DueRecipient>& recipients, const queue::Content& content,
-                                 queue::BodyReader body);
+                                 queue::OpenBody open_body);
 
 }  // namespace waypost::delivery

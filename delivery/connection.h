@@ -37,6 +37,8 @@ struct ClientSettings {
   std::string hostname;  ///< said in EHLO; a server that greets with it is ourselves (5.4.6)
   net::Duration connect_timeout, command_timeout, data_timeout;
   std::vector<net::Address> source;  ///< the first of the peer's family is bound to; none: the system chooses
+  bool chunking = true;              ///< BDAT where it is offered
+  bool send_unconverted = false;     ///< what cannot be converted goes as it is to a host without 8BITMIME
 };
 
 /// A session that is ready for a transaction. One loop. Closed by its destructor, politely by quit().

@@ -67,7 +67,7 @@ void ConversionScan::text(std::string_view run) {
   OctetNotes notes = note_octets(run);
   line_octets_ += run.size();
   if (notes.eight_bit) seen.eight_bit = true;
-  if (!notes.plain() || line_octets_ > kMaxLine) seen.not_7bit = true;
+  if (!notes.plain() || line_octets_ > smtp::kMaxTextLine) seen.not_7bit = true;
 }
 
 Conversion ConversionScan::finish() {
@@ -209,13 +209,13 @@ void Converter::end_body() {
     quoted_printable_.finish(*out_);
 }
 
-/// A line that no reader shows: what is not 7bit becomes `?`, and what is over kMaxLine is left out. A line that began
-/// like a delimiter and was none could become one by that, so its first hyphen goes, too.
+/// A line that no reader shows: what is not 7bit becomes `?`, and what is over smtp::kMaxTextLine is left out. A line
+/// that began like a delimiter and was none could become one by that, so its first hyphen goes, too.
 void Converter::clean(std::string_view run) {
   bool line_start = line_octets_ == 0;
-  bool whole = note_octets(run).plain() && run.size() <= kMaxLine;
+  bool whole = note_octets(run).plain() && run.size() <= smtp::kMaxTextLine;
   std::size_t begin = out_->size();
-  out_->append(run.substr(0, kMaxLine - std::min(kMaxLine, line_octets_)));
+  out_->append(run.substr(0, smtp::kMaxTextLine - std::min(smtp::kMaxTextLine, line_octets_)));
   line_octets_ += run.size();
   if (whole) return;
   for (std::size_t i = begin; i < out_->size(); ++i)

@@ -71,7 +71,7 @@ class ConversionScan : private MimeSink {
     bool header_not_7bit = false;
     bool has_parts = false;
     bool eight_bit = false;  ///< in the body; of multipart: before or after the parts
-    bool not_7bit = false;   ///< there, too: this, a NUL, a bare CR or LF, or a line over kMaxLine
+    bool not_7bit = false;   ///< there, too: this, a NUL, a bare CR or LF, or a line over smtp::kMaxTextLine
     bool stays = false;      ///< something that is not 7bit, or is called so, is in it or in what it holds after all
     bool converted = false;  ///< it is encoded, or something that it holds is
   };

@@ -497,6 +497,8 @@ ClientSettings Dispatcher::client_settings(const conf::Config& config) {
   settings.connect_timeout = config.delivery.connect_timeout;
   settings.command_timeout = config.delivery.command_timeout;
   settings.data_timeout = config.delivery.data_timeout;
+  settings.chunking = config.delivery.chunking;
+  settings.send_unconverted = config.delivery.send_unconverted;
   for (const std::string& source : config.delivery.source) {
     const std::optional<net::Address> address = net::Address::parse(source, 0);
     if (address) settings.source.push_back(*address);

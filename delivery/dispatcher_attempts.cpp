@@ -243,8 +243,9 @@ net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally&
   positions = tally.open();
   for (;;) {
     const std::vector<queue::DueRecipient> recipients = tally.recipients(positions);
-    queue::BodyReader body = store_.read_body(content);
-    AttemptResult result = co_await attempt(connection, *tally.due().message, recipients, *content, std::move(body));
+    queue::OpenBody open_body = [this, &content] { return store_.read_body(content); };
+    AttemptResult result =
+        co_await attempt(connection, *tally.due().message, recipients, *content, std::move(open_body));
     if (result.host) co_return result;
     tally.reached = true;
     tally.record(positions, result.outcomes);
@@ -281,9 +282,10 @@ net::Task<> Dispatcher::into_maildirs(const std::string& path_template, Tally& t
                                       std::shared_ptr<const queue::Content> content) {
   const std::shared_ptr<const conf::Config> config = config_();
   for (const std::size_t at : tally.open()) {
-    queue::BodyReader body = store_.read_body(content);
-    Outcome one = co_await deliver_to_maildir(runtime_, open_folder_, path_template, *tally.due().message,
-                                              tally.due().recipients[at], *content, std::move(body), config->hostname);
+    queue::OpenBody open_body = [this, &content] { return store_.read_body(content); };
+    Outcome one =
+        co_await deliver_to_maildir(runtime_, open_folder_, path_template, *tally.due().message,
+                                    tally.due().recipients[at], *content, std::move(open_body), config->hostname);
     one.try_next_host = false;
     tally.record({at}, {one});
   }

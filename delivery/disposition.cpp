@@ -209,6 +209,16 @@ Outcome needs_smtputf8(const std::string& host) {
   return outcome;
 }
 
+Outcome needs_conversion(const std::string& why, const std::string& host) {
+  Outcome outcome;
+  outcome.event = queue::Event::attempt_failed;
+  outcome.status = "5.6.3";
+  outcome.reply = why;
+  outcome.host = host;
+  outcome.try_next_host = true;
+  return outcome;
+}
+
 Outcome needs_tls(const std::string& host) {
   Outcome outcome;
   outcome.status = "4.7.10";

@@ -41,7 +41,9 @@ Outcome from_host_failure(const HostFailure& failure);
 /// Found out before MAIL, from what the host offers.
 Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& host);  ///< failed, 5.3.4
 Outcome needs_smtputf8(const std::string& host);  ///< failed, 5.6.7, try_next_host (RFC 6531 §3.5)
-Outcome needs_tls(const std::string& host);       ///< deferred, 4.7.10: REQUIRETLS, and the session has no TLS
+/// The message cannot be converted for this host: failed, 5.6.3, try_next_host (RFC 6152 §3).
+Outcome needs_conversion(const std::string& why, const std::string& host);
+Outcome needs_tls(const std::string& host);  ///< deferred, 4.7.10: REQUIRETLS, and the session has no TLS
 
 /// Our own disk, at final delivery or when a stored body is read: full 4.3.1, io, damaged, busy and others 4.3.0.
 /// Deferred, never permanent; no other host is tried.

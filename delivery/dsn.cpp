@@ -8,6 +8,7 @@
 #include "base/escape.h"
 #include "base/text.h"
 #include "smtp/parameters.h"
+#include "smtp/transparency.h"
 
 namespace waypost::delivery {
 namespace {
@@ -151,7 +152,7 @@ std::string returned(const Report& report) {
     std::size_t end = report.original.find("\r\n", at);
     if (end == std::string::npos) end = report.original.size();
     const std::string_view line = std::string_view(report.original).substr(at, end - at);
-    if (line.size() <= kMaxTextLine) {
+    if (line.size() <= smtp::kMaxTextLine) {
       out += line;
       out += "\r\n";
     }

@@ -37,10 +37,9 @@ struct Report {
   bool whole = false;    ///< `original` is the whole message
 };
 
-/// The longest header section that is returned; what is beyond it is cut at a line. The largest message that is.
+/// The longest header section that is returned; what is beyond it is cut at a line. The largest message that is. Lines
+/// over smtp::kMaxTextLine are left out.
 inline constexpr std::size_t kMaxReturnedOctets = 64 * 1024;
-/// Longer lines are left out of what is returned (RFC 5321 §4.5.3.1.6, without CRLF).
-inline constexpr std::size_t kMaxTextLine = 998;
 
 /// The header section at the front of a message: up to the blank line, at most kMaxReturnedOctets.
 std::string header_section(std::string_view octets);

@@ -7,6 +7,7 @@
 
 #include "delivery/disposition.h"
 #include "delivery/maildir.h"
+#include "delivery/stored_conversion.h"
 #include "smtp/header_scan.h"
 #include "smtp/trace.h"
 
@@ -75,16 +76,24 @@ Outcome failed_here(const Error& error) {
 
 /// The message from its first octet to the last; committed, unless the outcome says otherwise.
 net::Task<Outcome> write_message(net::Runtime& runtime, Writer& writer, std::string head, const smtp::Mailbox& mailbox,
-                                 queue::BodyReader& body) {
+                                 Converter& converter, queue::BodyReader& body) {
   std::string gathered = std::move(head);
+  std::string converted;
   smtp::HeaderScan scan;
   ReturnPathFilter filter;
-  while (true) {
+  bool ended = false;
+  while (!ended) {
     Result<std::string_view> piece = co_await body.next();
     if (!piece) co_return failed_here(piece.error());
-    if (piece->empty()) break;
-    scan.feed(*piece);
-    filter.feed(*piece, gathered);
+    ended = piece->empty();
+    converted.clear();
+    if (ended) {
+      converter.finish(converted);
+    } else {
+      converter.feed(*piece, converted);
+    }
+    scan.feed(converted);
+    filter.feed(converted, gathered);
     if (gathered.size() < kGatherOctets) continue;
     Result<> written = co_await off_loop(runtime, writer, gathered, false);
     if (!written) co_return failed_here(written.error());
@@ -104,14 +113,22 @@ net::Task<Outcome> write_message(net::Runtime& runtime, Writer& writer, std::str
 net::Task<Outcome> deliver_to_maildir(net::Runtime& runtime, const queue::OpenFolder& open_folder,
                                       const std::string& path_template, const queue::MessageInfo& message,
                                       const queue::DueRecipient& recipient, const queue::Content& content,
-                                      queue::BodyReader body, const std::string& hostname) {
+                                      queue::OpenBody open_body, const std::string& hostname) {
   const smtp::Mailbox& mailbox = recipient.forward_path.mailbox;
+  Conversion conversion;
+  if (message.body == smtp::BodyType::binary_mime) {
+    Result<Conversion> learnt = co_await learn_conversion(content, open_body);
+    if (!learnt) co_return failed_here(learnt.error());
+    conversion = *std::move(learnt);
+  }
   Writer writer{open_folder, maildir_path(path_template, mailbox), maildir_unique_name(runtime.wall_now(), hostname)};
 
   std::string head = smtp::return_path_field(message.reverse_path);
   head += smtp::delivered_to_field(mailbox);
-  head += content.trace;
-  Outcome outcome = co_await write_message(runtime, writer, std::move(head), mailbox, body);
+  Converter converter(conversion);
+  converter.feed(content.trace, head);
+  queue::BodyReader body = open_body();
+  Outcome outcome = co_await write_message(runtime, writer, std::move(head), mailbox, converter, body);
   co_await discard(runtime, writer);
   co_return outcome;
 }

@@ -94,7 +94,7 @@ void note_line(std::string_view line, MimeHeader& header) {
   OctetNotes notes = note_octets(line);
   if (notes.eight_bit) header.eight_bit = true;
   if (notes.line_end) header.bare_line_end = true;
-  if (!notes.plain() || line.size() > kMaxLine) header.not_7bit = true;
+  if (!notes.plain() || line.size() > smtp::kMaxTextLine) header.not_7bit = true;
 }
 
 }  // namespace

@@ -6,10 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace waypost::delivery {
+#include "smtp/transparency.h"
 
-/// Octets of a line without its CRLF (RFC 5321 §4.5.3.1.6).
-inline constexpr std::size_t kMaxLine = 998;
+namespace waypost::delivery {
 
 /// What a Content-Transfer-Encoding field says (RFC 2045 §6.1). `none`: there is no such field.
 enum class TransferEncoding : std::uint8_t { none, seven_bit, eight_bit, binary, quoted_printable, base64, unknown };

@@ -13,7 +13,7 @@ constexpr std::string_view kCrlf = "\r\n";
 constexpr std::string_view kHyphens = "--";
 
 bool may_be_delimiter(std::string_view line) {
-  return line.size() <= kMaxLine && (line.starts_with(kHyphens) || kHyphens.starts_with(line));
+  return line.size() <= smtp::kMaxTextLine && (line.starts_with(kHyphens) || kHyphens.starts_with(line));
 }
 
 }  // namespace
@@ -64,7 +64,7 @@ void MimeWalk::octets(std::string_view run, MimeSink& sink) {
 /// Takes off what may be a delimiter. All else of the line can be told of after it.
 void MimeWalk::hold(std::string_view& run, MimeSink& sink) {
   if (held_.empty() && run.front() != kHyphens.front()) return release(sink);
-  std::size_t taken = std::min(run.size(), kMaxLine + 1 - held_.size());
+  std::size_t taken = std::min(run.size(), smtp::kMaxTextLine + 1 - held_.size());
   held_.append(run.substr(0, taken));
   run.remove_prefix(taken);
   if (!may_be_delimiter(held_)) release(sink);
@@ -145,7 +145,7 @@ void MimeWalk::end_header(bool blank_line, MimeSink& sink) {
 
 /// From the inside out, so that parts with the boundary of what they are in are parts of the inner entity.
 MimeWalk::Delimiter MimeWalk::find_delimiter(std::string_view line) const {
-  if (!line.starts_with(kHyphens) || line.size() > kMaxLine) return {};
+  if (!line.starts_with(kHyphens) || line.size() > smtp::kMaxTextLine) return {};
   line = trim_back(line.substr(kHyphens.size()));
   for (std::size_t level = open_.size(); level-- > 0;) {
     const Open& open = open_[level];

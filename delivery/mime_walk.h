@@ -18,7 +18,7 @@ class MimeSink {
   /// An entity began, and its header section is whole. Entities are numbered in this order, from 0.
   virtual void entity(const MimeHeader& header) = 0;
   /// Octets of a line of the body of MimeWalk::current(), without its CRLF. A CR or LF in them is bare. Of a line that
-  /// begins with two hyphens the first kMaxLine octets, or all if there are fewer, come in one piece.
+  /// begins with two hyphens the first smtp::kMaxTextLine octets, or all if there are fewer, come in one piece.
   virtual void text(std::string_view run) = 0;
   /// The CRLF of a line of that body. The one before a delimiter is none: it belongs to the delimiter (RFC 2046
   /// §5.1.1).

@@ -7,6 +7,7 @@
 #include "smtp/header_scan.h"
 #include "smtp/parameters.h"
 #include "smtp/trace.h"
+#include "smtp/transparency.h"
 
 namespace waypost::delivery {
 namespace {
@@ -28,9 +29,9 @@ bool wanted(const Subject& subject) {
 }
 
 bool has_short_lines(std::string_view octets) {
-  while (octets.size() > kMaxTextLine) {
+  while (octets.size() > smtp::kMaxTextLine) {
     const std::size_t end = octets.find("\r\n");
-    if (end == std::string_view::npos || end > kMaxTextLine) return false;
+    if (end == std::string_view::npos || end > smtp::kMaxTextLine) return false;
     octets.remove_prefix(end + 2);
   }
   return true;
@@ -82,7 +83,8 @@ bool returns_whole(const queue::MessageInfo& message, const std::vector<Subject>
   const bool failed = std::any_of(subjects.begin(), subjects.end(), [](const Subject& subject) {
     return subject.report.action == ReportedRecipient::Action::failed;
   });
-  return failed && message.ret == smtp::Ret::full && !message.require_tls && message.size <= kMaxReturnedOctets;
+  return failed && message.ret == smtp::Ret::full && !message.require_tls && message.size <= kMaxReturnedOctets &&
+         message.body != smtp::BodyType::binary_mime;
 }
 
 std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,

@@ -11,10 +11,12 @@ constexpr std::string_view kCr = "\r";
 
 }  // namespace
 
-/// True if every line feed has its CR, every CR its line feed (but one at the end), and no line begins with a dot.
+/// True if every line feed has its CR, every CR its line feed (but one at the end), and no line begins with a dot that
+/// would have to be stuffed.
 bool WireBody::is_wire_form(std::string_view chunk) const {
   if (held_cr_ && chunk.front() != '\n') return false;
-  if (line_start_ && chunk.front() == '.') return false;
+  const bool dots = framing_ == Framing::dots;
+  if (dots && line_start_ && chunk.front() == '.') return false;
 
   std::size_t line_feeds = 0;
   const char* const begin = chunk.data();
@@ -26,7 +28,7 @@ bool WireBody::is_wire_form(std::string_view chunk) const {
     bool has_cr = line_feed > begin ? line_feed[-1] == '\r' : held_cr_;
     if (!has_cr) return false;
     at = line_feed + 1;
-    if (at < end && *at == '.') return false;
+    if (dots && at < end && *at == '.') return false;
   }
   std::size_t crs = static_cast<std::size_t>(std::count(begin, end, '\r')) + (held_cr_ ? 1 : 0);
   return crs == line_feeds + (chunk.back() == '\r' ? 1 : 0);
@@ -42,6 +44,10 @@ void WireBody::begin_encoding() {
 
 void WireBody::feed(std::string_view chunk) {
   if (chunk.empty()) return;
+  if (framing_ == Framing::binary) {
+    pieces_.push_back(chunk);
+    return;
+  }
   if (!encoding_ && !is_wire_form(chunk)) begin_encoding();
   if (encoding_) {
     encoder_.feed(chunk, encoded_);
@@ -55,6 +61,7 @@ void WireBody::feed(std::string_view chunk) {
 }
 
 void WireBody::finish() {
+  if (framing_ == Framing::binary) return;
   if (!encoding_) begin_encoding();
   encoder_.finish(encoded_);
 }
@@ -62,6 +69,12 @@ void WireBody::finish() {
 const std::vector<std::string_view>& WireBody::pieces() {
   if (!encoded_.empty() && (pieces_.empty() || pieces_.back().data() != encoded_.data())) pieces_.push_back(encoded_);
   return pieces_;
+}
+
+std::size_t WireBody::octets() {
+  std::size_t octets = 0;
+  for (const std::string_view piece : pieces()) octets += piece.size();
+  return octets;
 }
 
 void WireBody::sent() {

@@ -1,5 +1,8 @@
-// delivery/wire_body.h: stored octets -> what follows 354 on the wire, copied only where they must change. Pure.
+// delivery/wire_body.h: stored octets -> what follows 354 or BDAT on the wire, copied only where they must change.
+// Pure.
 #pragma once
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,17 +17,23 @@ namespace waypost::delivery {
 /// has to change on, smtp::BodyEncoder takes over.
 class WireBody {
  public:
+  /// `dots`: after DATA: dots are stuffed, and one ends it. `counted`: by BDAT, in which a dot is nothing. `binary`: by
+  /// BDAT with BODY=BINARYMIME: whatever it holds goes as it is.
+  enum class Framing : std::uint8_t { dots, counted, binary };
+
   /// `dot_lines`: a line begins with a dot, as noted at reception. False is not relied on.
-  explicit WireBody(bool dot_lines) : encoding_(dot_lines) {}
+  WireBody(Framing framing, bool dot_lines)
+      : framing_(framing), encoder_(framing == Framing::dots), encoding_(framing == Framing::dots && dot_lines) {}
 
   /// The chunk outlives the next sent().
   void feed(std::string_view chunk);
-  /// The end: `.` CRLF, and a CRLF before it if there was no final one.
+  /// The end: a CRLF if there was no final one, then `.` CRLF after DATA. Of a binary one: nothing.
   void finish();
 
   /// What of all that was fed is to go out: views of the chunks and of this object, good until the next call of another
   /// function.
   const std::vector<std::string_view>& pieces();
+  std::size_t octets();  ///< in these
   /// These have gone out.
   void sent();
 
@@ -32,6 +41,7 @@ class WireBody {
   bool is_wire_form(std::string_view chunk) const;
   void begin_encoding();
 
+  Framing framing_;
   smtp::BodyEncoder encoder_;
   std::vector<std::string_view> pieces_;  ///< what goes out as it is: all of it before `encoded_`
   std::string encoded_;

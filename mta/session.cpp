@@ -45,6 +45,7 @@ Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, co
   rules_.offered.enhanced_status_codes = true;
   rules_.offered.dsn = true;
   rules_.offered.smtputf8 = true;
+  rules_.offered.binary_mime = true;
   rules_.offered.chunking = true;
   config_ = context_.config();
   become(stream_->remote(), "");
@@ -325,6 +326,8 @@ smtp::Reply Session::on(const smtp::Data& data) {
   }
   if (!transaction_) return smtp::reply::bad_sequence("Send MAIL first");
   if (transaction_->reception) return smtp::reply::bad_sequence("The message came by BDAT so far");
+  if (transaction_->envelope.body == smtp::BodyType::binary_mime)
+    return smtp::reply::bad_sequence("Binary content comes by BDAT");  // RFC 3030 §3
   if (transaction_->envelope.recipients.empty()) {
     // In a group the client could not know yet that no recipient was taken (RFC 2920 §3.1).
     bool grouped = !out_.empty();

@@ -21,6 +21,7 @@ struct Session::Reception {
         headers(config.hostname),
         max_octets(most),
         refuse_bare_line_end(refuse_bare),
+        is_binary(framing == smtp::BodyDecoder::Framing::binary),
         began(now) {}
 
   smtp::Envelope envelope;        ///< once it is the body's turn alone
@@ -35,12 +36,14 @@ struct Session::Reception {
   std::string scratch;
   const std::uint64_t max_octets;
   const bool refuse_bare_line_end;
+  const bool is_binary;
   const net::TimePoint began;
 
   bool is_too_big() const { return decoder.notes().octets > max_octets; }
-  bool is_refused() const {
-    return no_place || is_too_big() || decoder.notes().nul || (refuse_bare_line_end && decoder.notes().bare_line_end);
-  }
+  bool is_refused() const { return no_place || is_too_big() || has_bad_octets(); }
+  bool has_nul() const { return decoder.notes().nul && !is_binary; }
+  bool has_bare_line_end() const { return decoder.notes().bare_line_end && refuse_bare_line_end && !is_binary; }
+  bool has_bad_octets() const { return has_nul() || has_bare_line_end(); }
 
   void take_over(Transaction transaction) {
     envelope = std::move(transaction.envelope);
@@ -100,8 +103,10 @@ net::Task<Result<smtp::Reply>> Session::receive_chunk(smtp::Bdat chunk) {
   std::shared_ptr<Reception> reception;
   if (!refused) reception = transaction_->reception;
   if (!reception) {
-    reception = std::make_shared<Reception>(smtp::BodyDecoder::Framing::counted, context_.store.draft(), *config_,
-                                            message_size(*config_, client_), listener_.reject_bare_newline,
+    using Framing = smtp::BodyDecoder::Framing;
+    const bool binary = !refused && transaction_->envelope.body == smtp::BodyType::binary_mime;
+    reception = std::make_shared<Reception>(binary ? Framing::binary : Framing::counted, context_.store.draft(),
+                                            *config_, message_size(*config_, client_), listener_.reject_bare_newline,
                                             context_.runtime.now());
     if (refused) reception->draft.reset();
     if (!refused) transaction_->reception = reception;
@@ -204,11 +209,10 @@ net::TimePoint Session::body_deadline(const Reception& reception) const {
 
 /// Why the message is refused, or nullopt. Nothing is refused before its real end was read.
 std::optional<smtp::Reply> Session::verdict(const Reception& reception) const {
-  const smtp::BodyNotes& body = reception.decoder.notes();
   const smtp::HeaderNotes& headers = reception.headers.notes();
   if (reception.is_too_big()) return smtp::reply::too_big(reception.max_octets);
-  if (body.nul) return smtp::reply::bad_content("Message has a NUL");
-  if (body.bare_line_end && reception.refuse_bare_line_end) return smtp::reply::bare_line_end();
+  if (reception.has_nul()) return smtp::reply::bad_content("Message has a NUL");
+  if (reception.has_bare_line_end()) return smtp::reply::bare_line_end();
   if (headers.hops > config_->limits.hops || headers.own_hops >= kMaxOwnHops) return smtp::reply::loop(headers.hops);
   return std::nullopt;
 }
@@ -293,6 +297,9 @@ queue::NewMessage Session::describe(Reception& reception) const {
     message.message_id = "<" + message.id.text() + "@" + config_->hostname + ">";
   }
   message.trace = trace(reception, message, protocol);
+  // Of binary content only what is no text needs a host that takes it, or a conversion.
+  if (reception.is_binary && reception.decoder.notes().is_text())
+    message.envelope.body = smtp::BodyType::eight_bit_mime;
   // What is ASCII needs no host that knows more, whatever the client said (RFC 6531 §3.5).
   const smtp::HeaderNotes& headers = reception.headers.notes();
   const bool unread = headers.cut_short && reception.decoder.notes().eight_bit;

@@ -2,6 +2,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -92,5 +93,8 @@ class BodyReader {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// A stored body from its beginning, for whoever may have to read it more than once.
+using OpenBody = std::function<BodyReader()>;
 
 }  // namespace waypost::queue

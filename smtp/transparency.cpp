@@ -115,7 +115,28 @@ void BodyDecoder::slow(char c, std::string& out) {
   }
 }
 
+// What the octets would be as text is noted.
+void BodyDecoder::take_binary(std::string_view chunk, std::string& out) {
+  keep(chunk, out);
+  for (const char c : chunk) {
+    const bool after_cr = state_ == State::cr;
+    if (after_cr != (c == '\n')) notes_.bare_line_end = true;
+    if (c == '\n') {
+      notes_.longest_line = std::max(notes_.longest_line, line_octets_);
+      line_octets_ = 0;
+    } else if (c != '\r') {
+      if (c == '.' && line_octets_ == 0) notes_.has_dot_lines = true;
+      ++line_octets_;
+    }
+    state_ = c == '\r' ? State::cr : State::text;
+  }
+}
+
 BodyDecoder::Step BodyDecoder::feed(std::string_view chunk, std::string& out) {
+  if (framing_ == Framing::binary && state_ != State::end) {
+    take_binary(chunk, out);
+    return Step{chunk.size(), false};
+  }
   const char* const begin = chunk.data();
   const char* const end = begin + chunk.size();
   const bool counted = framing_ == Framing::counted;
@@ -152,6 +173,11 @@ BodyDecoder::Step BodyDecoder::feed(std::string_view chunk, std::string& out) {
 }
 
 void BodyDecoder::finish(std::string& out) {
+  if (framing_ == Framing::binary) {
+    if (state_ == State::cr || line_octets_ > 0) notes_.bare_line_end = true;  // as text it would have a line end more
+    state_ = State::end;
+    return;
+  }
   if (state_ == State::cr) notes_.bare_line_end = true;
   if (state_ == State::cr || line_octets_ > 0) end_line(out);
   state_ = State::end;
@@ -171,7 +197,7 @@ void BodyEncoder::feed(std::string_view chunk, std::string& out) {
   }
   const char* run = at;
   while (at < end) {
-    if (line_start_ && *at == '.') {
+    if (dots_ && line_start_ && *at == '.') {
       out.append(run, at).append(1, '.');
       run = at;
     }
@@ -202,7 +228,7 @@ void BodyEncoder::finish(std::string& out) {
   if (cr_ || !line_start_) out.append(kCrlf);
   cr_ = false;
   line_start_ = true;
-  out.append(kEndOfData);
+  if (dots_) out.append(kEndOfData);
 }
 
 }  // namespace waypost::smtp

@@ -8,6 +8,9 @@
 
 namespace waypost::smtp {
 
+/// The longest line of text, without CRLF (RFC 5321 §4.5.3.1.6).
+inline constexpr std::size_t kMaxTextLine = 998;
+
 /// What reception learnt about a body, so that sending need not read it again.
 struct BodyNotes {
   std::uint64_t octets = 0;        ///< of the decoded body
@@ -15,7 +18,8 @@ struct BodyNotes {
   bool has_dot_lines = false;      ///< a decoded line begins with a dot: it must be stuffed when sent on
   bool eight_bit = false;          ///< an octet over 127
   bool nul = false;                ///< a NUL, kept in the body
-  bool bare_line_end = false;      ///< a CR or LF that was not CRLF; it is CRLF in the body
+  bool bare_line_end = false;      ///< a CR or LF that was not CRLF; it is CRLF in the body, but in a binary one
+  bool is_text() const { return !nul && !bare_line_end && longest_line <= kMaxTextLine; }
   bool operator==(const BodyNotes&) const = default;
 };
 
@@ -27,8 +31,9 @@ struct BodyNotes {
 /// a message past us.
 class BodyDecoder {
  public:
-  /// `counted`: by BDAT (RFC 3030 §2): no dot means anything, and finish() tells of the end.
-  enum class Framing : std::uint8_t { dot, counted };
+  /// `counted`: by BDAT (RFC 3030 §2): no dot means anything, and finish() tells of the end. `binary`: likewise, with
+  /// BODY=BINARYMIME (§3): every octet is kept as it is, and only noted.
+  enum class Framing : std::uint8_t { dot, counted, binary };
   explicit BodyDecoder(Framing framing = Framing::dot) : framing_(framing) {}
 
   struct Step {
@@ -51,6 +56,7 @@ class BodyDecoder {
   enum class State : std::uint8_t { line_start, dot, dot_cr, text, cr, end };
 
   void slow(char c, std::string& out);
+  void take_binary(std::string_view chunk, std::string& out);
   void keep(std::string_view run, std::string& out);
   void end_line(std::string& out);
 
@@ -60,16 +66,20 @@ class BodyDecoder {
   State state_ = State::line_start;
 };
 
-/// A body, in chunks -> what follows 354 on the wire. A bare CR or LF becomes CRLF here too, whatever the store holds.
-/// Not needed for a body that came through BodyDecoder without has_dot_lines: it can be sent as it is, then kEndOfData.
+/// A body, in chunks -> what follows 354 or BDAT on the wire. A bare CR or LF becomes CRLF here too, whatever the store
+/// holds. Not needed for a body that came through BodyDecoder without has_dot_lines: it can be sent as it is, then
+/// kEndOfData.
 class BodyEncoder {
  public:
+  /// `dots`: a dot at the beginning of a line is stuffed, and finish() appends kEndOfData; else, for BDAT, neither.
+  explicit BodyEncoder(bool dots = true) : dots_(dots) {}
   void feed(std::string_view chunk, std::string& out);
-  /// Appends the end: `.` CRLF, and a CRLF before it if the body has no final one.
+  /// Appends the end: a CRLF if the body has no final one, and `.` CRLF.
   void finish(std::string& out);
-  void reset() { *this = BodyEncoder(); }
+  void reset() { *this = BodyEncoder(dots_); }
 
  private:
+  bool dots_;
   bool line_start_ = true;
   bool cr_ = false;  // a CR at the end of the last chunk, not yet written
 };

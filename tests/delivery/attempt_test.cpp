@@ -224,6 +224,154 @@ TEST_SUITE("delivery/attempt") {
     CHECK(header.outcome().status == "5.6.7");
   }
 
+  TEST_CASE("8-bit content for a host without 8BITMIME: converted, or 5.6.3, or as it is [RFC 6152 3]") {
+    const std::string field = "Content-Type: text/plain; charset=utf-8\r\n";
+    const std::string plain =
+        "MIME-Version: 1.0\r\n" + field + "Content-Transfer-Encoding: 8bit\r\n\r\n.gr\xc3\xbc\xc3\x9f\r\n";
+    const std::string sealed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n" +
+                               field +
+                               "Content-Transfer-Encoding: 8bit\r\n\r\ngr\xc3\xbc\xc3\x9f\r\n--b\r\n\r\n\r\n--b--\r\n";
+    const std::string envelope = "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\n";
+    const std::string by_data = envelope + "C: DATA\nS: 354\nBODY\nS: 250 ok" + kQuit;
+    for (const bool in_file : {false, true}) {
+      for (const std::string& offer : {std::string("HELP"), std::string("SIZE"), std::string("CHUNKING")}) {
+        CAPTURE(offer);
+        ClientSession s;
+        s.message.info.eight_bit = s.message.info.dot_lines = true;
+        if (in_file) s.message.set_body_in_file(plain);
+        if (!in_file) s.message.set_body(plain);
+        s.run(offering(offer) + by_data);
+        check(s, 0, kRelayed, "2.0.0", "250 ok");
+        CHECK(s.body == "Received: by relay.example; now\r\nMIME-Version: 1.0\r\n" + field +
+                            "Content-Transfer-Encoding: quoted-printable\r\n\r\n..gr=C3=BC=C3=9F\r\n.\r\n");
+      }
+      ClientSession s;
+      s.message.info.eight_bit = true;
+      if (in_file) s.message.set_body_in_file(sealed);
+      if (!in_file) s.message.set_body(sealed);
+      s.run(kPlain + kQuit);
+      check(s, 0, kFailed, "5.6.3",
+            "the host does not offer 8BITMIME, and the message cannot be converted: it is signed or encrypted");
+      CHECK(s.outcome().try_next_host);
+
+      ClientSession as_it_is;
+      as_it_is.settings.send_unconverted = true;
+      as_it_is.message.info.eight_bit = true;
+      as_it_is.message.set_body(sealed);
+      as_it_is.run(kPlain + by_data);
+      check(as_it_is, 0, kRelayed, "2.0.0", "250 ok");
+      CHECK(as_it_is.body.find("\r\ngr\xc3\xbc\xc3\x9f\r\n") != std::string::npos);
+    }
+
+    ClientSession damaged;
+    damaged.message.info.eight_bit = true;
+    damaged.message.set_body_in_file(plain);
+    damaged.message.damage();
+    damaged.run(kPlain + kQuit);
+    CHECK(damaged.mistake == "");
+    CHECK(damaged.outcome().event == kDeferred);
+    CHECK(damaged.outcome().status == "4.3.0");
+  }
+
+  TEST_CASE("by BDAT where it is offered: one chunk, whose last octet waits for the whole body [RFC 3030]") {
+    const std::string body = "Subject: x\r\n\r\n.dot\r\n" + std::string(200'000, 'x') + "\r\n";
+    const std::string sent = "Received: by relay.example; now\r\n" + body;
+    const std::string size = std::to_string(sent.size());
+    const std::string envelope = "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\n";
+    const std::string by_bdat = "C: BDAT " + size + " LAST\nCHUNK " + size + "\n";
+    for (const bool in_file : {false, true}) {
+      CAPTURE(in_file);
+      auto store = [&](ClientSession& s) {
+        s.message.info.dot_lines = true;
+        if (in_file) s.message.set_body_in_file(body);
+        if (!in_file) s.message.set_body(body);
+      };
+      ClientSession s;
+      store(s);
+      s.run(offering("CHUNKING") + envelope + by_bdat + "S: 250 ok" + kQuit);
+      check(s, 0, kRelayed, "2.0.0", "250 ok");
+      CHECK(s.body == sent);
+
+      ClientSession refused;
+      store(refused);
+      refused.run(offering("CHUNKING") + envelope + by_bdat + "S: 552 5.3.4 too big" + kQuit);
+      check(refused, 0, kFailed, "5.3.4", "552 5.3.4 too big");
+
+      ClientSession nobody;
+      store(nobody);
+      nobody.run(offering("CHUNKING") +
+                 "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 550 5.1.1 no\n" +
+                 "C: RSET\nS: 250" + kQuit);
+      check(nobody, 0, kFailed, "5.1.1", "550 5.1.1 no");
+
+      ClientSession silent;
+      store(silent);
+      silent.run(offering("CHUNKING") + envelope + by_bdat + "CLOSE");
+      CHECK(silent.result().in_doubt);
+
+      ClientSession cut;
+      store(cut);
+      HostOptions options;
+      options.close_after_read = 5000;
+      cut.run(offering("CHUNKING") + envelope + by_bdat, options);
+      CHECK_FALSE(cut.result().in_doubt);
+      CHECK(cut.outcome().event == kDeferred);
+
+      ClientSession without;
+      store(without);
+      without.settings.chunking = false;
+      without.run(offering("CHUNKING") + envelope + "C: DATA\nS: 354\nBODY\nS: 250 ok" + kQuit);
+      check(without, 0, kRelayed, "2.0.0", "250 ok");
+    }
+
+    // The end of a damaged body never goes out, nor one that is not what BDAT has announced.
+    ClientSession damaged;
+    damaged.message.set_body_in_file(body);
+    damaged.message.damage();
+    damaged.run(offering("CHUNKING") + envelope + by_bdat);
+    CHECK(damaged.mistake == "client gone in the chunk");
+    CHECK(damaged.outcome().status == "4.3.0");
+    ClientSession bare;
+    bare.message.set_body("a: b\r\n\r\nx\ny\r\n");
+    bare.run(offering("CHUNKING") + envelope + "OCTETS 1");
+    CHECK(bare.outcome().event == kDeferred);
+    CHECK(bare.outcome().status == "4.3.0");
+  }
+
+  TEST_CASE("binary content goes by BDAT with BINARYMIME, or is converted [RFC 3030 3]") {
+    const std::string head = "MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\n";
+    const std::string body = head + "Content-Transfer-Encoding: binary\r\n\r\n" + std::string("\0\r\n.\n", 5);
+    const std::string size = std::to_string(33 + body.size());
+    for (const bool in_file : {false, true}) {
+      auto store = [&](ClientSession& s) {
+        s.message.info.body = smtp::BodyType::binary_mime;
+        if (in_file) s.message.set_body_in_file(body);
+        if (!in_file) s.message.set_body(body);
+      };
+      ClientSession s;
+      store(s);
+      s.run(
+          "S: 220 mx\nC: EHLO relay.example\nS: 250-mx\nS: 250-CHUNKING\nS: 250 BINARYMIME\n"
+          "C: MAIL FROM:<s@a.example> BODY=BINARYMIME\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: BDAT " +
+          size + " LAST\nCHUNK " + size + "\nS: 250 ok" + kQuit);
+      check(s, 0, kRelayed, "2.0.0", "250 ok");
+      CHECK(s.body == "Received: by relay.example; now\r\n" + body);
+
+      for (const std::string& offer : {std::string("8BITMIME"), std::string("CHUNKING"), std::string("BINARYMIME")}) {
+        CAPTURE(offer);
+        ClientSession other;
+        store(other);
+        other.run(offering(offer) +
+                  "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\n"
+                  "S: 354\nBODY\nS: 250 ok" +
+                  kQuit);
+        check(other, 0, kRelayed, "2.0.0", "250 ok");
+        CHECK(other.body == "Received: by relay.example; now\r\n" + head +
+                                "Content-Transfer-Encoding: base64\r\n\r\nAA0KLgo=\r\n.\r\n");
+      }
+    }
+  }
+
   TEST_CASE("REQUIRETLS without TLS is deferred") {
     ClientSession s;
     s.message.info.require_tls = true;

@@ -22,7 +22,7 @@ struct Harness {
   Outcome deliver() {
     std::string path_template = root.path() + "/{domain}/{local}";
     return runtime.complete(deliver_to_maildir(runtime, queue::open_folder, path_template, message.info,
-                                               message.recipients[0], *message.content, message.reader(runtime),
+                                               message.recipients[0], *message.content, message.opener(runtime),
                                                "relay.example"));
   }
   std::string maildir() const { return root.path() + "/b.example/r1"; }

@@ -59,7 +59,7 @@ class Parser {
   /// The level that the current line is a delimiter of.
   std::optional<std::size_t> delimiter() const {
     std::string_view line = trim_back(lines_[at_].text);
-    if (lines_[at_].text.size() > kMaxLine) return std::nullopt;
+    if (lines_[at_].text.size() > smtp::kMaxTextLine) return std::nullopt;
     for (std::size_t level = stack_.size(); level-- > 0;) {
       std::string begin = "--" + stack_[level].text;
       if (!stack_[level].closed && (line == begin || line == begin + "--")) return level;
@@ -200,7 +200,7 @@ inline std::string compare(std::string_view original, std::string_view converted
 inline bool is_7bit(std::string_view message) {
   std::vector<std::string> lines = parse(message).lines;
   return std::all_of(lines.begin(), lines.end(), [](const std::string& line) {
-    return line.size() <= kMaxLine && is_ascii(line) &&
+    return line.size() <= smtp::kMaxTextLine && is_ascii(line) &&
            line.find_first_of(std::string_view("\0\r\n", 3)) == std::string::npos;
   });
 }

@@ -26,6 +26,7 @@ namespace waypost::tests {
 ///   CLOSE       the session is closed here; what the client still says is not read
 ///   WAIT 90     so many seconds pass
 ///   BODY        what the client says up to CRLF.CRLF is kept in `body`
+///   CHUNK 70    so many octets are kept in `body`
 ///   OCTETS 70   so many octets are read and thrown away
 ///   RAW text    as S:, without CRLF; `\n` and `\r` stand for these
 struct HostOptions {
@@ -80,6 +81,12 @@ class ScriptedHost {
       co_await expect(line.substr(3));
     } else if (line == "BODY") {
       co_await read_body();
+    } else if (line.starts_with("CHUNK ")) {
+      std::size_t count = std::stoul(line.substr(6));
+      bool there = co_await have(count);
+      body = unread_.substr(0, count);
+      unread_.erase(0, there ? count : unread_.size());
+      if (!there) wrong("client gone in the chunk");
     } else if (line == "END") {
       co_await expect_end();
     } else if (line == "CLOSE") {
@@ -282,9 +289,9 @@ struct ClientSession {
     if (!self.opened) co_return;
     self.extensions = session.connection->extensions();
     for (int i = 0; i < self.attempts; ++i) {
-      queue::BodyReader body = self.message.reader(self.runtime);
+      queue::OpenBody open_body = self.message.opener(self.runtime);
       delivery::AttemptResult result = co_await delivery::attempt(
-          *session.connection, self.message.info, self.message.recipients, *self.message.content, std::move(body));
+          *session.connection, self.message.info, self.message.recipients, *self.message.content, std::move(open_body));
       self.results.push_back(std::move(result));
     }
     self.usable = session.connection->usable();

@@ -85,7 +85,9 @@ struct StoredMessage {
     content->in_file = true;
   }
   void damage() { content->checksum[3] ^= 1; }
-  queue::BodyReader reader(net::Runtime& runtime) { return queue::BodyReader(runtime, files, content); }
+  queue::OpenBody opener(net::Runtime& runtime) {
+    return [this, &runtime] { return queue::BodyReader(runtime, files, content); };
+  }
 };
 
 }  // namespace waypost::tests

@@ -9,11 +9,14 @@ using namespace waypost::delivery;
 
 namespace {
 
-std::string wire_of(std::string_view text, std::size_t split, bool dot_lines) {
-  WireBody wire(dot_lines);
+std::string wire_of(std::string_view text, std::size_t split, bool dot_lines,
+                    WireBody::Framing framing = WireBody::Framing::dots) {
+  WireBody wire(framing, dot_lines);
   std::string out;
   auto send = [&] {
+    const std::size_t before = out.size(), octets = wire.octets();
     for (std::string_view piece : wire.pieces()) out += piece;
+    CHECK(out.size() - before == octets);
     wire.sent();
   };
   for (std::size_t at = 0; at < text.size(); at += split) {
@@ -81,9 +84,32 @@ TEST_SUITE("delivery/wire_body") {
     CHECK(wrong == 0);
   }
 
+  TEST_CASE("by BDAT no dot is stuffed and none ends it; CRLF alone are line ends, but in binary content [RFC 3030]") {
+    const std::string alphabet("\r\n.\0x", 5);
+    std::size_t wrong = 0;
+    for (int number = 0; number < 3125; ++number) {
+      std::string text;
+      for (int rest = number, i = 0; i < 5; ++i, rest /= 5) text += alphabet[static_cast<std::size_t>(rest % 5)];
+      std::string want;
+      smtp::BodyEncoder encoder(false);
+      encoder.feed(text, want);
+      encoder.finish(want);
+      for (std::size_t split : {1, 2, 5}) {
+        for (bool dot_lines : {false, true}) {
+          if (wire_of(text, split, dot_lines, WireBody::Framing::counted) != want) ++wrong;
+          if (wire_of(text, split, dot_lines, WireBody::Framing::binary) != text) ++wrong;
+        }
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(wire_of("", 1, false, WireBody::Framing::counted).empty());
+    CHECK(wire_of(".a\n..\r", 9, true, WireBody::Framing::counted) == ".a\r\n..\r\n");
+    CHECK(wire_of("a", 9, true, WireBody::Framing::counted) == "a\r\n");
+  }
+
   TEST_CASE("a body in wire form goes out uncopied") {
     const std::string trace = "Received: x\r\n", body = "a\r\nb\r\n";
-    WireBody wire(false);
+    WireBody wire(WireBody::Framing::dots, false);
     wire.feed(trace);
     wire.feed(body);
     wire.finish();

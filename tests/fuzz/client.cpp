@@ -149,9 +149,9 @@ net::Task<> converse(net::Runtime& runtime, Session& session, Tape& tape, bool t
   tests::StoredMessage& message = session.message;
   for (int messages = twice ? 2 : 1; messages > 0; --messages) {
     tape = {};
-    queue::BodyReader body = message.reader(runtime);
-    session.result =
-        co_await delivery::attempt(connection, message.info, message.recipients, *message.content, std::move(body));
+    queue::OpenBody open_body = message.opener(runtime);
+    session.result = co_await delivery::attempt(connection, message.info, message.recipients, *message.content,
+                                                std::move(open_body));
     if (!connection.usable()) break;
   }
   co_await connection.quit();

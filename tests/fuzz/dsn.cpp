@@ -40,7 +40,7 @@ Lines lines_of(std::string_view text) {
     fuzz::check(end != std::string_view::npos, "every line ends in CRLF");
     std::string_view line = text.substr(0, end);
     fuzz::check(fuzz::is_one_line(line), "nothing else ends a line, and there is no NUL");
-    fuzz::check(line.size() <= delivery::kMaxTextLine, "no line is too long for mail");
+    fuzz::check(line.size() <= smtp::kMaxTextLine, "no line is too long for mail");
     out.push_back(line);
     text.remove_prefix(end + 2);
   }
@@ -150,8 +150,7 @@ void check_report(const std::string& text, const delivery::Report& report) {
   fuzz::check(take_fields(parts[3]) == want, "fields of what is returned");
   Lines original;
   for (std::string_view line : split(report.original, '\n'))
-    if (line.size() <= delivery::kMaxTextLine + 1)
-      original.push_back(line.substr(0, line.size() - (line.empty() ? 0 : 1)));
+    if (line.size() <= smtp::kMaxTextLine + 1) original.push_back(line.substr(0, line.size() - (line.empty() ? 0 : 1)));
   fuzz::check(parts[3].size() <= original.size(), "what is returned is of the original");
   fuzz::check(std::equal(parts[3].begin(), parts[3].end(), original.begin()), "as it was");
 }

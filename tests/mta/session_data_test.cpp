@@ -410,6 +410,39 @@ TEST_SUITE("mta/session_data") {
     CHECK(empty.store.committed.at(0).body.empty());
   }
 
+  TEST_CASE("BINARYMIME: every octet is kept, by BDAT alone; what turns out to be text is 8BITMIME [RFC 3030 3]") {
+    struct {
+      std::string body;
+      smtp::BodyType kept_as;
+    } const table[] = {
+        {std::string("a: b\r\n\r\n\0\r\n\n\r.\r\n.\r\n", 18), smtp::BodyType::binary_mime},
+        {"a: b\r\n\r\nno line end", smtp::BodyType::binary_mime},
+        {"a: b\r\n\r\n" + std::string(999, 'x') + "\r\n", smtp::BodyType::binary_mime},
+        {"a: b\r\n\r\n.gr\xc3\xbc\xc3\x9f\r\n", smtp::BodyType::eight_bit_mime},
+    };
+    for (const auto& row : table) {
+      for (const bool reject : {false, true}) {
+        CAPTURE(row.body);
+        HarnessOptions options;
+        options.listener.reject_bare_newline = reject;
+        Harness h(options);
+        h.greet();
+        const std::string half = row.body.substr(0, row.body.size() / 2), rest = row.body.substr(half.size());
+        CHECK(Harness::codes(h.send("MAIL FROM:<s@c.example> BODY=BINARYMIME\r\nRCPT TO:<r@b.example>\r\nBDAT " +
+                                    std::to_string(half.size()) + "\r\n" + half + "BDAT " +
+                                    std::to_string(rest.size()) + " LAST\r\n" + rest)) == "250 250 250 250");
+        REQUIRE(h.store.committed.size() == 1);
+        CHECK(h.store.committed[0].body == row.body);
+        CHECK(h.store.committed[0].message.envelope.body == row.kept_as);
+      }
+    }
+    Harness h;
+    h.greet();
+    CHECK(Harness::codes(h.say({"MAIL FROM:<s@c.example> BODY=BINARYMIME", "RCPT TO:<r@b.example>", "DATA"})) ==
+          "250 250 503");
+    CHECK(Harness::codes(h.say({"BDAT 0 LAST"})) == "250");
+  }
+
   TEST_CASE("BDAT out of order: its octets are read, none is a command; the order is told [RFC 3030 2, C4]") {
     struct Row {
       std::string wire;

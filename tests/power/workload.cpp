@@ -296,10 +296,10 @@ net::Task<> Workload::deliver(Mail& mail, std::size_t recipient) {
   to.forward_path = path_to(mail.to[recipient]);
   Result<std::shared_ptr<const queue::Content>> content = co_await queue_.store().content(mail.id);
   if (!content) co_return;
-  queue::BodyReader body = queue_.store().read_body(*content);
+  queue::OpenBody open_body = [this, &content] { return queue_.store().read_body(*content); };
   const std::string path_template = QueueOnDisk::kMaildirs, hostname = "relay.example";
-  delivery::Outcome outcome = co_await delivery::deliver_to_maildir(queue_.runtime(), queue_.folders(), path_template,
-                                                                    info, to, **content, std::move(body), hostname);
+  delivery::Outcome outcome = co_await delivery::deliver_to_maildir(
+      queue_.runtime(), queue_.folders(), path_template, info, to, **content, std::move(open_body), hostname);
   if (outcome.event != Event::attempt_delivered) co_return;
   // Its name is known to the disk alone, and its octets are no other's: the trace has the id.
   std::string folder = delivery::maildir_path(path_template, to.forward_path.mailbox) + "/new/";

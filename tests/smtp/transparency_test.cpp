@@ -237,6 +237,39 @@ TEST_SUITE("smtp/transparency") {
     CHECK(reference::decode_counted(".\r\n.\r\nx").body == ".\r\n.\r\nx\r\n");
   }
 
+  TEST_CASE("binary content is kept as it is; what it would be as text is noted [RFC 3030 3]") {
+    const std::string octets_of_all("\r\n.\0x\xe4", 6);
+    for (std::size_t size = 0; size <= 5; ++size) {
+      std::size_t mixes = 1;
+      for (std::size_t i = 0; i < size; ++i) mixes *= octets_of_all.size();
+      for (std::size_t mix = 0; mix < mixes; ++mix) {
+        std::string octets;
+        for (std::size_t rest = mix, i = 0; i < size; ++i, rest /= octets_of_all.size())
+          octets += octets_of_all[rest % octets_of_all.size()];
+        const reference::Decoded text = reference::decode_counted(octets);
+        for (std::size_t cut = 0; cut <= size; ++cut) {
+          std::string body;
+          BodyDecoder decoder(BodyDecoder::Framing::binary);
+          decoder.feed(std::string_view(octets).substr(0, cut), body);
+          decoder.feed(std::string_view(octets).substr(cut), body);
+          if (decoder.ended()) FAIL("it ended by itself");
+          decoder.finish(body);
+          const bool same = body == octets && decoder.ended() && decoder.notes().octets == size &&
+                            decoder.notes().nul == text.notes.nul &&
+                            decoder.notes().eight_bit == text.notes.eight_bit &&
+                            decoder.notes().is_text() == (text.body == octets && !text.notes.nul) &&
+                            (!decoder.notes().is_text() || decoder.notes() == text.notes);
+          if (!same) FAIL_CHECK("mix " << mix << " of " << size << " cut at " << cut);
+        }
+      }
+    }
+    std::string body;
+    BodyDecoder decoder(BodyDecoder::Framing::binary);
+    decoder.feed(std::string(999, 'x') + "\r\n", body);
+    decoder.finish(body);
+    CHECK_FALSE(decoder.notes().is_text());
+  }
+
   TEST_CASE("all mixes go out stuffed and with CRLF alone, however the chunks are cut") {
     for (unsigned number = 0; number < 3125; ++number) {
       std::string body = mix(number, 5);
