@@ -246,6 +246,11 @@ TEST_SUITE("delivery/conversion") {
         mime({type, label + "8bit"}, "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n" + label +
                                          "8bit\r\n\r\n--c\r\nX: \xE9\r\n\r\n--c--\r\n"),
     });
+    // A field that goes away is none of them.
+    const std::string again = label + "base64 (\xE9)\r\n";
+    check({{mime({type, label + "8bit"}, "--b\r\n" + label + "8bit\r\n" + again + "\r\nx\r\n--b--\r\n"),
+            mime({type, label + "7bit"}, "--b\r\n" + label + "7bit\r\n\r\nx\r\n--b--\r\n")}});
+    check_unchanged({mime({type, label + "8bit"}, "--b\r\n" + label + "7bit\r\n" + again + "\r\nx\r\n--b--\r\n")});
     // Its own header section is not in its body.
     check({{mime({label + "8bit", "Subject: \xE9"}, "x\r\n"), mime({label + "7bit", "Subject: \xE9"}, "x\r\n")}});
   }
