@@ -57,6 +57,7 @@ void ConversionScan::entity(const MimeHeader& header) {
   seen.has_content_type = header.has_content_type;
   seen.blank_line = header.blank_line;
   seen.header_not_7bit = header.not_7bit;
+  seen.label_not_7bit = header.label_not_7bit;
   seen_.push_back(seen);
   if (header.eight_bit) eight_bit_header_ = true;
   if (header.bare_line_end) bare_line_end_ = true;
@@ -79,7 +80,8 @@ Conversion ConversionScan::finish() {
   for (std::size_t i = seen_.size(); i-- > 0;) {
     decide(seen_[i], out.entities[i], out);
     Seen& parent = seen_[seen_[i].parent];
-    if (seen_[i].stays || seen_[i].header_not_7bit) parent.stays = true;
+    bool label_stays = seen_[i].label_not_7bit && out.entities[i].label == TransferEncoding::none;
+    if (seen_[i].stays || seen_[i].header_not_7bit || label_stays) parent.stays = true;
     if (seen_[i].converted) parent.converted = true;
   }
   bool changes = std::any_of(out.entities.begin(), out.entities.end(),

@@ -69,6 +69,7 @@ class ConversionScan : private MimeSink {
     bool has_content_type = false;
     bool blank_line = false;
     bool header_not_7bit = false;
+    bool label_not_7bit = false;
     bool has_parts = false;
     bool eight_bit = false;  ///< in the body; of multipart: before or after the parts
     bool not_7bit = false;   ///< there, too: this, a NUL, a bare CR or LF, or a line over smtp::kMaxTextLine

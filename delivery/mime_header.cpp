@@ -90,11 +90,17 @@ MimeHeader::Kind kind_of(const MimeHeader& header) {
   return type.starts_with("text/") || type.starts_with("message/") ? Kind::text : Kind::data;
 }
 
-void note_line(std::string_view line, MimeHeader& header) {
-  OctetNotes notes = note_octets(line);
-  if (notes.eight_bit) header.eight_bit = true;
-  if (notes.line_end) header.bare_line_end = true;
-  if (!notes.plain() || line.size() > smtp::kMaxTextLine) header.not_7bit = true;
+/// `not_7bit`: what is to be told of that.
+void note_field(std::string_view raw, MimeHeader& header, bool& not_7bit) {
+  while (!raw.empty()) {
+    std::size_t end = raw.find(kCrlf);
+    std::string_view line = raw.substr(0, end);
+    OctetNotes notes = note_octets(line);
+    if (notes.eight_bit) header.eight_bit = true;
+    if (notes.line_end) header.bare_line_end = true;
+    if (!notes.plain() || line.size() > smtp::kMaxTextLine) not_7bit = true;
+    raw.remove_prefix(end == std::string_view::npos ? raw.size() : end + kCrlf.size());
+  }
 }
 
 }  // namespace
@@ -188,17 +194,11 @@ MimeHeader parse_mime_header(std::string section, bool blank_line, std::string_v
       header.type = parse_content_type(value);
       header.boundary = parse_boundary(value).value_or("");
     }
-    if (equals_no_case(field.name, "Content-Transfer-Encoding") && !std::exchange(has_encoding, true))
-      header.encoding = parse_transfer_encoding(field.value());
+    bool is_label = equals_no_case(field.name, "Content-Transfer-Encoding");
+    if (is_label && !std::exchange(has_encoding, true)) header.encoding = parse_transfer_encoding(field.value());
+    note_field(field.raw, header, is_label ? header.label_not_7bit : header.not_7bit);
   }
   header.kind = kind_of(header);
-
-  std::string_view rest = header.section;
-  while (!rest.empty()) {
-    std::size_t end = rest.find(kCrlf);
-    note_line(rest.substr(0, end), header);
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + kCrlf.size());
-  }
   return header;
 }
 

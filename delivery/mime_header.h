@@ -55,10 +55,11 @@ struct MimeHeader {
   TransferEncoding encoding = TransferEncoding::none;  ///< of the first such field
   bool has_mime_version = false;
   bool has_content_type = false;
-  bool eight_bit = false;      ///< an octet over 127
-  bool bare_line_end = false;  ///< a CR or LF that is not CRLF
-  bool not_7bit = false;       ///< these, a NUL or a line over 998 octets
-  bool blank_line = false;     ///< one came after it
+  bool eight_bit = false;       ///< an octet over 127
+  bool bare_line_end = false;   ///< a CR or LF that is not CRLF
+  bool not_7bit = false;        ///< these, a NUL or a line over 998 octets, in other fields than the next
+  bool label_not_7bit = false;  ///< such in a Content-Transfer-Encoding field
+  bool blank_line = false;      ///< one came after it
 };
 
 /// `default_type`: of an entity without Content-Type: text/plain, or message/rfc822 in multipart/digest.

@@ -246,6 +246,11 @@ TEST_SUITE("delivery/conversion") {
         mime({type, label + "8bit"}, "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n" + label +
                                          "8bit\r\n\r\n--c\r\nX: \xE9\r\n\r\n--c--\r\n"),
     });
+    // A field that goes away is none of them.
+    const std::string again = label + "base64 (\xE9)\r\n";
+    check({{mime({type, label + "8bit"}, "--b\r\n" + label + "8bit\r\n" + again + "\r\nx\r\n--b--\r\n"),
+            mime({type, label + "7bit"}, "--b\r\n" + label + "7bit\r\n\r\nx\r\n--b--\r\n")}});
+    check_unchanged({mime({type, label + "8bit"}, "--b\r\n" + label + "7bit\r\n" + again + "\r\nx\r\n--b--\r\n")});
     // Its own header section is not in its body.
     check({{mime({label + "8bit", "Subject: \xE9"}, "x\r\n"), mime({label + "7bit", "Subject: \xE9"}, "x\r\n")}});
   }
@@ -446,6 +451,8 @@ TEST_SUITE("delivery/conversion") {
     const std::string label = "Content-Transfer-Encoding: quoted-printable\r\n";
     const std::vector<std::string> top = {"Content-Type: multipart/mixed; boundary=o"};
     const std::string inner = "--o\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n";
+    const std::vector<std::string> like_field = {"Content-Type: multipart/mixed; boundary=\"o:\""};
+    const std::string spaces(1000, ' ');
     const std::string twin = "--o\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n";
     check({
         // Lines that look like one.
@@ -471,9 +478,10 @@ TEST_SUITE("delivery/conversion") {
         {mime(top, "--o\r\nContent-Type: multipart/mixed; boundary=o\r\n--o\r\n\r\n\xE9\r\n--o--\r\n--o\r\n\r\n\xE8"),
          mime(top, "--o\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n" + label +
                        "\r\n=E9\r\n--o--\r\n--o\r\n" + label + "\r\n=E8")},
-        {mime({"Content-Type: multipart/mixed; boundary=\"o:\""}, "--o:\r\nX: y\r\n--o:\r\n\r\n\xE9\r\n--o:--"),
-         mime({"Content-Type: multipart/mixed; boundary=\"o:\""},
-              "--o:\r\nX: y\r\n--o:\r\n" + label + "\r\n=E9\r\n--o:--")},
+        {mime(like_field, "--o:\r\nContent-Transfer-Encoding: 8bit\r\n--o:\r\n\r\n\xE9\r\n--o:--"),
+         mime(like_field, "--o:\r\nContent-Transfer-Encoding: 7bit\r\n--o:\r\n" + label + "\r\n=E9\r\n--o:--")},
+        {mime(like_field, "--o:\r\n--o:" + spaces + "\r\n\r\n\xE9\r\n--o:--"),
+         mime(like_field, "--o:\r\n--o:" + spaces + "\r\n" + label + "\r\n=E9\r\n--o:--")},
         // The last line ends without CRLF.
         {mime(top, "--o\r\n\r\n\xE9\r\n--o"), mime(top, "--o\r\n" + label + "\r\n=E9\r\n--o")},
         // A part's text that ends in white space, before its delimiter.

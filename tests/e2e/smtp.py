@@ -95,7 +95,7 @@ class Received:
 
 class Sink:
     """A server that takes mail, one thread a connection. `script(verb, argument, state)` may return a reply in bytes to
-    say in place of the usual one (b"" closes without a word); verbs are CONNECT, EHLO, MAIL, RCPT, DATA, DOT, ...;
+    say in place of the usual one (b"" closes without a word); verbs are CONNECT, EHLO, MAIL, RCPT, DATA, BDAT, DOT, ...;
     state is a dict of the connection. `taken(message)` is called BEFORE the final 250 goes out: the ledger's side."""
 
     extensions = [b"PIPELINING", b"8BITMIME", b"SIZE 0", b"ENHANCEDSTATUSCODES"]
@@ -161,12 +161,19 @@ class Sink:
                                  for i, text in enumerate(texts))
             elif verb == "DATA":
                 usual = b"354 go on\r\n" if recipients else b"503 5.5.1 no recipients\r\n"
+            elif verb == "BDAT":
+                octets = lines.read(int(argument.split()[0]))
+                state["chunks"] = state.get("chunks", b"") + octets
+                if not recipients:
+                    usual = b"503 5.5.1 no recipients\r\n"
             elif verb == "QUIT":
                 connection.sendall(b"221 2.0.0 Bye\r\n")
                 return
             elif verb not in ("HELO", "MAIL", "RCPT", "RSET", "NOOP"):
                 usual = b"500 5.5.2 unknown\r\n"
-            first = self.answer(connection, verb, argument, state, usual)
+            # The reply to the last chunk is the one to the message.
+            last = verb == "BDAT" and argument.upper().endswith(b" LAST") and bool(recipients)
+            first = b"3" if last else self.answer(connection, verb, argument, state, usual)
             if first is None:
                 return
             if verb == "MAIL" and first == b"2":
@@ -175,8 +182,8 @@ class Sink:
                 recipients.append(path(argument))
             elif verb in ("RSET", "EHLO", "HELO"):
                 sender, recipients = None, []
-            elif verb == "DATA" and first == b"3":
-                content = self.read_content(lines)
+            elif (verb == "DATA" and first == b"3") or last:
+                content = state.pop("chunks") if last else self.read_content(lines)
                 if content is None:
                     return
                 message = Received(sender, recipients, content, self.address)
