@@ -41,6 +41,7 @@ struct Listener {
   Role role = Role::mx;
   std::optional<ListenerTls> tls;    ///< always there once loaded: starttls with a certificate, else none
   bool reject_bare_newline = false;  ///< key `bare_newline = "normalize" | "reject"`
+  bool smtputf8 = true;              ///< is offered
   std::optional<bool> auth;          ///< as given
   std::vector<Network> proxy;        ///< whose connections begin with a header of the PROXY protocol
   std::vector<Network> xclient;      ///< who may use XCLIENT

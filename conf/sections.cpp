@@ -104,6 +104,7 @@ void read_listener(Section& section, Listener& listener) {
   section.parsed_list("proxy", listener.proxy, parse_network);
   section.parsed_list("xclient", listener.xclient, parse_network);
   section.choice("bare_newline", listener.reject_bare_newline, {{"normalize", false}, {"reject", true}});
+  section.boolean("smtputf8", listener.smtputf8);
   section.finish();
 }
 

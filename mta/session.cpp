@@ -44,7 +44,7 @@ Session::Session(std::unique_ptr<net::Stream> stream, ServerContext& context, co
   rules_.offered.eight_bit_mime = true;
   rules_.offered.enhanced_status_codes = true;
   rules_.offered.dsn = true;
-  rules_.offered.smtputf8 = true;
+  rules_.offered.smtputf8 = listener_.smtputf8;
   rules_.offered.binary_mime = true;
   rules_.offered.chunking = true;
   config_ = context_.config();

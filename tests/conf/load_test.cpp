@@ -119,6 +119,7 @@ address = "0.0.0.0:25"
 role = "mx"
 tls = "none"
 bare_newline = "reject"
+smtputf8 = false
 auth = true
 [[listener]]
 address = "[::]:587"
@@ -204,7 +205,7 @@ listen = "[::1]:8025"
     CHECK(c.threads == 3);
     CHECK(c.postmaster == "boss@example.net");
     REQUIRE(c.listeners.size() == 3);
-    CHECK(c.listeners[0] == Listener{{"0.0.0.0", 25}, Role::mx, ListenerTls::none, true, true});
+    CHECK(c.listeners[0] == Listener{{"0.0.0.0", 25}, Role::mx, ListenerTls::none, true, false, true});
     CHECK(c.listeners[1] == Listener{{"::", 587}, Role::submission, ListenerTls::starttls, false});
     CHECK(c.listeners[2] == Listener{{"::1", 465}, Role::submission, ListenerTls::implicit, false});
     CHECK(c.listeners[0].takes_logins());

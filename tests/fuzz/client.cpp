@@ -1,5 +1,5 @@
 // tests/fuzz/client.cpp: a host that says anything, while the relay may stop at any moment. Every recipient gets one
-// sane outcome, and none is relayed but by a 2xx after the final dot. Covers: delivery/attempt.cpp
+// sane outcome, and none is relayed but by a 2xx after the end of the message. Covers: delivery/attempt.cpp
 // delivery/connection.cpp delivery/disposition.cpp delivery/wire_body.cpp
 #include <algorithm>
 #include <memory>
@@ -22,13 +22,14 @@ namespace {
 /// What passed on the client's side of the connection.
 struct Tape {
   std::string sent;
-  std::string read_after_dot;  ///< by the client, once the final dot was handed over
-  bool dot_sent() const {
-    return data_begins() != std::string::npos && sent.find("\r\n.\r\n", data_begins()) != std::string::npos;
-  }
-  std::size_t data_begins() const {
+  std::string read_after_end;  ///< by the client, once the final dot, or the last octet, was handed over
+  bool end_sent() const {
     std::size_t data = sent.find("\r\nDATA\r\n");
-    return data == std::string::npos ? data : data + 6;
+    if (data != std::string::npos) return sent.find("\r\n.\r\n", data + 6) != std::string::npos;
+    std::size_t chunk = sent.find("\r\nBDAT ");
+    if (chunk == std::string::npos) return false;
+    std::size_t begins = sent.find(" LAST\r\n", chunk) + 7;
+    return sent.size() - begins >= std::stoul(sent.substr(chunk + 7));
   }
 };
 
@@ -40,7 +41,7 @@ class TapedStream : public net::Stream {
     // On its own line: after `override {` the check of coroutine shapes sees a braced value.
     Result<std::size_t> got = 0;
     got = co_await stream_->read(into, deadline);
-    if (got && tape_.dot_sent()) tape_.read_after_dot.append(into.data(), *got);
+    if (got && tape_.end_sent()) tape_.read_after_end.append(into.data(), *got);
     co_return got;
   }
   net::Task<Result<>> write(std::span<const std::string_view> pieces, net::TimePoint deadline) override {
@@ -171,8 +172,8 @@ void check_outcome(const delivery::Outcome& outcome, const delivery::AttemptResu
   fuzz::check(!outcome.host.empty() && !outcome.reply.empty(), "host and reply are told");
   check_text(outcome.reply);
   if (klass != '2') return;
-  fuzz::check(tape.dot_sent(), "relayed: the dot was sent");
-  fuzz::check(has_2xx(tape.read_after_dot), "relayed: a 2xx came after it");
+  fuzz::check(tape.end_sent(), "relayed: the whole was sent");
+  fuzz::check(has_2xx(tape.read_after_end), "relayed: a 2xx came after it");
   fuzz::check(!result.host && !result.in_doubt, "relayed: nothing is in doubt");
 }
 
@@ -186,9 +187,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Session session;
   for (int i = 0; i < (shape & 3); ++i) session.message.add_recipient("r@c" + std::to_string(i) + ".example");
   std::string body = "Subject: x\r\n\r\n" + std::string((shape & 4) != 0 ? 200'000 : 10, 'x') + "\r\n";
+  if ((shape & 128) != 0) body.replace(0, 10, "Subject: gr\xc3\xbc\xc3\x9f\r\n\r\n\xe2\x82\xac");
   (shape & 8) != 0 ? session.message.set_body_in_file(body) : session.message.set_body(body);
   if ((shape & 16) != 0) session.message.damage();
-  if ((shape & 32) != 0) session.message.info.smtputf8 = session.message.info.eight_bit = true;
+  if ((shape & 32) != 0) session.message.info.smtputf8 = true;
+  if ((shape & 160) != 0) session.message.info.eight_bit = true;
+  if ((shape & 160) == 160) session.message.info.body = smtp::BodyType::binary_mime;
 
   net::Scope scope(runtime, [](std::string_view) { fuzz::check(false, "nothing throws"); });
   scope.spawn(serve(runtime, session, input));
@@ -202,8 +206,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   fuzz::check(session.result.has_value(), "an attempt has a result");
   fuzz::check(session.result->outcomes.size() == session.message.recipients.size(), "of every recipient");
-  if (session.result->in_doubt) fuzz::check(tape.dot_sent(), "in doubt: the dot was sent");
-  if ((shape & 16) != 0) fuzz::check(!session.result->in_doubt, "a damaged body has no dot");
+  if (session.result->in_doubt) fuzz::check(tape.end_sent(), "in doubt: the whole was sent");
+  if ((shape & 16) != 0) fuzz::check(!session.result->in_doubt, "a damaged body has no end");
   for (const delivery::Outcome& outcome : session.result->outcomes) check_outcome(outcome, *session.result, tape);
   return 0;
 }

@@ -13,6 +13,7 @@
 #include "base/escape.h"
 #include "base/text.h"
 #include "delivery/notify.h"
+#include "smtp/transparency.h"
 #include "tests/fuzz/input.h"
 
 using namespace waypost;

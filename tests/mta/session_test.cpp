@@ -215,6 +215,20 @@ TEST_SUITE("mta/session") {
     }
   }
 
+  TEST_CASE(
+      "SMTPUTF8 is offered where the listener has it; elsewhere its parameter and addresses are refused [RFC 6531]") {
+    for (const bool offered : {true, false}) {
+      CAPTURE(offered);
+      HarnessOptions options;
+      options.listener.smtputf8 = offered;
+      Harness h(options);
+      CHECK((h.say("EHLO c.example").find("SMTPUTF8") != std::string::npos) == offered);
+      CHECK(h.say("MAIL FROM:<s@c.example> SMTPUTF8").starts_with(offered ? "250" : "555 5.5.4"));
+      if (!offered) CHECK(h.say("MAIL FROM:<s@c.example>").starts_with("250"));
+      CHECK(h.say("RCPT TO:<j\xc3\xb6rg@b.example>").starts_with(offered ? "250" : "553 5.6.7"));
+    }
+  }
+
   TEST_CASE("each RCPT within a transaction, and its reply") {
     struct {
       std::string_view line;
