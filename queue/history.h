@@ -26,6 +26,7 @@ struct HistoryEvent {
   std::string host;       ///< the remote host, or the client for `accepted`
   std::string status;
   std::string text;       ///< the remote's reply, our reason, or for `accepted` how it came in
+  std::string tls;        ///< of an attempt by SMTP: version, cipher, verdict, policy, names
   std::string message_id; ///< accepted
   std::uint64_t size = 0; ///< accepted
   std::optional<net::WallTime> next_attempt;  ///< deferred

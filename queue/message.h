@@ -98,6 +98,7 @@ struct RecipientOutcome {
   std::string status;     ///< "2.0.0", "4.2.2"
   std::string reply;      ///< the remote's, or our own words; one line, at most 512 octets
   std::string host;       ///< "mx1.b.example[192.0.2.7]:25"; "" where none was reached
+  std::string tls{};      ///< what TLS the session had, for the history; "" where nobody asked
 };
 
 /// The end of one attempt: committed as one, with the notifications that it causes.

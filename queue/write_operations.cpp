@@ -338,6 +338,7 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
       event.host = outcome.host;
       event.status = outcome.status;
       event.text = outcome.reply;
+      event.tls = outcome.tls;
       if (outcome.event == Event::attempt_deferred) event.next_attempt = outcome.next_attempt;
       history_.push_back(std::move(event));
     }
