@@ -82,6 +82,9 @@ class Transaction {
   void host_failed(Stage stage, const smtp::Reply& reply);
   void host_failed(Stage stage, const Error& error);
   void host_failed(HostFailure failure);
+  /// What stays on this machine crosses no net.
+  bool requires_tls() const { return message_.require_tls && !connection_.peer().address.is_local(); }
+  bool is_verified() const { return connection_.tls().verdict >= TlsEvidence::Verdict::verified; }
   bool is_lmtp() const { return connection_.peer().protocol == Protocol::lmtp; }
   net::Duration command_timeout() const { return connection_.settings().command_timeout; }
 
@@ -152,8 +155,7 @@ std::optional<Outcome> Transaction::obstacle() const {
   std::uint64_t limit = offered.size_limit.value_or(0);
   if (offered.size && limit > 0 && message_.size > limit) return too_big(message_.size, limit, host_);
   if (needs_utf8(message_) && !offered.smtputf8) return needs_smtputf8(host_);
-  // What stays on this machine crosses no net.
-  if (message_.require_tls && !connection_.peer().address.is_local()) return needs_tls(host_);
+  if (requires_tls() && !(is_verified() && offered.require_tls)) return needs_tls(is_verified(), host_);
   if (!fits_a_command(mail_line())) return of_local_error(Error(Errc::damaged, "stored reverse-path is damaged"));
   return std::nullopt;
 }
@@ -203,6 +205,7 @@ std::string Transaction::mail_line() const {
   if (offered.size) parameters.size = message_.size;
   if (offered.eight_bit_mime && message_.eight_bit) parameters.body = smtp::BodyType::eight_bit_mime;
   parameters.smtputf8 = utf8_;
+  parameters.require_tls = requires_tls();
   if (offered.dsn) {
     parameters.ret = message_.ret;
     parameters.envid = message_.envid;
@@ -391,6 +394,7 @@ net::Task<> Transaction::await_final_replies() {
 
 void Transaction::settle(std::size_t recipient, Outcome outcome) {
   if (outcome.host.empty()) outcome.host = host_;
+  outcome.tls = connection_.tls().text();
   result_.outcomes[recipient] = std::move(outcome);
   progress_[recipient] = Progress::settled;
 }
@@ -412,6 +416,7 @@ void Transaction::host_failed(Stage stage, const Error& error) {
 
 void Transaction::host_failed(HostFailure failure) {
   connection_.give_up();
+  failure.tls = connection_.tls().text();
   settle_rest(result_.in_doubt ? from_doubt(failure) : from_host_failure(failure));
   result_.before_mail = !mail_answered_;
   result_.host = std::move(failure);
