@@ -450,7 +450,10 @@ void attempt(const Attempt& attempt) {
   Event event(Level::info, "smtp", "attempt", attempt.id);
   event.add("to", attempt.to, Form::angle).add("relay", attempt.relay.empty() ? "none" : attempt.relay);
   event.add("delay", delay < 10 ? fmt::format("{:.2f}", delay) : fmt::format("{:.0f}", delay));
-  event.add("dsn", attempt.dsn).add("status", attempt.status).add("reply", attempt.reply, Form::parens).write();
+  event.add("dsn", attempt.dsn).add("status", attempt.status).add("reply", attempt.reply, Form::parens);
+  // At the end: pflogsumm wants what stands before it to be there and in this order.
+  if (!attempt.tls.empty()) event.add("tls", attempt.tls);
+  event.write();
 }
 void notified(std::string_view id, std::string_view notification, std::string_view kind) {
   Event(Level::info, "bounce", "notified", id)
@@ -476,6 +479,13 @@ void destination_deferred(std::string_view destination, std::uint32_t failures, 
   Event event(Level::info, "qmgr", "destination_deferred");
   event.add("destination", destination).add("host", host.empty() ? "none" : host).number("failures", failures);
   event.number("next", wait.count()).add("dsn", dsn).add("reason", reason, Form::parens).write();
+}
+void tls_given_up(std::string_view relay, std::string_view why, std::chrono::seconds time) {
+  Event event(Level::warning, "smtp", "tls_given_up");
+  event.words("warning: TLS failed, mail goes there in clear: ", "")
+      .add("relay", relay)
+      .number("seconds", time.count());
+  event.add("reason", why, Form::parens).write();
 }
 void destination_recovered(std::string_view destination) {
   Event(Level::info, "qmgr", "destination_recovered")

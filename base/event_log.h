@@ -82,6 +82,7 @@ struct Attempt {
   std::string_view dsn;
   std::string_view status;  ///< "sent", "deferred", "bounced", "expired"
   std::string_view reply;
+  std::string_view tls{};  ///< what the session had; "": left out
 };
 void attempt(const Attempt& attempt);
 /// A notification was queued because of `id`.
@@ -91,6 +92,8 @@ void not_notified(std::string_view id, std::string_view to, std::string_view why
 void left_queue(std::string_view id);
 void destination_deferred(std::string_view destination, std::uint32_t failures, std::chrono::seconds wait,
                           std::string_view host, std::string_view dsn, std::string_view reason);
+/// TLS failed with this host, which gets mail in clear for so long.
+void tls_given_up(std::string_view relay, std::string_view why, std::chrono::seconds time);
 void destination_recovered(std::string_view destination);
 
 // The administrator.

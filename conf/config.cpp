@@ -51,7 +51,7 @@ std::string Rate::text() const {
 std::string NextHop::text() const {
   switch (kind) {
     case Kind::smtp:
-      return "smtp:" + with_port(look_up_mx ? host.host : "[" + host.host + "]", host.port);
+      return (implicit_tls ? "smtps:" : "smtp:") + with_port(look_up_mx ? host.host : "[" + host.host + "]", host.port);
     case Kind::lmtp_socket:
       return "lmtp:" + value;
     case Kind::lmtp_tcp:
@@ -71,6 +71,12 @@ const Domain* Config::find_domain(const std::string& domain) const {
   auto found =
       std::find_if(domains.begin(), domains.end(), [&name](const Domain& block) { return block.name == name; });
   return found == domains.end() ? nullptr : &*found;
+}
+
+const Route* Config::find_route(const std::string& domain) const {
+  const auto found =
+      std::find_if(routes.begin(), routes.end(), [&](const Route& route) { return matches(route.match, domain); });
+  return found == routes.end() ? nullptr : &*found;
 }
 
 bool matches(const std::string& pattern, const std::string& domain) {

@@ -53,11 +53,29 @@ struct Listener {
 struct NextHop {
   enum class Kind : std::uint8_t { smtp, lmtp_socket, lmtp_tcp, maildir, reject, discard };
   Kind kind = Kind::smtp;
-  HostPort host;             ///< smtp, lmtp_tcp; port 0: delivery.port
-  bool look_up_mx = false;   ///< smtp without brackets around HOST
-  std::string value;         ///< lmtp_socket: the path; maildir: the template; reject: the text
-  std::string text() const;  ///< as it would stand in the file
+  HostPort host;              ///< smtp, lmtp_tcp; port 0: delivery.port
+  bool look_up_mx = false;    ///< smtp without brackets around HOST
+  std::string value;          ///< lmtp_socket: the path; maildir: the template; reject: the text
+  bool implicit_tls = false;  ///< smtp, given as `smtps:`: TLS from the first octet; the port is always there
+  std::string text() const;   ///< as it would stand in the file
   bool operator==(const NextHop&) const = default;
+};
+
+/// What a session with an exchanger must have before mail goes to it, from the least to the most.
+enum class TlsLevel : std::uint8_t {
+  none,
+  opportunistic,  ///< whatever can be had; a certificate is looked at, and taken whatever it is
+  encrypt,        ///< TLS, with whatever certificate
+  verify,         ///< a certificate that the roots vouch for, for the right name
+  fingerprint,    ///< one of some public keys
+};
+
+/// What a route or a domain says of TLS with its hosts.
+struct HopTls {
+  std::optional<TlsLevel> level;          ///< nullopt: delivery.tls
+  std::vector<std::string> names;         ///< verify: as in routes but "*"; empty: what tls_policy() makes of the hop
+  std::vector<std::string> fingerprints;  ///< fingerprint: "sha256:" and hex, of a public key
+  bool operator==(const HopTls&) const = default;
 };
 
 /// What an alias stands for.
@@ -78,6 +96,7 @@ struct Domain {
   Aliases aliases;
   std::map<std::string, std::string> relocated;  ///< local part, lower case: the new address
   std::string sub_address;                       ///< what parts a user from a detail, "+"; "": nothing does
+  HopTls tls{};                                  ///< where `deliver` is smtp
   bool operator==(const Domain&) const = default;
 };
 
@@ -112,8 +131,9 @@ struct ClientClass {
 };
 
 struct Route {
-  std::string match;  ///< lower case: "a.example", "*.example", "*"
-  std::vector<NextHop> next_hops;
+  std::string match;               ///< lower case: "a.example", "*.example", "*"
+  std::vector<NextHop> next_hops;  ///< empty: the exchangers that DNS names
+  HopTls tls{};
   bool operator==(const Route&) const = default;
 };
 
@@ -179,7 +199,6 @@ struct Config {
     int tries = 3;
     bool operator==(const Resolver&) const = default;
   } resolver;
-  enum class DeliveryTls : std::uint8_t { none, opportunistic, encrypt, verify };
   struct Delivery {
     std::uint16_t port = 25;
     std::vector<std::string> source;
@@ -188,9 +207,10 @@ struct Config {
     milliseconds data_timeout{600'000};
     int concurrency = 20;
     int connections = 1000;
-    DeliveryTls tls = DeliveryTls::opportunistic;
     bool chunking = true;
     bool send_unconverted = false;
+    TlsLevel tls = TlsLevel::opportunistic;  ///< not fingerprint
+    int tls_retry = 1;  ///< handshakes that fail before a host gets mail in clear, under opportunistic
     bool operator==(const Delivery&) const = default;
   } delivery;
   std::vector<Route> routes;
@@ -234,6 +254,8 @@ struct Config {
 
   /// The domain's block, or nullptr. `domain` in any case.
   const Domain* find_domain(const std::string& domain) const;
+  /// The first route that matches, or nullptr. `domain` in any case.
+  const Route* find_route(const std::string& domain) const;
   bool operator==(const Config&) const = default;
 };
 

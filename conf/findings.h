@@ -31,5 +31,7 @@ class Findings {
 
 /// [[client]]: validate_clients.cpp.
 void check_clients(const Config& config, Findings& findings);
+/// TLS of routes and domains: validate_tls.cpp.
+void check_tls_out(const Config& config, Findings& findings);
 
 }  // namespace waypost::conf

@@ -201,6 +201,20 @@ Result<std::string> parse_sub_address(const std::string& text) {
   return fail(Errc::invalid, quoted(text) + " is no single character that parts a user from a detail, such as \"+\"");
 }
 
+/// Of a route, or of a domain.
+void read_hop_tls(Section& section, HopTls& tls) {
+  TlsLevel level = TlsLevel::opportunistic;
+  section.choice("tls", level,
+                 {{"none", TlsLevel::none},
+                  {"opportunistic", TlsLevel::opportunistic},
+                  {"encrypt", TlsLevel::encrypt},
+                  {"verify", TlsLevel::verify},
+                  {"fingerprint", TlsLevel::fingerprint}});
+  if (section.has("tls")) tls.level = level;
+  section.parsed_list("tls_names", tls.names, parse_tls_name);
+  section.parsed_list("tls_fingerprints", tls.fingerprints, parse_fingerprint);
+}
+
 /// The files that belong to it go to `files`.
 void read_domain(Section& section, Domain& domain, std::size_t index, std::vector<DomainFile>& files) {
   section.require("name", "such as name = \"example.com\"");
@@ -208,6 +222,7 @@ void read_domain(Section& section, Domain& domain, std::size_t index, std::vecto
   if (!section.has("aliases"))
     section.require("deliver", "such as deliver = \"maildir:/var/mail/{domain}/{local}\" or \"smtp:[10.0.0.5]:25\"");
   section.parsed("deliver", domain.deliver, parse_domain_delivery);
+  read_hop_tls(section, domain.tls);
   section.parsed_or_empty("sub_address", domain.sub_address, parse_sub_address);
   for (const Item& item : section.strings("aliases", true))
     if (!item.wrong) files.push_back({DomainFile::Kind::aliases, index, item});
@@ -234,7 +249,6 @@ void read_resolver(Section section, Config::Resolver& resolver) {
 }
 
 void read_delivery(Section section, Config::Delivery& delivery) {
-  using Tls = Config::DeliveryTls;
   section.number("port", delivery.port, 1, 65535);
   section.parsed_list("source", delivery.source, parse_source);
   section.duration("connect_timeout", delivery.connect_timeout, 100ms, 1h);
@@ -242,19 +256,24 @@ void read_delivery(Section section, Config::Delivery& delivery) {
   section.duration("data_timeout", delivery.data_timeout, 100ms, 2h);
   section.number("concurrency", delivery.concurrency, 1, 10'000);
   section.number("connections", delivery.connections, 1, 100'000);
-  section.choice(
-      "tls", delivery.tls,
-      {{"none", Tls::none}, {"opportunistic", Tls::opportunistic}, {"encrypt", Tls::encrypt}, {"verify", Tls::verify}});
   section.boolean("chunking", delivery.chunking);
   section.boolean("send_unconverted", delivery.send_unconverted);
+  section.choice("tls", delivery.tls,
+                 {{"none", TlsLevel::none},
+                  {"opportunistic", TlsLevel::opportunistic},
+                  {"encrypt", TlsLevel::encrypt},
+                  {"verify", TlsLevel::verify}});
+  section.number("tls_retry", delivery.tls_retry, 1, 100);
   section.finish();
 }
 
 void read_route(Section& section, Route& route) {
   section.require("match", "such as match = \"partner.example\", \"*.example\" or \"*\"");
   section.parsed("match", route.match, parse_pattern);
-  section.require("next_hop", "such as next_hop = \"smtp:[10.0.0.5]:2525\"");
+  // Without one the exchangers are those that DNS names: something else has to be the route's purpose.
+  if (!section.has("tls")) section.require("next_hop", "such as next_hop = \"smtp:[10.0.0.5]:2525\", or set tls alone");
   section.parsed_one_or_list("next_hop", route.next_hops, parse_route_hop);
+  read_hop_tls(section, route.tls);
   section.finish();
 }
 

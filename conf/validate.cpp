@@ -374,6 +374,7 @@ void validate(const Config& config, Reading& reading) {
   check_clients(config, findings);
   check_domains(config, findings);
   for (std::size_t i = 0; i < config.routes.size(); ++i) check_route(config, i, findings);
+  check_tls_out(config, findings);
   check_queue(config, findings);
   check_limits(config, findings);
 }

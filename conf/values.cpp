@@ -127,6 +127,9 @@ std::optional<std::string> parse_host(const std::string& text) {
   return to_lower(text);
 }
 
+/// Where TLS comes first (RFC 8314 §7.3).
+constexpr std::uint16_t kImplicitTlsPort = 465;
+
 Result<NextHop> parse_smtp(const std::string& whole, const std::string& text) {
   if (text.starts_with("//")) return wrong(whole, "is no URL: write \"smtp:HOST:PORT\"");
   Result<HostAndPort> split = split_host_port(whole, text);
@@ -134,12 +137,15 @@ Result<NextHop> parse_smtp(const std::string& whole, const std::string& text) {
   std::optional<std::string> host = parse_host(split->host);
   if (!host) return wrong(whole, "names no usable host: a domain name, or [ADDRESS]");
   if (!split->bracketed && parse_address(*host)) {
-    return wrong(whole, "has an address where MX would be looked up: put it in brackets, \"smtp:[" + *host + "]\"");
+    return wrong(whole, "has an address where MX would be looked up: put it in brackets, \"" +
+                            whole.substr(0, whole.find(':')) + ":[" + *host + "]\"");
   }
   NextHop hop;
   hop.kind = NextHop::Kind::smtp;
   hop.host = {*host, split->port};
   hop.look_up_mx = !split->bracketed;
+  hop.implicit_tls = whole.starts_with("smtps:");
+  if (hop.implicit_tls && hop.host.port == 0) hop.host.port = kImplicitTlsPort;
   return hop;
 }
 
@@ -349,6 +355,16 @@ Result<std::string> parse_certificate(const std::string& text) {
   return wrong(text, "is no SHA-256 of a public key: 64 hexadecimal digits follow \"sha256:\"");
 }
 
+Result<std::string> parse_fingerprint(const std::string& text) {
+  if (to_lower(text).starts_with("sha256:")) return parse_certificate(text);
+  return wrong(text, "is no fingerprint of a public key: \"sha256:\" and 64 hexadecimal digits");
+}
+
+Result<std::string> parse_tls_name(const std::string& text) {
+  if (text == "*") return wrong(text, "is any name, which proves nothing: tls = \"encrypt\" says the same plainly");
+  return parse_pattern(text);
+}
+
 Result<Rate> parse_rate(const std::string& text) {
   const std::size_t slash = text.find('/');
   const std::optional<std::uint64_t> most = parse_decimal(std::string_view(text).substr(0, slash));
@@ -374,7 +390,7 @@ Result<NextHop> parse_next_hop(const std::string& text) {
   std::string scheme = text.substr(0, colon);
   std::string rest = colon == std::string::npos ? "" : text.substr(colon + 1);
   if (colon != std::string::npos) {
-    if (scheme == "smtp") return parse_smtp(text, rest);
+    if (scheme == "smtp" || scheme == "smtps") return parse_smtp(text, rest);
     if (scheme == "lmtp") return parse_lmtp(text, rest);
     if (scheme == "maildir") return parse_maildir(text, rest);
     if (scheme == "reject") return parse_reject(text, rest);

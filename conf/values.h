@@ -44,6 +44,10 @@ Result<std::string> parse_login_pattern(const std::string& text);
 Result<std::string> parse_login(const std::string& text);
 /// "sha256:" and 64 hex digits, or a domain name; in lower case.
 Result<std::string> parse_certificate(const std::string& text);
+/// "sha256:" and 64 hex digits; in lower case.
+Result<std::string> parse_fingerprint(const std::string& text);
+/// As parse_pattern(), but "*".
+Result<std::string> parse_tls_name(const std::string& text);
 /// "500/1d", "30/1m": at least one, in a second to a year.
 Result<Rate> parse_rate(const std::string& text);
 /// An absolute path of a file or folder.

@@ -87,6 +87,7 @@ class Transaction {
   void on_reply(const Step& step, const smtp::Reply& reply);
   void on_rcpt_reply(std::size_t recipient, const smtp::Reply& reply);
   net::Task<> abandon();
+  net::Task<> reset();
   net::Task<> send_message();
   net::Task<bool> send_file();
   void feed(std::string_view octets);
@@ -100,6 +101,9 @@ class Transaction {
   void host_failed(Stage stage, const smtp::Reply& reply);
   void host_failed(Stage stage, const Error& error);
   void host_failed(HostFailure failure);
+  /// What stays on this machine crosses no net.
+  bool requires_tls() const { return message_.require_tls && !connection_.peer().address.is_local(); }
+  bool is_verified() const { return connection_.tls().verdict >= TlsEvidence::Verdict::verified; }
   bool is_lmtp() const { return connection_.peer().protocol == Protocol::lmtp; }
   net::Duration command_timeout() const { return connection_.settings().command_timeout; }
 
@@ -180,8 +184,7 @@ std::optional<Outcome> Transaction::obstacle() const {
   std::uint64_t limit = offered.size_limit.value_or(0);
   if (offered.size && limit > 0 && message_.size > limit) return too_big(message_.size, limit, host_);
   if (needs_utf8(message_) && !offered.smtputf8) return needs_smtputf8(host_);
-  // What stays on this machine crosses no net.
-  if (message_.require_tls && !connection_.peer().address.is_local()) return needs_tls(host_);
+  if (requires_tls() && !(is_verified() && offered.require_tls)) return needs_tls(is_verified(), host_);
   if (!fits_a_command(mail_line())) return of_local_error(Error(Errc::damaged, "stored reverse-path is damaged"));
   return std::nullopt;
 }
@@ -205,14 +208,16 @@ bool Transaction::takes_body() const {
   return offered.eight_bit_mime || !message_.eight_bit;
 }
 
-/// What cannot be converted may go as it is where the administrator says so; but no binary content without BDAT.
+/// What cannot be converted may go as it is where the administrator says so; but no binary content without BDAT: what
+/// is left after the conversion, or needs none, has to be text.
 std::optional<Outcome> Transaction::unfit_for_conversion() const {
+  using Verdict = Conversion::Verdict;
   const bool binary = message_.body == smtp::BodyType::binary_mime;
-  if (converter_) return std::nullopt;
-  if (!binary && (connection_.settings().send_unconverted || conversion_.verdict == Conversion::Verdict::unneeded))
-    return std::nullopt;
+  const bool made = conversion_.verdict == Verdict::convertible || conversion_.verdict == Verdict::unneeded;
+  if (made && !(binary && conversion_.octets_left)) return std::nullopt;
+  if (!binary && connection_.settings().send_unconverted) return std::nullopt;
   const std::string missing = binary ? "BINARYMIME" : "8BITMIME";
-  const bool is_signed = conversion_.verdict == Conversion::Verdict::signed_content;
+  const bool is_signed = conversion_.verdict == Verdict::signed_content;
   return needs_conversion("the host does not offer " + missing + ", and the message cannot be converted" +
                               (is_signed ? ": it is signed or encrypted" : ""),
                           host_);
@@ -265,6 +270,7 @@ std::string Transaction::mail_line() const {
   if (offered.eight_bit_mime && message_.eight_bit && !converter_) parameters.body = smtp::BodyType::eight_bit_mime;
   if (framing_ == WireBody::Framing::binary) parameters.body = smtp::BodyType::binary_mime;
   parameters.smtputf8 = utf8_;
+  parameters.require_tls = requires_tls();
   if (offered.dsn) {
     parameters.ret = message_.ret;
     parameters.envid = message_.envid;
@@ -368,7 +374,10 @@ net::Task<> Transaction::abandon() {
     if (!ignored) co_return;
     co_return;
   }
-  if (!mail_accepted_) co_return;
+  if (mail_accepted_) co_await reset();
+}
+
+net::Task<> Transaction::reset() {
   connection_.queue_command("RSET");
   Result<smtp::Reply> reply = co_await connection_.next_reply(command_timeout());
   if (reply && !reply->positive()) connection_.give_up();
@@ -435,15 +444,14 @@ net::Task<bool> Transaction::send_pieces(bool last) {
   if (converter_ && last) converter_->finish(converted_);
   if (converter_) wire_.feed(converted_);
   if (last) wire_.finish();
-  std::vector<std::string_view> pieces = wire_.pieces();
   fed_ += wire_.octets();
   if (framing_ != WireBody::Framing::dots && (fed_ > announced_ || (last && fed_ != announced_))) {
     settle_rest(of_local_error(Error(Errc::damaged, "stored body is not in the form that goes over the wire")));
     connection_.close();
     co_return false;
   }
-  if (!command_.empty()) pieces.insert(pieces.begin(), command_);
-  Result<> sent = co_await connection_.send_body(pieces);
+  if (!command_.empty()) wire_.put_first(command_);
+  Result<> sent = co_await connection_.send_body(wire_.pieces());
   wire_.sent();
   converted_.clear();
   command_.clear();
@@ -487,6 +495,9 @@ net::Task<> Transaction::await_final_replies() {
     outcome.reports = connection_.extensions().dsn && !is_lmtp();
     if (!is_lmtp()) {
       settle_rest(outcome);
+      // Whether its transaction is over after it has refused a chunk is not said for certain (RFC 1830 §2).
+      const bool unsure = framing_ != WireBody::Framing::dots && !reply->positive();
+      if (unsure) co_await reset();
       co_return;
     }
     if (outcome.taken()) outcome.event = queue::Event::attempt_delivered;
@@ -496,6 +507,7 @@ net::Task<> Transaction::await_final_replies() {
 
 void Transaction::settle(std::size_t recipient, Outcome outcome) {
   if (outcome.host.empty()) outcome.host = host_;
+  outcome.tls = connection_.tls().text();
   result_.outcomes[recipient] = std::move(outcome);
   progress_[recipient] = Progress::settled;
 }
@@ -517,6 +529,7 @@ void Transaction::host_failed(Stage stage, const Error& error) {
 
 void Transaction::host_failed(HostFailure failure) {
   connection_.give_up();
+  failure.tls = connection_.tls().text();
   settle_rest(result_.in_doubt ? from_doubt(failure) : from_host_failure(failure));
   result_.before_mail = !mail_answered_;
   result_.host = std::move(failure);

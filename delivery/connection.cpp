@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "delivery/disposition.h"
+#include "net/tls_stream.h"
 
 namespace waypost::delivery {
 
@@ -31,7 +32,7 @@ bool names(const smtp::Reply& reply, std::string_view hostname) {
 }  // namespace
 
 net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Peer peer, ClientSettings settings,
-                                               std::stop_token stop) {
+                                               TlsPolicy policy, std::stop_token stop) {
   Opened opened;
   std::optional<net::Address> source = source_for(peer.address, settings.source);
   net::TimePoint deadline = runtime.now() + settings.connect_timeout;
@@ -42,13 +43,14 @@ net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Peer peer,
   }
 
   std::unique_ptr<Connection> connection(
-      new Connection(runtime, std::move(peer), std::move(settings), std::move(*stream)));
+      new Connection(runtime, std::move(peer), std::move(settings), std::move(policy), std::move(*stream)));
   Connection* to_close = connection.get();
   auto close_it = [to_close] { to_close->close(); };
   std::stop_callback on_stop(stop, close_it);
-  std::optional<HostFailure> failure = co_await connection->greet();
+  std::optional<HostFailure> failure = co_await connection->begin();
   if (failure) {
     opened.failure = std::move(*failure);
+    opened.failure.tls = connection->tls_.text();
     co_await connection->quit();
     co_return opened;
   }
@@ -56,16 +58,27 @@ net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Peer peer,
   co_return opened;
 }
 
-Connection::Connection(net::Runtime& runtime, Peer peer, ClientSettings settings, std::unique_ptr<net::Stream> stream)
+Connection::Connection(net::Runtime& runtime, Peer peer, ClientSettings settings, TlsPolicy policy,
+                       std::unique_ptr<net::Stream> stream)
     : runtime_(runtime),
       peer_(std::move(peer)),
       settings_(std::move(settings)),
+      policy_(std::move(policy)),
+      tls_(in_clear(policy_, "")),
       stream_(std::move(stream)),
       lines_(*stream_, kBufferOctets) {}
 
 Connection::~Connection() = default;
 
-/// Banner and EHLO; why the host cannot be used, if so.
+/// All that comes before a transaction; why the host cannot be used, if so.
+net::Task<std::optional<HostFailure>> Connection::begin() {
+  std::optional<HostFailure> failure;
+  if (policy_.implicit) failure = co_await secure();
+  if (!failure) failure = co_await greet();
+  if (!failure && !policy_.implicit) failure = co_await start_tls();
+  co_return failure;
+}
+
 net::Task<std::optional<HostFailure>> Connection::greet() {
   const std::string host = peer_.text();
   Result<smtp::Reply> banner = co_await next_reply(settings_.command_timeout);
@@ -73,10 +86,21 @@ net::Task<std::optional<HostFailure>> Connection::greet() {
   if (is_host_failure(Stage::banner, *banner)) co_return host_failure(Stage::banner, *banner, host);
   const bool smtp = peer_.protocol == Protocol::smtp;
   if (smtp && names(*banner, settings_.hostname)) co_return loops_back(settings_.hostname, host);
+  co_return co_await hello();
+}
 
+net::Task<std::optional<HostFailure>> Connection::hello() {
+  const std::string host = peer_.text();
+  const bool smtp = peer_.protocol == Protocol::smtp;
   const std::string verb = smtp ? "EHLO " : "LHLO ";
   Result<smtp::Reply> hello = co_await command(verb + settings_.hostname);
-  if (!hello) co_return of_error(Stage::ehlo, hello.error(), host);
+  if (!hello) {
+    HostFailure failure = of_error(Stage::ehlo, hello.error(), host);
+    // What a server of TLS 1.3 has against a handshake it says after the client's part of it is over.
+    const bool hung_up = hello.error().code == Errc::closed || hello.error().code == Errc::protocol;
+    if (tls_.is_encrypted() && hung_up) failure.tls_trouble = HostFailure::Tls::handshake;
+    co_return failure;
+  }
   bool extended = hello->positive();
   if (smtp && hello->permanent()) {
     // A server of before 1995, or behind something that thinks so (RFC 5321 §3.2).
@@ -87,6 +111,64 @@ net::Task<std::optional<HostFailure>> Connection::greet() {
   if (smtp && names(*hello, settings_.hostname)) co_return loops_back(settings_.hostname, host);
   if (extended) extensions_ = smtp::parse_extensions(*hello);
   co_return std::nullopt;
+}
+
+/// STARTTLS where the policy wants it (RFC 3207). What was said before it is forgotten.
+net::Task<std::optional<HostFailure>> Connection::start_tls() {
+  if (policy_.level == conf::TlsLevel::none) co_return std::nullopt;
+  if (policy_.given_up) co_return go_on_in_clear("handshakes have failed before");
+  if (!extensions_.starttls) co_return go_on_in_clear("not offered");
+  if (!settings_.tls) co_return go_on_in_clear("there is no TLS here");
+  const std::string host = peer_.text();
+  tls_ = in_clear(policy_, "STARTTLS was refused");
+  Result<smtp::Reply> reply = co_await command("STARTTLS");
+  if (!reply) co_return of_error(Stage::starttls, reply.error(), host);
+  if (is_host_failure(Stage::starttls, *reply)) co_return host_failure(Stage::starttls, *reply, host);
+  if (reply->code != 220) co_return starttls_refused(*reply, host);
+  // What came behind it in clear would be taken for the host's own, said under TLS (RFC 3207 §6).
+  const std::size_t behind = lines_.buffered();
+  if (behind > 0) {
+    close();
+    tls_ = in_clear(policy_, "octets in clear behind STARTTLS");
+    co_return injected(behind, host);
+  }
+  std::optional<HostFailure> failure = co_await secure();
+  if (failure) co_return failure;
+  extensions_ = smtp::Extensions();
+  co_return co_await hello();
+}
+
+std::optional<HostFailure> Connection::go_on_in_clear(std::string why) {
+  tls_ = in_clear(policy_, std::move(why));
+  if (is_enough(policy_, tls_)) return std::nullopt;
+  return too_little_tls(tls_, peer_.text());
+}
+
+/// The handshake, and whether what it showed is enough.
+net::Task<std::optional<HostFailure>> Connection::secure() {
+  const std::string host = peer_.text();
+  if (!settings_.tls) co_return go_on_in_clear("there is no TLS here");
+  net::TlsTarget target;
+  target.server_name = policy_.server_name;
+  target.names = policy_.names;
+  Result<std::unique_ptr<net::TlsStream>> made = net::tls_connect(std::move(stream_), settings_.tls, target);
+  if (!made) {
+    close();
+    co_return of_error(Stage::handshake, made.error(), host);
+  }
+  net::TlsStream* tls = made->get();
+  stream_ = *std::move(made);
+  lines_.attach(*stream_);
+  const net::TimePoint deadline = runtime_.now() + std::min(settings_.command_timeout, settings_.handshake_timeout);
+  Result<> shaken = co_await tls->handshake(deadline);
+  if (!shaken) {
+    close();
+    tls_ = in_clear(policy_, "handshake failed");
+    co_return of_error(Stage::handshake, shaken.error(), host);
+  }
+  tls_ = judge(policy_, tls->info());
+  if (is_enough(policy_, tls_)) co_return std::nullopt;
+  co_return too_little_tls(tls_, host);
 }
 
 net::Task<Result<smtp::Reply>> Connection::command(std::string line) {

@@ -2,6 +2,7 @@
 // transactions.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,8 +12,10 @@
 #include <vector>
 
 #include "delivery/outcome.h"
+#include "delivery/tls_policy.h"
 #include "net/line_buffer.h"
 #include "net/runtime.h"
+#include "net/tls.h"
 #include "smtp/extensions.h"
 #include "smtp/reply.h"
 #include "smtp/reply_parser.h"
@@ -27,11 +30,15 @@ struct Peer {
   std::string name;      ///< the exchanger's name
   net::Address address;  ///< with port
   Protocol protocol = Protocol::smtp;
+  TlsTerms tls{};  ///< of its next hop
   std::string text() const {
     const std::string at = name + "[" + address.host() + "]";
     return address.is_local() ? at : at + ":" + std::to_string(address.port);
   }
 };
+
+/// What TLS sessions are made from, now; null: there is no TLS.
+using TlsSource = std::function<std::shared_ptr<const net::TlsClient>()>;
 
 struct ClientSettings {
   std::string hostname;  ///< said in EHLO; a server that greets with it is ourselves (5.4.6)
@@ -39,6 +46,9 @@ struct ClientSettings {
   std::vector<net::Address> source;  ///< the first of the peer's family is bound to; none: the system chooses
   bool chunking = true;              ///< BDAT where it is offered
   bool send_unconverted = false;     ///< what cannot be converted goes as it is to a host without 8BITMIME
+  std::shared_ptr<const net::TlsClient> tls{};                 ///< null: there is no TLS here
+  int tls_retry = 1;                                           ///< as Config::Delivery
+  net::Duration handshake_timeout = std::chrono::seconds(60);  ///< or command_timeout, where that is less
 };
 
 /// A session that is ready for a transaction. One loop. Closed by its destructor, politely by quit().
@@ -49,12 +59,15 @@ class Connection {
     HostFailure failure;
   };
   /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx) or LHLO. An SMTP host that greets with
-  /// our own name is ourselves: HostFailure::loop. A stop ends it at any point.
-  static net::Task<Opened> open(net::Runtime& runtime, Peer peer, ClientSettings settings, std::stop_token stop);
+  /// our own name is ourselves: HostFailure::loop. Where the policy wants TLS and it is offered, STARTTLS and EHLO
+  /// again; nothing but that goes out in clear where the policy demands TLS. A stop ends it at any point.
+  static net::Task<Opened> open(net::Runtime& runtime, Peer peer, ClientSettings settings, TlsPolicy policy,
+                                std::stop_token stop);
 
   ~Connection();
   const Peer& peer() const { return peer_; }
   const smtp::Extensions& extensions() const { return extensions_; }
+  const TlsEvidence& tls() const { return tls_; }
   /// Between transactions: false after a lost connection, 421, a protocol error, close(), and when the host has said
   /// something that it was not asked for: no further transaction.
   bool usable() const { return usable_ && lines_.buffered() == 0; }
@@ -77,8 +90,14 @@ class Connection {
   const ClientSettings& settings() const { return settings_; }
 
  private:
-  Connection(net::Runtime& runtime, Peer peer, ClientSettings settings, std::unique_ptr<net::Stream> stream);
+  Connection(net::Runtime& runtime, Peer peer, ClientSettings settings, TlsPolicy policy,
+             std::unique_ptr<net::Stream> stream);
+  net::Task<std::optional<HostFailure>> begin();
   net::Task<std::optional<HostFailure>> greet();
+  net::Task<std::optional<HostFailure>> hello();
+  net::Task<std::optional<HostFailure>> start_tls();
+  net::Task<std::optional<HostFailure>> secure();
+  std::optional<HostFailure> go_on_in_clear(std::string why);
   net::Task<Result<smtp::Reply>> command(std::string line);
   net::Task<Result<smtp::Reply>> reply_before_command(net::TimePoint deadline);
   net::Task<Result<>> flush(net::TimePoint deadline);
@@ -88,6 +107,8 @@ class Connection {
   net::Runtime& runtime_;
   Peer peer_;
   ClientSettings settings_;
+  TlsPolicy policy_;
+  TlsEvidence tls_;
   std::unique_ptr<net::Stream> stream_;
   net::LineBuffer lines_;
   smtp::ReplyParser parser_;

@@ -25,7 +25,7 @@ Plan::Hop socket_hop(const std::string& path) {
   resolver::Exchanger server;
   server.name = "localhost";
   server.addresses.push_back(net::Address::local(path));
-  return {{server}, Protocol::lmtp};
+  return {{server}, Protocol::lmtp, {}};
 }
 
 HostFailure trouble_with(std::string status, std::string reason) {
@@ -39,13 +39,14 @@ HostFailure trouble_with(std::string status, std::string reason) {
 
 Dispatcher::Dispatcher(net::Runtime& runtime, queue::Store& store, resolver::Resolver& resolver, ConfigSource config,
                        std::function<std::vector<net::Address>()> own_addresses, queue::OpenFolder open_folder,
-                       queue::Schedule::Limits window)
+                       queue::Schedule::Limits window, TlsSource tls)
     : runtime_(runtime),
       store_(store),
       resolver_(resolver),
       config_(std::move(config)),
       own_addresses_(std::move(own_addresses)),
       open_folder_(std::move(open_folder)),
+      tls_(std::move(tls)),
       scope_(runtime, [](std::string_view what) { log::failure("delivery: an exception: " + std::string(what)); }),
       schedule_(window) {}
 
@@ -322,11 +323,6 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
         break;
     }
     const bool lmtp = next_hop.kind == conf::NextHop::Kind::lmtp_tcp;
-    if (!lmtp && (config->delivery.tls == conf::Config::DeliveryTls::encrypt ||
-                  config->delivery.tls == conf::Config::DeliveryTls::verify)) {
-      trouble = trouble_with("4.7.4", "delivery.tls asks for encryption, which is not in this version");
-      continue;
-    }
     resolver::LookUp look_up;
     look_up.port = next_hop.host.port != 0 ? next_hop.host.port : config->delivery.port;
     const resolver::Self self{config->hostname, own_addresses_()};
@@ -342,8 +338,10 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
     }
     valid_until = std::min(valid_until, std::max(found.valid_until, runtime_.now() + 1s));
     if (found.status == resolver::Exchangers::Status::found) {
-      plan.hops.push_back({found.hosts, lmtp ? Protocol::lmtp : Protocol::smtp});
-      key += (key.empty() ? "" : ",") + (lmtp ? "lmtp:" + found.site : found.site);
+      // Sessions are shared by those whose policy is the same.
+      const TlsTerms terms = lmtp ? TlsTerms() : tls_terms(*config, name, next_hop);
+      plan.hops.push_back({found.hosts, lmtp ? Protocol::lmtp : Protocol::smtp, terms});
+      key += (key.empty() ? "" : ",") + (lmtp ? "lmtp:" + found.site : found.site + tls_key(terms, name));
       continue;
     }
     const bool for_a_day = found.no_usable_exchanger && entry.state.status == kNoUsableExchangerStatus &&
@@ -499,6 +497,7 @@ ClientSettings Dispatcher::client_settings(const conf::Config& config) {
   settings.data_timeout = config.delivery.data_timeout;
   settings.chunking = config.delivery.chunking;
   settings.send_unconverted = config.delivery.send_unconverted;
+  settings.tls_retry = config.delivery.tls_retry;
   for (const std::string& source : config.delivery.source) {
     const std::optional<net::Address> address = net::Address::parse(source, 0);
     if (address) settings.source.push_back(*address);

@@ -15,6 +15,7 @@
 #include "delivery/attempt.h"
 #include "delivery/connection.h"
 #include "delivery/notify.h"
+#include "delivery/open_session.h"
 #include "delivery/site.h"
 #include "delivery/tally.h"
 #include "net/runtime.h"
@@ -34,7 +35,7 @@ class Dispatcher {
  public:
   Dispatcher(net::Runtime& runtime, queue::Store& store, resolver::Resolver& resolver, ConfigSource config,
              std::function<std::vector<net::Address>()> own_addresses, queue::OpenFolder open_folder,
-             queue::Schedule::Limits window = {});
+             queue::Schedule::Limits window = {}, TlsSource tls = nullptr);
   ~Dispatcher();
 
   /// Begins. What is due already is read from the store.
@@ -59,7 +60,7 @@ class Dispatcher {
   };
   Stats stats() const;
 
-  /// What the configuration says of sessions with hosts.
+  /// What the configuration says of sessions with hosts. Without `tls`.
   static ClientSettings client_settings(const conf::Config& config);
 
  private:
@@ -106,6 +107,7 @@ class Dispatcher {
   net::Task<AttemptResult> transactions(Connection& connection, Tally& tally,
                                         std::shared_ptr<const queue::Content> content,
                                         std::vector<std::size_t>& positions);
+  net::Task<> open_next(Peer peer, SessionFor whom, std::unique_ptr<Connection>& connection, HostFailure& failure);
   void met_ourselves(const Site& site, Tally& tally, const net::Address& address, HostFailure found, HostFailure& last);
   void log_unlearnt(const Tally& tally, const HostFailure& failure);
   net::Task<> into_maildirs(const std::string& path_template, Tally& tally,
@@ -136,6 +138,8 @@ class Dispatcher {
   ConfigSource config_;
   std::function<std::vector<net::Address>()> own_addresses_;
   queue::OpenFolder open_folder_;  ///< Maildirs
+  TlsSource tls_;
+  TlsMemory tls_memory_;
   net::Scope scope_;
   queue::Schedule schedule_;
   std::unordered_map<std::string, Destination> destinations_;

@@ -44,6 +44,11 @@ std::vector<Peer> doubted_first(std::vector<Peer> peers, const std::vector<queue
   return peers;
 }
 
+/// A session that is kept may have less than a message that asks for REQUIRETLS needs.
+bool suits(const Connection& connection, const SessionFor& whom) {
+  return is_enough(policy_for(connection.peer(), whom, false), connection.tls());
+}
+
 Outcome outcome(queue::Event event, std::string status, std::string reply) {
   Outcome out;
   out.event = event;
@@ -144,8 +149,8 @@ void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
   for (std::size_t at = 0; at < tally.entries().size(); ++at) {
     if (tally.entries()[at].learnt) continue;
     const std::string to = tally.due().recipients[at].forward_path.text();
-    log::attempt(
-        {id, to, failure.host, runtime_.wall_now() - message.arrival, failure.status, "deferred", failure.reason});
+    log::attempt({id, to, failure.host, runtime_.wall_now() - message.arrival, failure.status, "deferred",
+                  failure.reason, failure.tls});
     stats_.count(queue::Event::attempt_deferred);
   }
 }
@@ -154,13 +159,17 @@ void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
 /// learnt.
 net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_ptr<const queue::Content> content,
                                          std::unique_ptr<Connection>& connection) {
-  const std::shared_ptr<const conf::Config> config = config_();
+  const SessionFor whom{tally.due().destination, tally.due().message->require_tls};
   const std::vector<Peer> candidates =
       doubted_first(site.candidates(runtime_.now(), runtime_.random()), tally.due().recipients);
   std::set<net::Address> tried;
   HostFailure last;
   int sessions = 0;
   while (tally.any_open()) {
+    if (connection && connection->usable() && !suits(*connection, whom)) {
+      co_await connection->quit();
+      connection->give_up();
+    }
     const bool kept = connection && connection->usable();
     if (!kept) {
       if (connection) open_.erase(connection.get());
@@ -171,21 +180,25 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
       if (next == candidates.end() || tried.size() >= kMaxAddresses || sessions >= kMaxSessions || stopping_) break;
       tried.insert(next->address);
       co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
-      Connection::Opened opened =
-          co_await Connection::open(runtime_, *next, client_settings(*config), scope_.stop_token());
-      if (!opened.connection) {
-        if (opened.failure.loop) {
-          met_ourselves(site, tally, next->address, std::move(opened.failure), last);
-          break;
-        }
-        last = std::move(opened.failure);
+      HostFailure failure;
+      co_await open_next(*next, whom, connection, failure);
+      if (!connection && failure.loop) {
+        met_ourselves(site, tally, next->address, std::move(failure), last);
+        break;
+      }
+      if (!connection && whom.require_tls && failure.tls_trouble != HostFailure::Tls::none) {
+        // This message's own demand, perhaps: other mail for the host does not wait with it.
+        const std::vector<std::size_t> open = tally.open();
+        tally.record(open, std::vector<Outcome>(open.size(), from_host_failure(failure)));
+        continue;
+      }
+      if (!connection) {
+        last = std::move(failure);
         if (last.ours) break;
         site.avoid(next->address, runtime_.now() + kAvoidFailed);
         site.host_failed();
         continue;
       }
-      connection = std::move(opened.connection);
-      open_.emplace(connection.get(), runtime_.now());
     }
     const net::Address address = connection->peer().address;
     tried.insert(address);
@@ -225,13 +238,25 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     site.avoid(address, runtime_.now() + kAvoidFailed);
     site.host_failed();
   }
-  tally.stop();
+  tally.stop(!last.reason.empty());
   if (tally.any_unlearnt()) site.all_failed();
   if (tally.any_unlearnt() && !last.ours && !tally.begun && !tally.reached) {
     site.down_until = runtime_.now() + kAvoidFailed;
     site.why_down = last;
   }
   co_return last;
+}
+
+net::Task<> Dispatcher::open_next(Peer peer, SessionFor whom, std::unique_ptr<Connection>& connection,
+                                  HostFailure& failure) {
+  const std::shared_ptr<const conf::Config> config = config_();
+  ClientSettings settings = client_settings(*config);
+  if (tls_) settings.tls = tls_();
+  Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(settings), std::move(whom),
+                                                    tls_memory_, scope_.stop_token());
+  failure = std::move(opened.failure);
+  connection = std::move(opened.connection);
+  if (connection) open_.emplace(connection.get(), runtime_.now());
 }
 
 /// One, and at once another for those for whom it had no room, as long as the host takes some (RFC 5321 §4.5.3.1.10).
@@ -310,6 +335,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
     out.status = outcome.status;
     out.reply = outcome.reply;
     out.host = outcome.host;
+    out.tls = outcome.tls;
     if (out.event == queue::Event::attempt_deferred) {
       out.next_attempt = queue::next_attempt(config->queue.retry, recipient.attempts + 1, now, runtime_.random());
       if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
@@ -336,7 +362,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const queue::RecipientOutcome& out = outcomes[i];
     const std::string to = tally.due().recipients[positions[i]].forward_path.text();
-    log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), out.reply});
+    log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), out.reply, out.tls});
     stats_.count(out.event);
   }
   if (!report_id.empty()) log::notified(id, report_id, any_failed ? "non-delivery" : "delivery status");

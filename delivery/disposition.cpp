@@ -22,6 +22,10 @@ std::string_view doing(Stage stage) {
       return "awaiting the greeting";
     case Stage::ehlo:
       return "awaiting the reply to EHLO";
+    case Stage::starttls:
+      return "awaiting the reply to STARTTLS";
+    case Stage::handshake:
+      return "shaking hands for TLS";
     case Stage::mail:
       return "awaiting the reply to MAIL";
     case Stage::rcpt:
@@ -78,6 +82,7 @@ bool is_ours(Errc code) {
 
 std::string_view status_of(Stage stage, Errc code) {
   if (is_ours(code)) return "4.3.0";
+  if (stage == Stage::handshake) return "4.7.5";
   if (code == Errc::protocol) return "4.5.0";
   return stage == Stage::connect ? "4.4.1" : "4.4.2";
 }
@@ -128,6 +133,8 @@ bool is_host_failure(Stage stage, const smtp::Reply& reply) {
     case Stage::banner:
     case Stage::ehlo:
       return !reply.positive();
+    case Stage::mail:  // out of step: that says nothing of the message
+      return reply.intermediate() || reply.code == 503;
     case Stage::data:
       return reply.positive();
     default:
@@ -154,6 +161,8 @@ HostFailure of_error(Stage stage, const Error& error, const std::string& host) {
   failure.status = status_of(stage, error.code);
   failure.reason = cut(reason_of(stage, error));
   failure.ours = is_ours(error.code);
+  const bool is_tls = stage == Stage::starttls || stage == Stage::handshake;
+  if (is_tls && !failure.ours) failure.tls_trouble = HostFailure::Tls::handshake;
   return failure;
 }
 
@@ -179,18 +188,51 @@ HostFailure loops_back(const std::string& hostname, const std::string& host) {
   return failure;
 }
 
+HostFailure starttls_refused(const smtp::Reply& reply, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = status_of(4, reply, "4.7.4");
+  failure.reason = cut("STARTTLS was refused: " + shown(reply));
+  failure.tls_trouble = HostFailure::Tls::handshake;
+  return failure;
+}
+
+HostFailure injected(std::size_t octets, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = "4.7.0";
+  failure.reason = std::to_string(octets) + " octets in clear came with the reply to STARTTLS: somebody is in between";
+  failure.tls_trouble = HostFailure::Tls::policy;
+  return failure;
+}
+
+HostFailure too_little_tls(const TlsEvidence& evidence, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = evidence.is_encrypted() ? "4.7.5" : "4.7.4";
+  failure.tls_trouble = HostFailure::Tls::policy;
+  failure.reason = evidence.is_encrypted() ? "the certificate is not what TLS policy wants" : "TLS policy wants TLS";
+  failure.reason += ", " + text(evidence.policy) + ": " + evidence.why;
+  for (std::size_t i = 0; i < evidence.names.size(); ++i)
+    failure.reason += (i == 0 ? "; it is for " : ", ") + evidence.names[i];
+  failure.reason = cut(std::move(failure.reason));
+  return failure;
+}
+
 Outcome from_host_failure(const HostFailure& failure) {
   Outcome outcome;
   outcome.event = failure.loop ? queue::Event::attempt_failed : queue::Event::attempt_deferred;
   outcome.status = failure.status;
   outcome.reply = failure.reason;
   outcome.host = failure.host;
+  outcome.tls = failure.tls;
   outcome.try_next_host = !failure.ours && !failure.loop;
   return outcome;
 }
 
 Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& host) {
   Outcome outcome;
+  outcome.own_words = true;
   outcome.event = queue::Event::attempt_failed;
   outcome.status = "5.3.4";
   outcome.reply =
@@ -201,6 +243,7 @@ Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& ho
 
 Outcome needs_smtputf8(const std::string& host) {
   Outcome outcome;
+  outcome.own_words = true;
   outcome.event = queue::Event::attempt_failed;
   outcome.status = "5.6.7";
   outcome.reply = "the message needs SMTPUTF8, which the host does not offer";
@@ -211,6 +254,7 @@ Outcome needs_smtputf8(const std::string& host) {
 
 Outcome needs_conversion(const std::string& why, const std::string& host) {
   Outcome outcome;
+  outcome.own_words = true;
   outcome.event = queue::Event::attempt_failed;
   outcome.status = "5.6.3";
   outcome.reply = why;
@@ -219,10 +263,12 @@ Outcome needs_conversion(const std::string& why, const std::string& host) {
   return outcome;
 }
 
-Outcome needs_tls(const std::string& host) {
+Outcome needs_tls(bool verified, const std::string& host) {
   Outcome outcome;
+  outcome.own_words = true;
   outcome.status = "4.7.10";
-  outcome.reply = "the message asks for REQUIRETLS, and the session has no TLS";
+  outcome.reply = std::string("the message asks for REQUIRETLS, ") +
+                  (verified ? "which the host does not offer" : "and the session has no TLS that is verified");
   outcome.host = host;
   outcome.try_next_host = true;
   return outcome;

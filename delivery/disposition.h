@@ -5,26 +5,27 @@
 
 #include "base/result.h"
 #include "delivery/outcome.h"
+#include "delivery/tls_policy.h"
 #include "smtp/reply.h"
 
 namespace waypost::delivery {
 
 /// Where in a session something was answered or went wrong.
-enum class Stage { connect, banner, ehlo, mail, rcpt, data, body, final_dot, rset };
+enum class Stage { connect, banner, ehlo, starttls, handshake, mail, rcpt, data, body, final_dot, rset };
 
 /// A reply that ends or defers a recipient. Codes of PROTOCOL, "Outbound": 552 to RCPT is as 452; 421 is the host's.
 /// The class of the reply code decides; the enhanced code is taken where its class agrees.
 /// Class 2 (3 at DATA) is success at final_dot and must not be given for other stages.
 Outcome of_reply(Stage stage, const smtp::Reply& reply, const std::string& host);
 
-/// True if this reply is about the host, not about a recipient: 421 anywhere, any but 2xx as banner or to EHLO, a class
-/// that cannot be an answer to what was said (354 to RCPT, 250 to DATA): drop the session then.
+/// True if this reply is about the host, not about a recipient: 421 anywhere, any but 2xx as banner or to EHLO, 503 to
+/// MAIL, a class that cannot be an answer to what was said (354 to RCPT, 250 to DATA): drop the session then.
 bool is_host_failure(Stage stage, const smtp::Reply& reply);
 /// Always temporary, also where the host said 5xx: another exchanger may say otherwise (RFC 5321 §5.1).
 HostFailure host_failure(Stage stage, const smtp::Reply& reply, const std::string& host);
 
 /// An I/O error: always temporary. Status 4.4.1 (no connection), 4.4.2 (lost or timed out later), 4.5.0 (spoke no
-/// SMTP), 4.3.0 (ours).
+/// SMTP), 4.7.5 (a handshake failed), 4.3.0 (ours).
 HostFailure of_error(Stage stage, const Error& error, const std::string& host);
 
 /// The final dot went out and no reply to it came: the host may have the message (RFC 1047).
@@ -35,6 +36,12 @@ Outcome from_doubt(const HostFailure& failure);
 /// The host names itself as we do: mail for it would come back to us. Status 5.4.6, `loop` set.
 HostFailure loops_back(const std::string& hostname, const std::string& host);
 
+// TLS that is not to be had (delivery/tls_policy.h): always temporary, whatever the policy.
+HostFailure starttls_refused(const smtp::Reply& reply, const std::string& host);  ///< any reply but 220: 4.7.4
+HostFailure injected(std::size_t octets, const std::string& host);  ///< 4.7.0: in clear behind the 220 (RFC 3207 §6)
+/// The policy demands more than the session has: 4.7.4 where it has no TLS, else 4.7.5.
+HostFailure too_little_tls(const TlsEvidence& evidence, const std::string& host);
+
 /// Of a recipient whose host failed: deferred, try_next_host unless the trouble is ours; a loop fails.
 Outcome from_host_failure(const HostFailure& failure);
 
@@ -43,7 +50,9 @@ Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& ho
 Outcome needs_smtputf8(const std::string& host);  ///< failed, 5.6.7, try_next_host (RFC 6531 §3.5)
 /// The message cannot be converted for this host: failed, 5.6.3, try_next_host (RFC 6152 §3).
 Outcome needs_conversion(const std::string& why, const std::string& host);
-Outcome needs_tls(const std::string& host);  ///< deferred, 4.7.10: REQUIRETLS, and the session has no TLS
+/// Deferred, 4.7.10, try_next_host: the message asks for REQUIRETLS (RFC 8689), and the session is not verified, or
+/// the host does not offer to go on with it.
+Outcome needs_tls(bool verified, const std::string& host);
 
 /// Our own disk, at final delivery or when a stored body is read: full 4.3.1, io, damaged, busy and others 4.3.0.
 /// Deferred, never permanent; no other host is tried.

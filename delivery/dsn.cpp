@@ -40,7 +40,11 @@ std::string safe(std::string_view text, std::size_t max_octets = 512) {
 
 // One line for certain, in UTF-8 where it is that: for people, and the address in a header section (RFC 6533 §4).
 std::string shown(std::string_view text) {
-  return is_ascii(text) || !is_utf8(text) ? safe(text) : escape(text, 512);
+  if (is_ascii(text) || !is_utf8(text)) return safe(text);
+  std::string out = escape(text, 512);
+  // A backslash is part of a quoted string here.
+  for (std::size_t at = out.find("\\\\"); at != std::string::npos; at = out.find("\\\\", at + 1)) out.erase(at, 1);
+  return out;
 }
 
 // The value of ENVID or of an rfc822 ORCPT comes as xtext; reports have what it stands for (RFC 3461 §6.3, RFC 3464
@@ -58,8 +62,10 @@ std::string original_recipient(const std::string& orcpt) {
 
 // `rfc822; a@b`, or `utf-8; \x{E4}@b` where the address is not US-ASCII (RFC 6533 §3).
 std::string final_recipient(const std::string& address) {
-  if (is_ascii(address) || !is_utf8(address)) return "rfc822; " + safe(address);
-  return "utf-8; " + smtp::utf8_xtext(address);
+  const std::string global = is_utf8(address) ? smtp::utf8_xtext(address) : "";
+  const bool fits = global.size() <= smtp::kMaxTextLine - 100;  // with what stands before it, or folded after it
+  if (is_ascii(address) || global.empty() || !fits) return "rfc822; " + safe(address);
+  return "utf-8; " + global;
 }
 
 // `Name: value`, folded at spaces before column 76 where there are any. A line that continues it is never blank: many

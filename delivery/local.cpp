@@ -76,7 +76,7 @@ Outcome failed_here(const Error& error) {
 
 /// The message from its first octet to the last; committed, unless the outcome says otherwise.
 net::Task<Outcome> write_message(net::Runtime& runtime, Writer& writer, std::string head, const smtp::Mailbox& mailbox,
-                                 Converter& converter, queue::BodyReader& body) {
+                                 Converter& converter, bool converts, queue::BodyReader& body) {
   std::string gathered = std::move(head);
   std::string converted;
   smtp::HeaderScan scan;
@@ -86,14 +86,15 @@ net::Task<Outcome> write_message(net::Runtime& runtime, Writer& writer, std::str
     Result<std::string_view> piece = co_await body.next();
     if (!piece) co_return failed_here(piece.error());
     ended = piece->empty();
-    converted.clear();
-    if (ended) {
-      converter.finish(converted);
-    } else {
-      converter.feed(*piece, converted);
+    std::string_view octets = *piece;
+    if (converts) {
+      converted.clear();
+      if (ended) converter.finish(converted);
+      if (!ended) converter.feed(*piece, converted);
+      octets = converted;
     }
-    scan.feed(converted);
-    filter.feed(converted, gathered);
+    scan.feed(octets);
+    filter.feed(octets, gathered);
     if (gathered.size() < kGatherOctets) continue;
     Result<> written = co_await off_loop(runtime, writer, gathered, false);
     if (!written) co_return failed_here(written.error());
@@ -126,9 +127,10 @@ net::Task<Outcome> deliver_to_maildir(net::Runtime& runtime, const queue::OpenFo
   std::string head = smtp::return_path_field(message.reverse_path);
   head += smtp::delivered_to_field(mailbox);
   Converter converter(conversion);
+  const bool converts = conversion.verdict == Conversion::Verdict::convertible;
   converter.feed(content.trace, head);
   queue::BodyReader body = open_body();
-  Outcome outcome = co_await write_message(runtime, writer, std::move(head), mailbox, converter, body);
+  Outcome outcome = co_await write_message(runtime, writer, std::move(head), mailbox, converter, converts, body);
   co_await discard(runtime, writer);
   co_return outcome;
 }

@@ -85,8 +85,9 @@ MimeHeader::Kind kind_of(const MimeHeader& header) {
   const std::string& type = header.type;
   if (type.starts_with("multipart/")) return header.boundary.empty() ? Kind::broken : Kind::multipart;
   if (type == "message/partial" || type == "message/external-body") return Kind::seven_bit;
-  // Encoded against RFC 2045 §6.4, or as RFC 6532 §3.7 lets message/global be, it is a leaf that stays as it is.
-  if ((type == "message/rfc822" || type == "message/global") && !is_encoded(header.encoding)) return Kind::message;
+  // Encoded against RFC 2045 §6.4 it is a leaf that stays as it is. message/global may be encoded as a whole (RFC 6532
+  // §3.7), and has to be, since its own header section is in UTF-8.
+  if (type == "message/rfc822" && !is_encoded(header.encoding)) return Kind::message;
   return type.starts_with("text/") || type.starts_with("message/") ? Kind::text : Kind::data;
 }
 

@@ -69,7 +69,7 @@ std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Ou
   subject.report.status = outcome.status;
   subject.report.reply = outcome.reply;
   subject.report.host = outcome.host;
-  subject.report.remote_said_it = !outcome.host.empty() && outcome.host != "maildir";
+  subject.report.remote_said_it = !outcome.own_words && !outcome.host.empty() && outcome.host != "maildir";
   return subject;
 }
 

@@ -1,6 +1,7 @@
 // delivery/outcome.h: what an attempt made of a recipient or of a host. Made in delivery/disposition.cpp and nowhere
 // else.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,10 @@ struct Outcome {
   /// with the same host may follow at once (RFC 5321 §4.5.3.1.10). Set by attempt().
   bool next_transaction = false;
 
+  std::string tls;  ///< what the session with the host had: TlsEvidence::text(); "" where nobody asked
+
+  bool own_words = false;  ///< `reply` is none of the host's: we saw what it offers
+
   bool reports = false;  ///< the host that took it promised the notifications that its sender asked for (RFC 3461)
 
   bool taken() const { return event == queue::Event::attempt_relayed || event == queue::Event::attempt_delivered; }
@@ -29,10 +34,17 @@ struct Outcome {
 /// Of a host as a whole: nothing was learnt about any recipient. The next host is tried; if all fail, the destination
 /// waits with its whole backlog.
 struct HostFailure {
+  enum class Tls : std::uint8_t {
+    none,
+    handshake,  ///< STARTTLS was refused, or the handshake failed or stalled: in clear it may go
+    policy,     ///< what the policy demands is not to be had
+  };
   std::string status = "4.4.1";
   std::string reason;  ///< as Outcome::reply
   std::string host;
   bool ours = false;  ///< our own trouble (descriptors, a stop): says nothing about the host
+  Tls tls_trouble = Tls::none;
+  std::string tls;    ///< as Outcome::tls
   bool loop = false;  ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
 };
 

@@ -67,19 +67,14 @@ Standing standing_of(const HostFailure& failure) {
 }
 
 net::Task<Hosts> find_hosts(resolver::Resolver& resolver, net::Runtime& runtime, const conf::Config& config,
-                            conf::NextHop next_hop, const resolver::Self& self) {
+                            std::string domain, conf::NextHop next_hop, const resolver::Self& self) {
   using Kind = conf::NextHop::Kind;
-  using Tls = conf::Config::DeliveryTls;
   Hosts out;
   if (next_hop.kind == Kind::lmtp_socket) {
-    out.peers.push_back({"localhost", net::Address::local(next_hop.value), Protocol::lmtp});
+    out.peers.push_back({"localhost", net::Address::local(next_hop.value), Protocol::lmtp, {}});
     co_return out;
   }
   const bool smtp = next_hop.kind == Kind::smtp;
-  if (smtp && (config.delivery.tls == Tls::encrypt || config.delivery.tls == Tls::verify)) {
-    out.trouble = "delivery.tls asks for encryption, which is not in this version";
-    co_return out;
-  }
   resolver::LookUp look_up;
   look_up.port = next_hop.host.port != 0 ? next_hop.host.port : config.delivery.port;
   look_up.configured = true;
@@ -93,11 +88,12 @@ net::Task<Hosts> find_hosts(resolver::Resolver& resolver, net::Runtime& runtime,
     out.trouble = found.reason;
     co_return out;
   }
+  const TlsTerms terms = smtp ? tls_terms(config, domain, next_hop) : TlsTerms();
   for (const resolver::Exchanger& host : found.hosts) {
     for (const net::Address& address : host.addresses) {
       if (out.peers.size() == Hosts::kMostPeers) co_return out;
       const std::string name = host.name.starts_with("[") ? address.host() : host.name;
-      out.peers.push_back({name, address, smtp ? Protocol::smtp : Protocol::lmtp});
+      out.peers.push_back({name, address, smtp ? Protocol::smtp : Protocol::lmtp, terms});
     }
   }
   co_return out;

@@ -36,9 +36,9 @@ struct Hosts {
   std::vector<Peer> peers;
   std::string trouble;
 };
-/// `next_hop`: smtp or lmtp. What it refers to outlives the await.
+/// `next_hop`: smtp or lmtp, of `domain`. What it refers to outlives the await.
 net::Task<Hosts> find_hosts(resolver::Resolver& resolver, net::Runtime& runtime, const conf::Config& config,
-                            conf::NextHop next_hop, const resolver::Self& self);
+                            std::string domain, conf::NextHop next_hop, const resolver::Self& self);
 
 /// Asks on an open session, with the null reverse-path; again and again if need be. The session may be over after it
 /// (Connection::usable).

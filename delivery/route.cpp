@@ -7,9 +7,8 @@ namespace waypost::delivery {
 std::vector<conf::NextHop> route(const conf::Config& config, const std::string& destination) {
   const conf::Domain* domain = config.find_domain(destination);
   if (domain != nullptr && domain->deliver) return {*domain->deliver};
-  for (const conf::Route& entry : config.routes) {
-    if (conf::matches(entry.match, destination)) return entry.next_hops;
-  }
+  const conf::Route* matching = config.find_route(destination);
+  if (matching != nullptr && !matching->next_hops.empty()) return matching->next_hops;
   conf::NextHop direct;
   direct.kind = conf::NextHop::Kind::smtp;
   const std::string literal = smtp::literal_address(destination);

@@ -8,8 +8,8 @@
 namespace waypost::delivery {
 
 /// The next hops of a destination (a domain in lower case, or an address literal), in the order to try them; never
-/// empty. The domain's own block says it, else the first matching route, else MX by DNS, which is `smtp:DOMAIN` with
-/// look_up_mx.
+/// empty. The domain's own block says it, else the first matching route, else (also if that names none) MX by DNS,
+/// which is `smtp:DOMAIN` with look_up_mx.
 std::vector<conf::NextHop> route(const conf::Config& config, const std::string& destination);
 
 }  // namespace waypost::delivery

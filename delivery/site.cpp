@@ -38,7 +38,7 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance) con
         const bool avoid_it = entry != avoided_.end() && entry->second > now;
         // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
         const std::string name = host.name.starts_with("[") ? address.host() : host.name;
-        (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol});
+        (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol, next_hop.tls});
       }
     }
   }

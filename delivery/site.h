@@ -22,6 +22,7 @@ struct Plan {
   struct Hop {
     std::vector<resolver::Exchanger> hosts;
     Protocol protocol = Protocol::smtp;
+    TlsTerms tls{};
   };
   std::vector<Hop> hops;  ///< relay: the next hops, in order
   std::string text;       ///< maildir: the template; fail: the reason

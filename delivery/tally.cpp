@@ -61,8 +61,13 @@ void Tally::close(const Outcome& outcome) {
   }
 }
 
-void Tally::stop() {
-  for (Entry& entry : entries_) entry.open = false;
+void Tally::stop(bool again) {
+  for (Entry& entry : entries_) {
+    const bool put_off = again && entry.open && entry.learnt && entry.outcome.event == queue::Event::attempt_failed;
+    if (put_off) entry.outcome.event = queue::Event::attempt_deferred;
+    if (put_off && !entry.outcome.status.empty()) entry.outcome.status.front() = '4';
+    entry.open = false;
+  }
 }
 
 void Tally::learn_rest(const Outcome& outcome) {

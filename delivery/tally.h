@@ -24,8 +24,9 @@ class Tally {
   void record(const std::vector<std::size_t>& positions, const std::vector<Outcome>& outcomes);
   /// The same outcome for all that are open, and they are not open any more.
   void close(const Outcome& outcome);
-  /// No further host is tried: those of which something was learnt keep it.
-  void stop();
+  /// No further host is tried: those of which something was learnt keep it. `again`: a host that could not be asked may
+  /// be asked later; what it could better is deferred, not failed.
+  void stop(bool again = false);
   /// After stop(): the outcome of those of which nothing was learnt.
   void learn_rest(const Outcome& outcome);
 

@@ -34,6 +34,8 @@ class WireBody {
   /// function.
   const std::vector<std::string_view>& pieces();
   std::size_t octets();  ///< in these
+  /// What goes out before them: a command. It outlives the next sent().
+  void put_first(std::string_view command) { pieces_.insert(pieces_.begin(), command); }
   /// These have gone out.
   void sent();
 

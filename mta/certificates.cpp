@@ -60,6 +60,7 @@ class Loading {
         unread = unread || !wrong;
       }
     }
+    make_client();
     if (identities.empty() || unread || !loaded_.errors.empty()) return std::move(loaded_);
     look_for_hostname(files.front(), identities);
     auto certificates = std::make_shared<Certificates>();
@@ -104,6 +105,17 @@ class Loading {
     bool covered = std::any_of(identities.begin(), identities.end(),
                                [this](const auto& identity) { return identity->covers(config_.hostname); });
     if (!covered) warn(first, "no certificate is for the hostname, \"" + escape(config_.hostname) + "\"", "");
+  }
+
+  /// It shows no certificate: hosts that want one would want it of a client that they know.
+  void make_client() {
+    Result<std::shared_ptr<const net::TlsClient>> made = net::TlsClient::make({config_.tls.ca, false});
+    if (made) {
+      loaded_.client = *std::move(made);
+      return;
+    }
+    const bool wrong = made.error().code != Errc::denied || reader_ != Reader::checking;
+    (wrong ? loaded_.errors : loaded_.warnings).push_back(finding("tls.ca", made.error().what));
   }
 
   std::shared_ptr<const net::TlsServer> server(const Files& first,

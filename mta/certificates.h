@@ -22,6 +22,7 @@ struct Certificates {
 
 struct LoadedCertificates {
   std::shared_ptr<const Certificates> certificates;  ///< nullptr with errors, and where none is configured
+  std::shared_ptr<const net::TlsClient> client;      ///< for mail that goes out; nullptr with errors
   std::vector<conf::Finding> errors;
   std::vector<conf::Finding> warnings;  ///< expired, soon to expire, not valid yet, for another name than ours
 };
@@ -51,10 +52,19 @@ class CertificateHolder {
     std::lock_guard lock(guard_);
     current_.swap(certificates);
   }
+  std::shared_ptr<const net::TlsClient> client() const {
+    std::lock_guard lock(guard_);
+    return client_;
+  }
+  void set_client(std::shared_ptr<const net::TlsClient> client) {
+    std::lock_guard lock(guard_);
+    client_.swap(client);
+  }
 
  private:
   mutable std::mutex guard_;  // a shared_ptr cannot be copied while it is replaced
   std::shared_ptr<const Certificates> current_;
+  std::shared_ptr<const net::TlsClient> client_;
 };
 
 }  // namespace waypost::mta

@@ -32,6 +32,7 @@ std::vector<std::string> event_row(const Json& event) {
   add_text(text, shown(event, "host"));
   add_text(text, shown(event, "status"));
   add_text(text, shown(event, "text"));
+  if (const std::string tls = shown(event, "tls"); !tls.empty()) add_text(text, "tls " + tls);
   if (kind != "accepted") add_text(text, shown(event, "other"));
   const std::string next = shown_time(event, "next_attempt");
   const std::string state = text_of(event, "state");

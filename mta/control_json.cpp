@@ -122,6 +122,7 @@ Json event_json(const queue::HistoryEvent& event) {
   json["host"] = event.host;
   json["status"] = event.status;
   json["text"] = event.text;
+  if (!event.tls.empty()) json["tls"] = event.tls;
   if (event.next_attempt) json["next_attempt"] = time_json(*event.next_attempt);
   if (event.other) json["other"] = event.other->text();
   return json;

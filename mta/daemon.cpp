@@ -83,6 +83,7 @@ std::vector<std::string> needs_restart(const conf::Config& before, const conf::C
 struct Reread {
   conf::Loaded loaded;
   std::shared_ptr<const Certificates> certificates;
+  std::shared_ptr<const net::TlsClient> client;
 };
 
 Reread reread(const std::string& file, net::WallTime now) {
@@ -91,6 +92,7 @@ Reread reread(const std::string& file, net::WallTime now) {
   if (!fresh.loaded.errors.empty()) return fresh;
   LoadedCertificates read = load_certificates(fresh.loaded.config, now, Reader::reloading);
   fresh.certificates = std::move(read.certificates);
+  fresh.client = std::move(read.client);
   fresh.loaded.errors = std::move(read.errors);
   for (conf::Finding& warning : read.warnings) fresh.loaded.warnings.push_back(std::move(warning));
   return fresh;
@@ -208,6 +210,7 @@ int Daemon::read_certificates() {
   for (const conf::Finding& finding : loaded.errors) log::config_error(finding.text());
   if (!loaded.errors.empty()) return EX_CONFIG;
   certificates_.set(std::move(loaded.certificates));
+  certificates_.set_client(std::move(loaded.client));
   return 0;
 }
 
@@ -343,10 +346,10 @@ void Daemon::begin() {
     log::flush();
     std::_Exit(EX_IOERR);
   };
-  relay_.reset(
-      new Relay({std::move(loops), *queue_, *resolver_, std::move(resolvers), *limits_,
-                 [this] { return config_.get(); }, [this] { return own_addresses(); }, queue::open_folder, failed,
-                 [this](conf::Role role) { return certificates_.get(role); }, authenticator_.get(), &rates_}));
+  relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, std::move(resolvers), *limits_,
+                          [this] { return config_.get(); }, [this] { return own_addresses(); }, queue::open_folder,
+                          failed, [this](conf::Role role) { return certificates_.get(role); },
+                          [this] { return certificates_.client(); }, authenticator_.get(), &rates_}));
   relay_->start(ports_);
   scope_->spawn(keep_rates());
 
@@ -448,6 +451,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   config_.set(within_descriptors(std::move(fresh->loaded.config)));
   // Listeners that were opened for TLS stay so until a restart: they keep what they have.
   if (fresh->certificates) certificates_.set(std::move(fresh->certificates));
+  certificates_.set_client(std::move(fresh->client));
   config_loaded_ = main.wall_now();
   log::reloaded(before->file);
   relay_->reconfigured();

@@ -70,9 +70,12 @@ RecipientAsker::QuestionPtr RecipientAsker::join(const std::string& key, const c
   const net::TimePoint now = parts_.runtime.now();
   const auto found = questions_.find(key);
   if (found != questions_.end() && found->second->deadline > now) return found->second;
-  Hop& hop = hops_[next_hop.text()];
+  const std::string domain = to_lower(path.mailbox.domain);
+  const delivery::TlsTerms terms = delivery::tls_terms(*parts_.config(), domain, next_hop);
+  Hop& hop = hops_[next_hop.text() + delivery::tls_key(terms, domain)];
   if (now < hop.down_until || hop.waiting.size() >= kMostWaiting || scope_.stopping()) return nullptr;
   hop.next_hop = next_hop;
+  hop.domain = domain;
   auto question = std::make_shared<Question>();
   question->key = key;
   question->path = path;
@@ -160,14 +163,18 @@ net::Task<Standing> RecipientAsker::open(Hop& hop, std::stop_token over, std::un
   const std::shared_ptr<const conf::Config> config = parts_.config();
   const resolver::Self self{config->hostname, parts_.own_addresses()};
   const delivery::Hosts hosts =
-      co_await delivery::find_hosts(parts_.resolver, parts_.runtime, *config, hop.next_hop, self);
+      co_await delivery::find_hosts(parts_.resolver, parts_.runtime, *config, hop.domain, hop.next_hop, self);
   Standing standing = undecided(hop.next_hop.text() + ": " + hosts.trouble);
   delivery::ClientSettings settings = delivery::Dispatcher::client_settings(*config);
   settings.connect_timeout = kConnect;
   settings.command_timeout = kBudget;
+  settings.handshake_timeout = kHandshake;
+  if (parts_.tls) settings.tls = parts_.tls();
+  const delivery::SessionFor whom{hop.domain, false};
   for (const delivery::Peer& peer : hosts.peers) {
     if (over.stop_requested()) break;
-    Connection::Opened opened = co_await Connection::open(parts_.runtime, peer, settings, over);
+    Connection::Opened opened =
+        co_await delivery::open_session(parts_.runtime, peer, settings, whom, tls_memory_, over);
     connection = std::move(opened.connection);
     if (connection) break;
     standing = delivery::standing_of(opened.failure);

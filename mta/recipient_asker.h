@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "conf/config.h"
+#include "delivery/open_session.h"
 #include "delivery/recipient_check.h"
 #include "mta/recipient_cache.h"
 #include "net/runtime.h"
@@ -26,11 +27,12 @@ namespace waypost::mta {
 /// Belongs to its loop. What it is made of outlives it. Destroyed only after drained().
 class RecipientAsker {
  public:
-  static constexpr net::Duration kBudget = std::chrono::seconds(15);  ///< for an answer, whatever it hangs on
-  static constexpr net::Duration kConnect = std::chrono::seconds(5);  ///< for a connection to one host of several
-  static constexpr net::Duration kPause = std::chrono::seconds(5);    ///< a next hop that failed is not asked so long
-  static constexpr std::size_t kMostConnections = 8;                  ///< to one next hop, of all loops
-  static constexpr std::size_t kMostWaiting = 200;                    ///< questions to one next hop
+  static constexpr net::Duration kBudget = std::chrono::seconds(15);    ///< for an answer, whatever it hangs on
+  static constexpr net::Duration kConnect = std::chrono::seconds(5);    ///< for a connection to one host of several
+  static constexpr net::Duration kHandshake = std::chrono::seconds(4);  ///< so that in clear there is time left
+  static constexpr net::Duration kPause = std::chrono::seconds(5);      ///< a next hop that failed is not asked so long
+  static constexpr std::size_t kMostConnections = 8;                    ///< to one next hop, of all loops
+  static constexpr std::size_t kMostWaiting = 200;                      ///< questions to one next hop
 
   struct Parts {
     net::Runtime& runtime;
@@ -39,6 +41,7 @@ class RecipientAsker {
     std::function<std::shared_ptr<const conf::Config>()> config;
     std::function<std::vector<net::Address>()> own_addresses;
     std::size_t connections = 1;  ///< to one next hop, of this loop
+    delivery::TlsSource tls = nullptr;
   };
   explicit RecipientAsker(Parts parts);
 
@@ -64,6 +67,7 @@ class RecipientAsker {
   using QuestionPtr = std::shared_ptr<Question>;
   struct Hop {
     conf::NextHop next_hop;
+    std::string domain;  ///< of those that share it the first one: the TLS policy is the same
     std::deque<QuestionPtr> waiting;
     std::size_t workers = 0;
     net::TimePoint down_until{};
@@ -82,6 +86,7 @@ class RecipientAsker {
   Parts parts_;
   std::unordered_map<std::string, QuestionPtr> questions_;  // under way or waiting
   std::map<std::string, Hop> hops_;                         // those of all configurations so far
+  delivery::TlsMemory tls_memory_;
   net::Scope scope_;
 };
 

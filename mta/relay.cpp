@@ -23,7 +23,8 @@ Relay::Side::Side(std::size_t loop, const RelayParts& parts, RecipientCache& rec
     : runtime(*parts.loops[loop]),
       store(parts.queue.store(runtime)),
       asker({runtime, parts.resolvers.empty() ? parts.resolver : *parts.resolvers[loop], recipients, parts.config,
-             parts.own_addresses, std::max<std::size_t>(RecipientAsker::kMostConnections / parts.loops.size(), 1)}),
+             parts.own_addresses, std::max<std::size_t>(RecipientAsker::kMostConnections / parts.loops.size(), 1),
+             parts.tls_client}),
       context{runtime,      *store,      parts.limits,
               parts.config, accepting,   parts.tls,
               parts.auth,   parts.rates, parts.resolvers.empty() ? nullptr : parts.resolvers[loop],
@@ -35,7 +36,7 @@ Relay::Relay(RelayParts parts)
     : parts_(std::move(parts)),
       sides_(make_sides()),
       dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses,
-                  parts_.open_folder) {}
+                  parts_.open_folder, {}, parts_.tls_client) {}
 
 Relay::~Relay() = default;
 

@@ -34,8 +34,9 @@ struct RelayParts {
   /// The queue cannot be written any more (RELIABILITY F12). On the storage thread; nothing is accepted after it.
   std::function<void(const Error&)> failed;
   std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;  ///< any thread; null: no TLS
-  Authenticator* auth = nullptr;  ///< any thread; null: nobody can log in
-  Rates* rates = nullptr;         ///< any thread; null: none are kept
+  delivery::TlsSource tls_client = nullptr;  ///< any thread; null: no TLS on the way out
+  Authenticator* auth = nullptr;             ///< any thread; null: nobody can log in
+  Rates* rates = nullptr;                    ///< any thread; null: none are kept
 };
 
 /// Made and destroyed while no loop runs, used on the first loop.

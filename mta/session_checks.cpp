@@ -99,10 +99,9 @@ bool Session::has_to_ask_dns(const smtp::Path& recipient) const {
     return client || sender;
   }
   if (listener_.role != conf::Role::submission || recipient.mailbox.is_literal()) return false;
-  const bool has_route =
-      std::any_of(config_->routes.begin(), config_->routes.end(),
-                  [&domain](const conf::Route& route) { return conf::matches(route.match, domain); });
-  return config_->find_domain(domain) == nullptr && !has_route;
+  const conf::Route* route = config_->find_route(domain);
+  const bool by_dns = route == nullptr || route->next_hops.empty();
+  return config_->find_domain(domain) == nullptr && by_dns;
 }
 
 /// What was found out of the client and its sender, if they were asked about.

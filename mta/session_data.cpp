@@ -27,7 +27,7 @@ struct Session::Reception {
   smtp::Envelope envelope;        ///< once it is the body's turn alone
   std::optional<RateHold> rates;  ///< likewise
   std::vector<delivery::Subject> expanded;
-  std::string head;                   ///< what `expanded` is told of it, once the draft is in a file
+  std::optional<std::string> head;    ///< what `expanded` is told of it, once the draft is in a file
   std::optional<queue::Draft> draft;  ///< none once it is known that the message will be refused
   std::optional<Error> no_place;      ///< why the draft could not grow
   smtp::BodyDecoder decoder;
@@ -190,7 +190,7 @@ net::Task<Result<std::string_view>> Session::body_octets(const Reception& recept
 }
 
 net::Task<> Session::spill(Reception& reception) {
-  if (reception.head.empty()) reception.head = delivery::header_section(reception.draft->buffer());
+  if (!reception.head) reception.head = delivery::header_section(reception.draft->buffer());
   Result<> spilled = co_await reception.draft->spill();
   if (spilled) co_return;
   reception.no_place = std::move(spilled.error());
@@ -213,6 +213,7 @@ std::optional<smtp::Reply> Session::verdict(const Reception& reception) const {
   if (reception.is_too_big()) return smtp::reply::too_big(reception.max_octets);
   if (reception.has_nul()) return smtp::reply::bad_content("Message has a NUL");
   if (reception.has_bare_line_end()) return smtp::reply::bare_line_end();
+  if (headers.not_text) return smtp::reply::bad_content("The header section is no text");
   if (headers.hops > config_->limits.hops || headers.own_hops >= kMaxOwnHops) return smtp::reply::loop(headers.hops);
   return std::nullopt;
 }
@@ -256,6 +257,7 @@ net::Task<smtp::Reply> Session::store_message(Reception& reception) {
 /// The sender asked to be told of success, and named an alias: that it was expanded is what there is to tell.
 std::optional<queue::Notification> Session::expansion_report(Reception& reception,
                                                              const queue::NewMessage& message) const {
+  if (reception.expanded.empty()) return std::nullopt;
   queue::MessageInfo info;
   info.id = message.id;
   info.reverse_path = message.envelope.reverse_path;
@@ -264,7 +266,7 @@ std::optional<queue::Notification> Session::expansion_report(Reception& receptio
   info.envid = message.envelope.envid;
   const std::vector<delivery::Subject> subjects = delivery::to_be_told(info, reception.expanded);
   if (subjects.empty()) return std::nullopt;
-  const std::string& head = reception.head.empty() ? reception.draft->buffer() : reception.head;
+  const std::string& head = reception.head ? *reception.head : reception.draft->buffer();
   const delivery::Notifier notifier{config_->hostname, config_->queue.bounce_expire};
   return delivery::compose_notification(notifier, info, subjects, message.trace + delivery::header_section(head),
                                         context_.store.draft().id(), message.arrival);

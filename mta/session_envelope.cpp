@@ -41,6 +41,13 @@ smtp::Notify without_success(smtp::Notify notify) {
   return notify;
 }
 
+/// Somebody whom an alias has brought already: what is asked for him himself counts.
+void name_directly(std::vector<smtp::EnvelopeRecipient>& recipients, const smtp::EnvelopeRecipient& named) {
+  const std::string key = recipient_key(named.forward_path.mailbox);
+  for (smtp::EnvelopeRecipient& each : recipients)
+    if (recipient_key(each.forward_path.mailbox) == key) each = named;
+}
+
 delivery::Subject expanded_subject(const smtp::EnvelopeRecipient& alias) {
   delivery::Subject subject{alias.forward_path, alias.notify, delivery::ReportedRecipient()};
   subject.report.address = alias.forward_path.text();
@@ -136,6 +143,7 @@ smtp::Reply Session::on(const smtp::Rcpt& rcpt) {
 smtp::Reply Session::take_recipient(const smtp::Rcpt& rcpt, const smtp::Path& path) {
   std::vector<smtp::EnvelopeRecipient>& recipients = transaction_->envelope.recipients;
   const std::size_t most = most_recipients(*config_, client_);
+  if (transaction_->asked.size() >= most) return smtp::reply::too_many_recipients();
   const std::vector<smtp::Path> paths = expand_aliases(*config_, path);
   if (paths.empty()) {
     log::failure("the aliases of " + path.text() + " go round: mail for it is put off");
@@ -151,6 +159,7 @@ smtp::Reply Session::take_recipient(const smtp::Rcpt& rcpt, const smtp::Path& pa
   if (expanded) transaction_->expanded.push_back(expanded_subject(named));
   for (const smtp::Path& each : paths) {
     bool is_new = transaction_->known.insert(recipient_key(each.mailbox)).second;
+    if (!is_new && each == path) name_directly(recipients, named);
     if (!is_new) continue;
     smtp::EnvelopeRecipient recipient = named;
     recipient.forward_path = each;

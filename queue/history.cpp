@@ -21,8 +21,8 @@ namespace {
 
 constexpr Sql kInsert{
     "INSERT INTO event(message, time, kind, sender, recipient, host, status, text, message_id, size, next_attempt, "
-    "other) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"};
+    "other, tls) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"};
 // By its own time, and in the order of the index on it: some thousand at a time.
 constexpr Sql kSweep{"DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE time < ?1 ORDER BY time LIMIT 2000)"};
 
@@ -45,6 +45,7 @@ Result<> insert(Database& db, const HistoryEvent& event) {
     row << number(*event.other);
   else
     row.null();
+  row << event.tls;
   return row.done();
 }
 
@@ -65,6 +66,7 @@ Result<HistoryEvent> read(const Run& row) {
   event.size = static_cast<std::uint64_t>(row.integer(9));
   if (!row.is_null(10)) event.next_attempt = wall_time(row.integer(10));
   if (!row.is_null(11)) event.other = id_of(row.integer(11));
+  event.tls = row.text(12);
   return event;
 }
 
@@ -110,8 +112,8 @@ Result<std::vector<HistoryEvent>> find_events(Database& db, const HistoryQuery& 
   Result<std::vector<Id>> messages = find_messages(db, query);
   if (!messages) return fail(messages.error());
   constexpr Sql kEvents{
-      "SELECT message, time, kind, sender, recipient, host, status, text, message_id, size, next_attempt, other "
-      "FROM event WHERE message = ?1 ORDER BY time, seq"};
+      "SELECT message, time, kind, sender, recipient, host, status, text, message_id, size, next_attempt, other, "
+      "tls FROM event WHERE message = ?1 ORDER BY time, seq"};
   std::vector<HistoryEvent> out;
   for (Id message : *messages) {
     Run row(db, kEvents);

@@ -16,8 +16,18 @@ namespace waypost::queue {
 /// One event of a message or of one of its recipients, written after the commit that made it true.
 struct HistoryEvent {
   /// Kept in the database by these numbers: add, never renumber.
-  enum class Kind : std::uint8_t { accepted = 0, deferred = 1, delivered = 2, relayed = 3, bounced = 4, expired = 5, removed = 6,
-                                   held = 7, released = 8, notified = 9 };
+  enum class Kind : std::uint8_t {
+    accepted = 0,
+    deferred = 1,
+    delivered = 2,
+    relayed = 3,
+    bounced = 4,
+    expired = 5,
+    removed = 6,
+    held = 7,
+    released = 8,
+    notified = 9
+  };
   Id message;
   net::WallTime time;
   Kind kind = Kind::accepted;
@@ -25,9 +35,10 @@ struct HistoryEvent {
   std::string recipient;  ///< "" for an event of the whole message
   std::string host;       ///< the remote host, or the client for `accepted`
   std::string status;
-  std::string text;       ///< the remote's reply, our reason, or for `accepted` how it came in
-  std::string message_id; ///< accepted
-  std::uint64_t size = 0; ///< accepted
+  std::string text;                           ///< the remote's reply, our reason, or for `accepted` how it came in
+  std::string tls;                            ///< of an attempt by SMTP: version, cipher, verdict, policy, names
+  std::string message_id;                     ///< accepted
+  std::uint64_t size = 0;                     ///< accepted
   std::optional<net::WallTime> next_attempt;  ///< deferred
   std::optional<Id> other;                    ///< notified: the notification; accepted: the message that caused it
 };
@@ -50,7 +61,8 @@ class History {
   virtual std::uint64_t dropped() const = 0;
 };
 
-/// Opens or makes the file; older events than `keep` go away in the background. Errors: io, damaged, unsupported (newer schema).
+/// Opens or makes the file; older events than `keep` go away in the background. Errors: io, damaged, unsupported (newer
+/// schema).
 Result<std::unique_ptr<History>> open_history(const std::string& path, std::chrono::seconds keep);
 /// Reads it while no daemon runs. Never writes. Errors: busy (a daemon has the folder), not_found, and as above.
 Result<std::unique_ptr<History>> open_history_read_only(const std::string& path);

@@ -18,7 +18,7 @@ using net::WallTime;
 
 /// Who brought a message, as the trace tells it.
 struct Origin {
-  std::string client;    ///< numeric address; "" for one that Waypost composed
+  std::string client;  ///< numeric address; "" for one that Waypost composed
   std::string helo;
   std::string protocol;  ///< "ESMTP", "SMTP"; "" if composed
   std::string listener;  ///< "mx", "submission", or "notification"
@@ -31,7 +31,7 @@ struct NewMessage {
   smtp::Envelope envelope;  ///< every recipient has a domain; no address twice
   std::string trace;        ///< header lines that go before the body: Received; each ends in CRLF
   Origin origin;
-  std::string message_id;   ///< of the header, for the trace; may be ""
+  std::string message_id;  ///< of the header, for the trace; may be ""
   WallTime arrival;
   WallTime expires;
   std::optional<WallTime> warn_at;  ///< when a delay notification is due; nullopt: never
@@ -53,7 +53,7 @@ struct MessageInfo {
   smtp::BodyType body = smtp::BodyType::seven_bit;
   bool eight_bit = false;  ///< an octet above 127 in the body
   bool dot_lines = false;  ///< a line of the body begins with a dot
-  bool smtputf8 = false;  ///< MAIL said so, and the header section has UTF-8
+  bool smtputf8 = false;   ///< MAIL said so, and the header section has UTF-8
   bool require_tls = false;
   smtp::Ret ret = smtp::Ret::unspecified;
   std::string envid;
@@ -85,8 +85,8 @@ struct DestinationState {
   std::uint32_t failures = 0;  ///< in a row; 0: the last attempt reached it
   WallTime next_attempt;       ///< of anything for it; the past if failures is 0
   WallTime failing_since;
-  std::string status;          ///< "4.4.1"
-  std::string reason;          ///< of the last failure, for people
+  std::string status;  ///< "4.4.1"
+  std::string reason;  ///< of the last failure, for people
   std::string host;
 };
 
@@ -98,6 +98,7 @@ struct RecipientOutcome {
   std::string status;     ///< "2.0.0", "4.2.2"
   std::string reply;      ///< the remote's, or our own words; one line, at most 512 octets
   std::string host;       ///< "mx1.b.example[192.0.2.7]:25"; "" where none was reached
+  std::string tls{};      ///< what TLS the session had, for the history; "" where nobody asked
 };
 
 /// The end of one attempt: committed as one, with the notifications that it causes.
@@ -111,8 +112,8 @@ struct Settlement {
 /// A message whose time has come to be warned of or given up (Store::overdue).
 struct Overdue {
   std::shared_ptr<const MessageInfo> message;
-  bool expired = false;                   ///< else: a delay notification is due
-  std::vector<DueRecipient> recipients;   ///< those that are deferred
+  bool expired = false;                        ///< else: a delay notification is due
+  std::vector<DueRecipient> recipients;        ///< those that are deferred
   std::vector<DestinationState> destinations;  ///< of these recipients, in their order
 };
 

@@ -100,7 +100,10 @@ CREATE INDEX event_time ON event(time);
 CREATE INDEX event_message_id ON event(message_id) WHERE message_id <> '';
 )";
 
-constexpr SchemaStep kHistorySteps[] = {{kHistoryVersion1, false}};
+// What TLS an attempt had.
+constexpr const char* kHistoryVersion2 = "ALTER TABLE event ADD COLUMN tls TEXT NOT NULL DEFAULT ''";
+
+constexpr SchemaStep kHistorySteps[] = {{kHistoryVersion1, false}, {kHistoryVersion2, false}};
 
 }  // namespace
 

@@ -275,7 +275,8 @@ void announce_end(StoreCore& core, Id message, bool in_file) {
 }
 
 AcceptOperation::AcceptOperation(StoreCore& core, Prepared prepared, std::optional<Prepared> notification)
-    : Operation(Kind::write, prepared.content->octets.size() + 1024),
+    : Operation(Kind::write, prepared.content->octets.size() + 1024 +
+                                 (notification ? notification->content->octets.size() + 1024 : 0)),
       core_(core),
       prepared_(std::move(prepared)),
       notification_(std::move(notification)) {}
@@ -354,6 +355,7 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
       event.host = outcome.host;
       event.status = outcome.status;
       event.text = outcome.reply;
+      event.tls = outcome.tls;
       if (outcome.event == Event::attempt_deferred) event.next_attempt = outcome.next_attempt;
       history_.push_back(std::move(event));
     }

@@ -125,12 +125,24 @@ void HeaderScan::on_char(char c) {
   }
 }
 
+/// Of a value: up to its LF, if it ends within the chunk.
+void HeaderScan::look_at(std::string_view part, bool line_ends) {
+  if (!is_ascii(part)) notes_.non_ascii = true;
+  const bool goes_on_after_cr = after_cr_ && !part.empty();
+  after_cr_ = part.empty() ? after_cr_ : part.back() == '\r';
+  if (after_cr_ && !part.empty()) part.remove_suffix(1);
+  constexpr std::string_view kNone("\r\0", 2);
+  if (goes_on_after_cr || (line_ends && !after_cr_) || part.find_first_of(kNone) != std::string_view::npos)
+    notes_.not_text = true;
+  if (line_ends) after_cr_ = false;
+}
+
 bool HeaderScan::feed(std::string_view chunk) {
   while (!chunk.empty() && state_ != State::end) {
     if (state_ == State::value) {
       std::size_t lf = std::min(chunk.find('\n'), chunk.size());
       if (field_ != Field::other) value_.append(chunk.substr(0, std::min(lf, kMaxValue - value_.size())));
-      if (!is_ascii(chunk.substr(0, lf))) notes_.non_ascii = true;
+      look_at(chunk.substr(0, lf), lf < chunk.size());
       line_octets_ += lf;
       chunk.remove_prefix(lf);
       if (chunk.empty()) break;

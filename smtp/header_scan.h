@@ -20,6 +20,7 @@ struct HeaderNotes {
   bool has_message_id = false;
   bool has_from = false;
   bool non_ascii = false;  ///< an octet over 127 in the value of a field
+  bool not_text = false;   ///< a NUL in a field, or a CR or LF that is not part of a CRLF
   bool cut_short = false;  ///< a line that is no field ended the section: there may be fields behind it
   bool operator==(const HeaderNotes&) const = default;
 };
@@ -51,6 +52,7 @@ class HeaderScan {
   void end_field();
   void stop();
   void no_field();
+  void look_at(std::string_view part, bool line_ends);
 
   std::string own_host_;
   HeaderNotes notes_;
@@ -61,6 +63,7 @@ class HeaderScan {
   Field field_ = Field::other;
   bool in_field_ = false;
   bool first_line_ = true;
+  bool after_cr_ = false;  // in a value
 };
 
 }  // namespace waypost::smtp

@@ -102,7 +102,7 @@ TEST_SUITE("conf/load") {
     want.listeners[0].address = {"127.0.0.1", 25};
     want.listeners[0].tls = ListenerTls::none;
     CHECK(loaded.config == want);
-    CHECK(loaded.config.delivery.tls == Config::DeliveryTls::opportunistic);
+    CHECK(loaded.config.delivery.tls == TlsLevel::opportunistic);
     CHECK(loaded.config.queue.expire == 120h);
   }
 
@@ -163,12 +163,19 @@ data_timeout = "3s"
 concurrency = 4
 connections = 5
 tls = "none"
+tls_retry = 3
 [[route]]
 match = "Partner.example"
 next_hop = "smtp:[10.0.0.5]:2525"
 [[route]]
 match = "*.example"
-next_hop = ["smtp:a.example", "smtp:[b.example]"]
+next_hop = ["smtp:a.example", "smtp:[b.example]", "smtps:[c.example]"]
+tls = "verify"
+tls_names = ["Mail.partner.example", "*.b.example"]
+[[route]]
+match = "bank.test"
+tls = "fingerprint"
+tls_fingerprints = ["SHA256:AB34567890123456789012345678901234567890123456789012345678901234"]
 [queue]
 retry = ["1s", "2m"]
 expire = "3h"
@@ -237,10 +244,22 @@ listen = "[::1]:8025"
     CHECK(c.delivery.data_timeout == 3s);
     CHECK(c.delivery.concurrency == 4);
     CHECK(c.delivery.connections == 5);
-    CHECK(c.delivery.tls == Config::DeliveryTls::none);
-    REQUIRE(c.routes.size() == 2);
+    CHECK(c.delivery.tls == TlsLevel::none);
+    CHECK(c.delivery.tls_retry == 3);
+    REQUIRE(c.routes.size() == 3);
     CHECK(c.routes[0].match == "partner.example");
-    REQUIRE(c.routes[1].next_hops.size() == 2);
+    CHECK(c.routes[0].tls == HopTls());
+    REQUIRE(c.routes[1].next_hops.size() == 3);
+    CHECK(c.routes[1].next_hops[2].implicit_tls);
+    CHECK(c.routes[1].next_hops[2].text() == "smtps:[c.example]:465");
+    CHECK(c.routes[1].tls.level == TlsLevel::verify);
+    CHECK(c.routes[1].tls.names == std::vector<std::string>{"mail.partner.example", "*.b.example"});
+    CHECK(c.routes[2].next_hops.empty());
+    CHECK(c.routes[2].tls.fingerprints ==
+          std::vector<std::string>{"sha256:ab34567890123456789012345678901234567890123456789012345678901234"});
+    CHECK(c.find_route("Bank.test") == &c.routes[2]);
+    CHECK(c.find_route("x.example") == &c.routes[1]);
+    CHECK(c.find_route("x.test") == nullptr);
     CHECK(c.routes[1].next_hops[0].look_up_mx);
     CHECK_FALSE(c.routes[1].next_hops[1].look_up_mx);
     CHECK(c.queue.retry == std::vector<std::chrono::seconds>{1s, 2min});

@@ -109,7 +109,7 @@ TEST_SUITE("conf/sample") {
     CHECK(got.relay.domains.size() == 1);
     CHECK(got.clients.size() == 1);
     CHECK(got.checks.lists.size() == 1);
-    CHECK(got.domains.size() == 1);
+    CHECK(got.domains.size() == 2);
     CHECK(got.routes.size() == 1);
     CHECK(got.postmaster == "postmaster@example.com");
     CHECK(got.listeners[0].role == Role::mx);

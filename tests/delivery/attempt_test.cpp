@@ -294,7 +294,7 @@ TEST_SUITE("delivery/attempt") {
 
       ClientSession refused;
       store(refused);
-      refused.run(offering("CHUNKING") + envelope + by_bdat + "S: 552 5.3.4 too big" + kQuit);
+      refused.run(offering("CHUNKING") + envelope + by_bdat + "S: 552 5.3.4 too big\nC: RSET\nS: 250" + kQuit);
       check(refused, 0, kFailed, "5.3.4", "552 5.3.4 too big");
 
       ClientSession nobody;
@@ -370,6 +370,30 @@ TEST_SUITE("delivery/attempt") {
                                 "Content-Transfer-Encoding: base64\r\n\r\nAA0KLgo=\r\n.\r\n");
       }
     }
+
+    // What is text but for its last line end needs neither; what is called base64 and is not cannot be mended.
+    const std::string by_data =
+        "C: MAIL FROM:<s@a.example>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\nS: 354\nBODY\nS: 250 ok";
+    ClientSession text;
+    text.message.info.body = smtp::BodyType::binary_mime;
+    text.message.set_body("Subject: x\r\n\r\nno line end");
+    text.run(offering("8BITMIME") + by_data + kQuit);
+    check(text, 0, kRelayed, "2.0.0", "250 ok");
+    CHECK(text.body.ends_with("\r\nno line end\r\n.\r\n"));
+    ClientSession false_label;
+    false_label.message.info.body = smtp::BodyType::binary_mime;
+    false_label.message.set_body(head + "Content-Transfer-Encoding: base64\r\n\r\nAAAA" + std::string("\0\n.\n", 4));
+    false_label.run(offering("8BITMIME") + kQuit);
+    check(false_label, 0, kFailed, "5.6.3", "the host does not offer BINARYMIME, and the message cannot be converted");
+  }
+
+  TEST_CASE("503 to MAIL says nothing of the message: the session is out of step") {
+    ClientSession s;
+    s.run(kPlain + "C: MAIL FROM:<s@a.example>\nS: 503 5.5.1 nested MAIL" + kQuit);
+    CHECK(s.result().host.has_value());
+    CHECK(s.result().before_mail);
+    CHECK(s.outcome().event == kDeferred);
+    CHECK_FALSE(s.usable);
   }
 
   TEST_CASE("REQUIRETLS without TLS is deferred") {

@@ -149,7 +149,7 @@ TEST_SUITE("delivery/connection") {
   TEST_CASE("connecting: refused, unreachable, black hole, no source [F30, F31]") {
     auto open = [](ClientSession& s) {
       Connection::Opened opened =
-          s.runtime.complete(Connection::open(s.runtime, s.peer, s.settings, s.stop.get_token()));
+          s.runtime.complete(Connection::open(s.runtime, s.peer, s.settings, s.policy, s.stop.get_token()));
       CHECK(opened.connection == nullptr);
       return opened.failure;
     };

@@ -494,8 +494,10 @@ TEST_SUITE("delivery/conversion") {
     const std::string version = "MIME-Version: 1.0\r\n";
     const std::string type = "Content-Type: text/plain; charset=unknown-8bit\r\n";
     check({
-        {mime({"Content-Type: message/global"}, version + "\r\n\xE9\r\n"),
-         mime({"Content-Type: message/global"}, version + label + "\r\n=E9\r\n")},
+        // One whose own header section may be in UTF-8 is encoded as a whole [RFC 6532 3.7].
+        {mime({"Content-Type: message/global"}, "Subject: gr\xC3\xBC\xC3\x9F\r\n\r\ntext\r\n"),
+         mime({"Content-Type: message/global", "Content-Transfer-Encoding: quoted-printable"},
+              "Subject: gr=C3=BC=C3=9F\r\n\r\ntext\r\n")},
         {mime({"Content-Type: message/rfc822"}, "Content-Type: message/rfc822\r\n\r\n\r\n\xE9\r\n"),
          mime({"Content-Type: message/rfc822"},
               "Content-Type: message/rfc822\r\n" + version + "\r\n" + version + type + label + "\r\n=E9\r\n")},

@@ -224,7 +224,7 @@ TEST_SUITE("delivery/disposition") {
     CHECK(utf8.event == kFailed);
     CHECK(utf8.status == "5.6.7");
     CHECK(utf8.try_next_host);
-    Outcome tls = needs_tls(kHost);
+    Outcome tls = needs_tls(false, kHost);
     CHECK(tls.event == kDeferred);
     CHECK(tls.status == "4.7.10");
     CHECK(tls.try_next_host);

@@ -100,7 +100,7 @@ TEST_SUITE("delivery/recipient_check") {
     };
     using conf::NextHop;
     const auto find = [&](NextHop next_hop) {
-      return runtime.complete(find_hosts(dns, runtime, config, std::move(next_hop), self));
+      return runtime.complete(find_hosts(dns, runtime, config, "b.example", std::move(next_hop), self));
     };
     CHECK(hosts_of(find(hop(NextHop::Kind::lmtp_socket, "/run/lmtp", 0, false))) == "lmtp:localhost[/run/lmtp]");
     CHECK(hosts_of(find(hop(NextHop::Kind::lmtp_tcp, "192.0.2.7", 24, false))) == "lmtp:192.0.2.7[192.0.2.7]:24");
@@ -117,9 +117,8 @@ TEST_SUITE("delivery/recipient_check") {
       CHECK_FALSE(none.trouble.empty());
     }
     // What leaves by SMTP is not to go in clear: nor are the names.
-    config.delivery.tls = conf::Config::DeliveryTls::encrypt;
-    CHECK(find(hop(NextHop::Kind::smtp, "192.0.2.7", 25, false)).trouble.find("encryption") != std::string::npos);
-    CHECK(find(hop(NextHop::Kind::lmtp_tcp, "192.0.2.7", 24, false)).peers.size() == 1);
+    config.delivery.tls = conf::TlsLevel::encrypt;
+    CHECK(find(hop(NextHop::Kind::smtp, "192.0.2.7", 25, false)).peers.at(0).tls.level == conf::TlsLevel::encrypt);
   }
 }
 

@@ -14,6 +14,7 @@
 #include "delivery/dispatcher.h"
 #include "net/line_buffer.h"
 #include "net/scope.h"
+#include "net/tls_stream.h"
 #include "queue/sqlite_store.h"
 #include "tests/support/fake_resolver.h"
 #include "tests/support/virtual_runtime.h"
@@ -40,6 +41,11 @@ class Host {
   std::function<void()> on_quit = [] {};
   bool lmtp = false;
   bool dsn = false;
+  enum class Tls { none, good, refused, broken };
+  Tls tls = Tls::none;  ///< STARTTLS: not offered; taken; answered 454; the connection is closed in the handshake
+  std::shared_ptr<const net::TlsServer> tls_server;
+  bool require_tls = false;  ///< REQUIRETLS is offered under TLS
+  std::string in_clear;      ///< all that was said without TLS
   /// Of each recipient of an LMTP transaction.
   std::function<std::string(const std::string&)> on_dot_for = [](const std::string&) { return "250 2.0.0 saved"; };
   struct Taken {
@@ -73,6 +79,7 @@ class Host {
     net::LineBuffer lines(*stream);
     std::string out = host.banner + "\r\n";
     Taken message;
+    bool secured = false;
     for (;;) {
       const Result<> sent = co_await stream->write(std::string_view(out), net::TimePoint::max());
       out.clear();
@@ -80,9 +87,25 @@ class Host {
       const Result<net::LineBuffer::Line> line = co_await lines.read_line(4096, net::TimePoint::max());
       if (!line) break;
       const std::string said(line->text);
-      if (said.starts_with(host.lmtp ? "LHLO" : "EHLO")) {
+      if (!secured) host.in_clear += said + "\n";
+      if (said == "STARTTLS" && host.tls == Tls::refused) {
+        out = "454 4.7.0 not now\r\n";
+      } else if (said == "STARTTLS" && host.tls != Tls::none) {
+        const Result<> go = co_await stream->write(std::string_view("220 go\r\n"), net::TimePoint::max());
+        if (!go || host.tls == Tls::broken) break;
+        Result<std::unique_ptr<net::TlsStream>> tls =
+            net::tls_accept(std::move(stream), host.tls_server, host.runtime_.now());
+        net::TlsStream* server = tls->get();
+        stream = *std::move(tls);
+        lines.attach(*stream);
+        const Result<> shaken = co_await server->handshake(net::TimePoint::max());
+        if (!shaken) break;
+        secured = true;
+      } else if (said.starts_with(host.lmtp ? "LHLO" : "EHLO")) {
         out = "250-host.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n";
         if (host.dsn) out += "250-DSN\r\n";
+        if (host.tls != Tls::none && !secured) out += "250-STARTTLS\r\n";
+        if (host.require_tls && secured) out += "250-REQUIRETLS\r\n";
         out += "250 ENHANCEDSTATUSCODES\r\n";
       } else if (said.starts_with("MAIL")) {
         message = Taken{said.substr(10, said.find('>') - 9), {}, ""};
@@ -216,6 +239,8 @@ class RelayWorld {
     std::filesystem::remove_all(folder_);
   }
 
+  queue::History& history() { return *history_; }
+
   VirtualRuntime runtime;
   FakeResolver resolver;
   std::shared_ptr<const conf::Config> config;
@@ -223,10 +248,12 @@ class RelayWorld {
   std::unique_ptr<queue::Store> store;
   std::unique_ptr<TappedStore> tapped;  ///< what the dispatcher has
   std::unique_ptr<delivery::Dispatcher> dispatcher;
-  queue::Schedule::Limits window;  ///< of the next open()
-  std::vector<net::Address> own;   ///< our addresses
-  std::vector<queue::Due> spare;   ///< for a test's own use
+  queue::Schedule::Limits window;                    ///< of the next open()
+  std::vector<net::Address> own;                     ///< our addresses
+  std::shared_ptr<const net::TlsClient> tls_client;  ///< null: no TLS on the way out
+  std::vector<queue::Due> spare;                     ///< for a test's own use
   net::Duration step = std::chrono::milliseconds(100);
+  bool require_tls = false;  ///< of what is submitted
 
   void adjust(const std::function<void(conf::Config&)>& change) {
     auto made = std::make_shared<conf::Config>(*config);
@@ -255,7 +282,8 @@ class RelayWorld {
     store = queue->store(runtime);
     tapped = std::make_unique<TappedStore>(*store);
     dispatcher = std::make_unique<delivery::Dispatcher>(
-        runtime, *tapped, resolver, [this] { return config; }, [this] { return own; }, queue::open_folder, window);
+        runtime, *tapped, resolver, [this] { return config; }, [this] { return own; }, queue::open_folder, window,
+        [this] { return tls_client; });
     queue::StoreEvents events;
     events.arrived = [this](std::vector<queue::Due> due) {
       auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));
@@ -315,6 +343,7 @@ class RelayWorld {
       recipient.notify = notify;
       message.envelope.recipients.push_back(recipient);
     }
+    message.envelope.require_tls = require_tls;
     message.trace = "Received: by relay.test\r\n";
     message.arrival = runtime.wall_now();
     message.expires = message.arrival + config->queue.expire;

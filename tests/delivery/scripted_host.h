@@ -14,6 +14,7 @@
 #include "delivery/attempt.h"
 #include "delivery/connection.h"
 #include "net/scope.h"
+#include "net/tls_stream.h"
 #include "tests/delivery/stored_message.h"
 #include "tests/support/virtual_runtime.h"
 
@@ -28,12 +29,14 @@ namespace waypost::tests {
 ///   BODY        what the client says up to CRLF.CRLF is kept in `body`
 ///   CHUNK 70    so many octets are kept in `body`
 ///   OCTETS 70   so many octets are read and thrown away
+///   TLS         the client begins a handshake, which options.tls answers
 ///   RAW text    as S:, without CRLF; `\n` and `\r` stand for these
 struct HostOptions {
   std::size_t split = std::numeric_limits<std::size_t>::max();  ///< octets a write, a turn of the loop between writes
   bool lock_step = false;                                       ///< nothing may be pipelined: every reply is waited for
   std::size_t close_after_read = std::numeric_limits<std::size_t>::max();
   std::size_t close_after_written = std::numeric_limits<std::size_t>::max();
+  std::shared_ptr<const net::TlsServer> tls{};
 };
 
 class ScriptedHost {
@@ -41,9 +44,10 @@ class ScriptedHost {
   ScriptedHost(net::Runtime& runtime, std::string script, HostOptions options)
       : runtime_(runtime), script_(std::move(script)), options_(options) {}
 
-  std::string mistake;  ///< "": all went by the script
-  std::string heard;    ///< all that the client said
-  std::string body;     ///< as on the wire, with the final dot
+  std::string mistake;      ///< "": all went by the script
+  std::string heard;        ///< all that the client said
+  std::string body;         ///< as on the wire, with the final dot
+  std::string server_name;  ///< that the client asked for in its handshake
   std::size_t written = 0;
 
   net::Task<> serve(std::unique_ptr<net::Stream> stream) {
@@ -91,6 +95,8 @@ class ScriptedHost {
       co_await expect_end();
     } else if (line == "CLOSE") {
       over_ = true;
+    } else if (line == "TLS") {
+      co_await shake_hands();
     } else if (line.starts_with("WAIT ")) {
       bool waited = co_await runtime_.sleep_for(std::chrono::seconds(std::stoi(line.substr(5))), std::stop_token());
       if (!waited) over_ = true;
@@ -101,6 +107,17 @@ class ScriptedHost {
     } else {
       throw std::runtime_error("no such line in a script: " + line);
     }
+  }
+
+  net::Task<> shake_hands() {
+    if (!unread_.empty()) wrong("want a handshake, got " + unread_);
+    Result<std::unique_ptr<net::TlsStream>> tls = net::tls_accept(std::move(stream_), options_.tls, runtime_.now());
+    if (!tls) throw std::runtime_error(tls.error().what);
+    net::TlsStream* secured = tls->get();
+    stream_ = *std::move(tls);
+    Result<> shaken = co_await secured->handshake(net::TimePoint::max());
+    if (!shaken) over_ = true;
+    if (shaken) server_name = secured->info().server_name;
   }
 
   static std::string unescaped(std::string_view text) {
@@ -217,6 +234,7 @@ class ScriptedHost {
 struct ClientSession {
   VirtualRuntime runtime;
   delivery::ClientSettings settings;
+  delivery::TlsPolicy policy;
   StoredMessage message;
   std::stop_source stop;
   std::optional<net::Duration> stop_after;
@@ -228,7 +246,8 @@ struct ClientSession {
   bool opened = false;
   bool usable = false;  ///< after the last transaction
   smtp::Extensions extensions;
-  std::string mistake, heard, body;
+  std::string mistake, heard, body, server_name;
+  delivery::TlsEvidence tls;
   std::size_t written = 0;
   net::Duration took{};
   net::Address client_address;
@@ -265,6 +284,7 @@ struct ClientSession {
     if (mistake.empty()) mistake = host.mistake;
     heard = host.heard;
     body = host.body;
+    server_name = host.server_name;
     written = host.written;
   }
 
@@ -283,11 +303,12 @@ struct ClientSession {
 
   static net::Task<> client(ClientSession& self) {
     delivery::Connection::Opened session =
-        co_await delivery::Connection::open(self.runtime, self.peer, self.settings, self.stop.get_token());
+        co_await delivery::Connection::open(self.runtime, self.peer, self.settings, self.policy, self.stop.get_token());
     self.failure = session.failure;
     self.opened = session.connection != nullptr;
     if (!self.opened) co_return;
     self.extensions = session.connection->extensions();
+    self.tls = session.connection->tls();
     for (int i = 0; i < self.attempts; ++i) {
       queue::OpenBody open_body = self.message.opener(self.runtime);
       delivery::AttemptResult result = co_await delivery::attempt(

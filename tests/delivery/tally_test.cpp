@@ -65,6 +65,23 @@ TEST_SUITE("delivery/tally") {
     CHECK(tally.unsettled() == std::vector<std::size_t>{1, 2});
   }
 
+  TEST_CASE("what another host could have taken is no end while that host may come back") {
+    for (const bool again : {false, true}) {
+      Tally tally(three());
+      Outcome fails;
+      fails.event = queue::Event::attempt_failed;
+      fails.status = "5.6.3";
+      Outcome here = fails;
+      fails.try_next_host = true;
+      tally.record({0, 1}, {fails, here});
+      tally.stop(again);
+      CHECK(tally.entries()[0].outcome.event ==
+            (again ? queue::Event::attempt_deferred : queue::Event::attempt_failed));
+      CHECK(tally.entries()[0].outcome.status == (again ? "4.6.3" : "5.6.3"));
+      CHECK(tally.entries()[1].outcome.event == queue::Event::attempt_failed);
+    }
+  }
+
   TEST_CASE("closing gives all that are open one outcome and leaves the others") {
     Tally tally(three());
     tally.record({0}, {of(queue::Event::attempt_relayed)});

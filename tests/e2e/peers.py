@@ -1,6 +1,7 @@
 """Other mail servers as packaging/peers unpacked them, each in a folder of its own: it listens on a loopback port, takes
 mail for any domain from anyone and relays it to one next hop. Needs root, since each of them gives up its rights. With
-`tls` the next hop must take STARTTLS. `start()` waits until it listens."""
+`tls` the next hop must take STARTTLS. With `pem`, a file with a key and a certificate, Postfix and Exim offer STARTTLS. `start()`
+waits until it listens."""
 import shutil
 import subprocess
 
@@ -11,8 +12,8 @@ import postfix
 class Peer:
     """`next_port`: of the next hop, on 127.0.0.1."""
 
-    def __init__(self, folder, next_port, tls=False):
-        self.folder, self.port, self.next_port = folder, harness.free_port(), next_port
+    def __init__(self, folder, next_port, tls=False, pem=None):
+        self.folder, self.port, self.next_port, self.pem = folder, harness.free_port(), next_port, pem
         self.name = type(self).__name__
         folder.mkdir()
         self.prepare(tls)
@@ -38,6 +39,8 @@ class Postfix(Peer):
             config.write("message_size_limit = 0\nsmtp_line_length_limit = 0\nsmtpd_forbid_bare_newline = no\n")
             if tls:
                 config.write("smtp_tls_security_level = encrypt\n")
+            if self.pem:
+                config.write(f"smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {self.pem}\n")
 
     def start(self):
         self.postfix.start()
@@ -62,7 +65,7 @@ queue_run_max = 4
 keep_environment =
 host_lookup =
 dns_dnssec_ok = 0
-tls_advertise_hosts =
+{f"tls_advertise_hosts = *{chr(10)}tls_certificate = {self.pem}" if self.pem else "tls_advertise_hosts ="}
 acl_smtp_rcpt = accept
 begin routers
 all:

@@ -163,6 +163,8 @@ class Sink:
                 usual = b"354 go on\r\n" if recipients else b"503 5.5.1 no recipients\r\n"
             elif verb == "BDAT":
                 octets = lines.read(int(argument.split()[0]))
+                if len(octets) < int(argument.split()[0]):
+                    return
                 state["chunks"] = state.get("chunks", b"") + octets
                 if not recipients:
                     usual = b"503 5.5.1 no recipients\r\n"

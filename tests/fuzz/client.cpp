@@ -144,7 +144,8 @@ net::Task<> converse(net::Runtime& runtime, Session& session, Tape& tape, bool t
   settings.command_timeout = std::chrono::minutes(5);
   settings.data_timeout = std::chrono::minutes(10);
   std::stop_token stop = session.stop.get_token();
-  session.opened = co_await delivery::Connection::open(runtime, peer, settings, stop);
+  const delivery::TlsPolicy policy;
+  session.opened = co_await delivery::Connection::open(runtime, peer, settings, policy, stop);
   if (!session.opened.connection) co_return;
   delivery::Connection& connection = *session.opened.connection;
   tests::StoredMessage& message = session.message;

@@ -49,6 +49,23 @@ TEST_SUITE("mta/certificates") {
     CHECK_FALSE(loaded.certificates);
     CHECK(loaded.errors.empty());
     CHECK(loaded.warnings.empty());
+    CHECK(loaded.client);  // mail goes out by TLS all the same
+    CertificateHolder holder;
+    CHECK_FALSE(holder.client());
+    holder.set_client(loaded.client);
+    CHECK(holder.client() == loaded.client);
+  }
+
+  TEST_CASE("roots that cannot be read are an error, with or without a certificate") {
+    for (const bool with : {false, true}) {
+      Folder folder;
+      if (with) folder.use(folder.put("one"));
+      folder.config.tls.ca = "/nonexistent/roots.pem";
+      LoadedCertificates loaded = folder.load();
+      REQUIRE(loaded.errors.size() == 1);
+      CHECK(loaded.errors[0].key == "tls.ca");
+      CHECK_FALSE(loaded.certificates);
+    }
   }
 
   TEST_CASE("each role has a server of its own (C5)") {

@@ -297,13 +297,17 @@ TEST_SUITE("mta/cmd") {
     event.host = "mx.b.example[192.0.2.7]:25";
     event.status = "2.0.0";
     event.text = "250 ok\x1b";
+    event.tls = "none: not offered; opportunistic by delivery.tls";
     t.backend.history.push_back(event);
     CHECK(t.run({"trace", kFirst}) == 0);
     CHECK(t.said(kFirst + "  from <a@example.org>, 2.1 KB\n"));
-    CHECK(t.said("relayed   b@b.example  mx.b.example[192.0.2.7]:25  2.0.0  250 ok\\x1b\n"));
+    CHECK(
+        t.said("relayed   b@b.example  mx.b.example[192.0.2.7]:25  2.0.0  250 ok\\x1b  "
+               "tls none: not offered; opportunistic by delivery.tls\n"));
     CHECK(t.said("waits     c@c.example"));
     CHECK(t.run({"trace", kFirst, "--json"}) == 0);
     CHECK(lines(t.out.str()) == 4);
+    CHECK(t.said("\"tls\":\"none: not offered; opportunistic by delivery.tls\""));
     CHECK(t.run({"trace", "--to", "nobody@b.example"}) == 1);
     CHECK(t.complained("nothing matches"));
     CHECK(t.run({"trace", "--since", "1d", "--limit", "1"}) == 0);

@@ -156,7 +156,11 @@ TEST_SUITE("mta/session_checks") {
     options.listener.role = conf::Role::submission;
     conf::Route route;
     route.match = "*.routed.example";
-    options.config.routes = {route};
+    route.next_hops = {conf::NextHop()};
+    conf::Route tls_alone;  // the way is that of DNS
+    tls_alone.match = "none.example";
+    tls_alone.tls.level = conf::TlsLevel::verify;
+    options.config.routes = {route, tls_alone};
     Harness h(options);
     h.dns.add_mx("good.example", {{10, "mx.good.example"}});
     h.dns.add_mx("null.example", {{0, ""}});

@@ -441,6 +441,8 @@ TEST_SUITE("mta/session_data") {
     CHECK(Harness::codes(h.say({"MAIL FROM:<s@c.example> BODY=BINARYMIME", "RCPT TO:<r@b.example>", "DATA"})) ==
           "250 250 503");
     CHECK(Harness::codes(h.say({"BDAT 0 LAST"})) == "250");
+    CHECK(Harness::codes(h.send("MAIL FROM:<s@c.example> BODY=BINARYMIME\r\nRCPT TO:<r@b.example>\r\nBDAT 13 LAST\r\n" +
+                                std::string("a: b\nc: d\r\n\r\n"))) == "250 250 554");
   }
 
   TEST_CASE("BDAT out of order: its octets are read, none is a command; the order is told [RFC 3030 2, C4]") {

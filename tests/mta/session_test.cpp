@@ -215,6 +215,30 @@ TEST_SUITE("mta/session") {
     }
   }
 
+  TEST_CASE("who is named beside an alias is told of himself; addresses are bounded in number as recipients are") {
+    HarnessOptions options;
+    options.config.limits.recipients = 4;
+    conf::Domain domain;
+    domain.name = "v.example";
+    domain.aliases["@"] = {{"ann@b.example", false}, {"bob@b.example", false}};
+    options.config.domains.push_back(domain);
+    Harness h(options);
+    h.greet();
+    CHECK(Harness::codes(h.say({"MAIL FROM:<s@c.example>", "RCPT TO:<many@v.example> NOTIFY=SUCCESS",
+                                "RCPT TO:<bob@b.example> NOTIFY=FAILURE", "RCPT TO:<more@v.example> NOTIFY=SUCCESS",
+                                "RCPT TO:<most@v.example> NOTIFY=SUCCESS", "RCPT TO:<all@v.example>"})) ==
+          "250 250 250 250 250 452");
+    CHECK(Harness::codes(h.say({"DATA"})) == "354");
+    CHECK(h.send("\r\nno header\r\n.\r\n").starts_with("250"));
+    const tests::FakeStore::Committed& stored = h.store.committed.at(0);
+    REQUIRE(stored.message.envelope.recipients.size() == 2);
+    CHECK(stored.message.envelope.recipients[0].notify.bits == (smtp::Notify::kNever | smtp::Notify::kByAlias));
+    CHECK(stored.message.envelope.recipients[1].notify.bits == smtp::Notify::kFailure);
+    CHECK(stored.message.envelope.recipients[1].orcpt.empty());
+    REQUIRE(stored.notification);
+    CHECK(stored.notification->body.find("no header") == std::string::npos);
+  }
+
   TEST_CASE(
       "SMTPUTF8 is offered where the listener has it; elsewhere its parameter and addresses are refused [RFC 6531]") {
     for (const bool offered : {true, false}) {

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "queue/schema.h"
 #include "tests/queue/queue_fixture.h"
 
 using namespace waypost;
@@ -169,6 +170,34 @@ TEST_SUITE("queue/history") {
     all.limit = 100'000;
     CHECK(found(**history, all) + (*history)->dropped() == 6000);
     CHECK((*history)->dropped() == 0);
+  }
+
+  TEST_CASE("what version 1 wrote, which knew nothing of TLS, is kept") {
+    TemporaryFolder folder;
+    std::string path = folder.path() + "/history.db";
+    {
+      Result<Database> db = Database::open(path, "", Database::Mode::read_write);
+      REQUIRE(db);
+      const Schema first{kHistorySchema.application_id, kHistorySchema.steps.first(1), "history.db"};
+      REQUIRE(bring_up_to_date(*db, first, [](int) { return Result<>(); }));
+      REQUIRE(
+          db->run("INSERT INTO event(message, time, kind, sender, recipient, host, status, text, message_id, size) "
+                  "VALUES (1, 1000, 3, '', 'r@b.example', 'mx', '2.0.0', 'ok', '', 0)"));
+    }
+    CHECK(open_history_read_only(path).error().code == Errc::unsupported);
+    auto history = open_history(path, std::chrono::hours(24 * 365 * 200));
+    REQUIRE(history);
+    HistoryEvent event = relayed(1, "q@b.example");
+    event.tls = "none: not offered; opportunistic by delivery.tls";
+    (*history)->add(event);
+    HistoryQuery query;
+    query.id = Id{1};
+    Result<std::vector<HistoryEvent>> events = (*history)->find(query);
+    REQUIRE(events);
+    REQUIRE(events->size() == 2);
+    CHECK(events->at(0).recipient == "r@b.example");
+    CHECK(events->at(0).tls == "");
+    CHECK(events->at(1).tls == event.tls);
   }
 
   TEST_CASE("a file of something else, or of a newer version, is refused") {

@@ -75,6 +75,26 @@ TEST_SUITE("smtp/header_scan") {
     }
   }
 
+  TEST_CASE("a header section with a NUL or a bare line end is no text") {
+    struct {
+      std::string_view body;
+      bool not_text;
+    } const cases[] = {
+        {"A: b\r\nC: d\r\n e\r\n\r\n", false},
+        {"A:\r\n\r\n", false},
+        {"A: b\nC: d\r\n\r\n", true},
+        {"A:\nC: d\r\n\r\n", true},
+        {"A: b\rc\r\n\r\n", true},
+        {"A: b\r\r\n\r\n", true},
+        {std::string_view("A: b\0\r\n\r\n", 9), true},
+        {std::string_view("A: b\r\n\r\n\0\n\r", 11), false},
+    };
+    for (const auto& row : cases) {
+      CAPTURE(row.body);
+      CHECK(scan(row.body).not_text == row.not_text);
+    }
+  }
+
   TEST_CASE("the header section ends at a blank line, or where a line is no field") {
     struct {
       std::string_view body;

@@ -1,0 +1,38 @@
+#include "delivery/open_session.h"
+
+#include <utility>
+
+#include "base/event_log.h"
+
+namespace waypost::delivery {
+
+TlsPolicy policy_for(const Peer& peer, const SessionFor& whom, bool given_up) {
+  if (peer.protocol == Protocol::lmtp) return {};
+  TlsQuestion question;
+  question.terms = peer.tls;
+  question.destination = whom.destination;
+  question.host = peer.name;
+  question.require_tls = whom.require_tls;
+  question.given_up = given_up;
+  return tls_policy(question);
+}
+
+net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, ClientSettings settings, SessionFor whom,
+                                           TlsMemory& memory, std::stop_token stop) {
+  const int retry = settings.tls_retry;
+  bool given_up = memory.failures(peer.address, runtime.now()) >= retry;
+  for (;;) {
+    const TlsPolicy policy = policy_for(peer, whom, given_up);
+    Connection::Opened opened = co_await Connection::open(runtime, peer, settings, policy, stop);
+    if (opened.connection && opened.connection->tls().is_encrypted()) memory.succeeded(peer.address);
+    const bool may_fall_back = policy.level == conf::TlsLevel::opportunistic && !given_up;
+    if (opened.connection || opened.failure.tls_trouble != HostFailure::Tls::handshake || !may_fall_back)
+      co_return opened;
+    given_up = memory.failed(peer.address, runtime.now()) >= retry;
+    if (!given_up || stop.stop_requested()) co_return opened;
+    const std::string host = peer.text();
+    log::tls_given_up(host, opened.failure.reason, std::chrono::duration_cast<std::chrono::seconds>(TlsMemory::kKept));
+  }
+}
+
+}  // namespace waypost::delivery

@@ -1,0 +1,29 @@
+// delivery/open_session.h: a session with a host, with the TLS that policy wants of it.
+#pragma once
+#include <stop_token>
+#include <string>
+
+#include "delivery/connection.h"
+#include "delivery/tls_memory.h"
+#include "delivery/tls_policy.h"
+#include "net/runtime.h"
+#include "net/task.h"
+
+namespace waypost::delivery {
+
+/// For whom a session is.
+struct SessionFor {
+  std::string destination;
+  bool require_tls = false;  ///< the message asks for it (RFC 8689)
+};
+
+/// What is demanded of a session with this host. `given_up`: as in TlsQuestion.
+TlsPolicy policy_for(const Peer& peer, const SessionFor& whom, bool given_up);
+
+/// Connection::open() by the policy of peer.tls. Where opportunistic TLS fails as often as settings.tls_retry says, the
+/// host is remembered and opened again in clear, at once; so it is from then on until the memory ends. `memory` and
+/// `runtime` outlive the await.
+net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, ClientSettings settings, SessionFor whom,
+                                           TlsMemory& memory, std::stop_token stop);
+
+}  // namespace waypost::delivery
