@@ -4,17 +4,15 @@
 #include <utility>
 
 #include "base/base64.h"
-#include "base/escape.h"
 #include "base/text.h"
+#include "smtp/scram.h"
 
 namespace waypost::mta::sasl {
 namespace {
 
-bool is_control(std::string_view character) {
-  const auto first = static_cast<unsigned char>(character[0]);
-  if (character.size() == 1) return first < 0x20 || first == 0x7F;
-  return character.size() == 2 && first == 0xC2 && static_cast<unsigned char>(character[1]) < 0xA0;
-}
+using smtp::scram::is_nonce;
+using smtp::scram::parse_saslname;
+using smtp::scram::take_attribute;
 
 /// Nobody logs in here as somebody else.
 bool acts_for_itself(std::string_view authorization, std::string_view login) {
@@ -73,40 +71,6 @@ class External : public Exchange {
   std::string identity_;
 };
 
-/// RFC 5802 §5.1: `=2C` is a comma, `=3D` an equals sign.
-std::optional<std::string> parse_saslname(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    char c = text.front();
-    if (c == '=') {
-      if (text.starts_with("=2C"))
-        c = ',';
-      else if (text.starts_with("=3D"))
-        c = '=';
-      else
-        return std::nullopt;
-      text.remove_prefix(2);
-    }
-    out += c;
-    text.remove_prefix(1);
-  }
-  return out;
-}
-
-bool is_nonce(std::string_view text) {
-  return !text.empty() && text.size() <= kLongestNonce &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7F && c != ','; });
-}
-
-/// `x=value` off the front, with the comma behind it. nullopt: another attribute, or none.
-std::optional<std::string_view> take_attribute(std::string_view& text, char name) {
-  if (text.size() < 2 || text[0] != name || text[1] != '=') return std::nullopt;
-  const std::size_t end = text.find(',');
-  const std::string_view value = text.substr(2, end == std::string_view::npos ? end : end - 2);
-  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-  return value;
-}
-
 /// RFC 5802, RFC 7677.
 class Scram : public Exchange {
  public:
@@ -147,7 +111,7 @@ class Scram : public Exchange {
     if (rest.starts_with("m=")) return Refused{"an extension of SCRAM is demanded that is not known"};
     const std::optional<std::string_view> name = take_attribute(rest, 'n');
     const std::optional<std::string_view> nonce = take_attribute(rest, 'r');
-    if (!name || !nonce || !is_nonce(*nonce)) return Malformed{"no name and nonce"};
+    if (!name || !nonce || !is_nonce(*nonce, kLongestNonce)) return Malformed{"no name and nonce"};
     const std::optional<std::string> login = parse_saslname(*name);
     const std::optional<std::string> acts_as = parse_saslname(authorization);
     if (!login || !acts_as) return Malformed{"a name is not encoded as RFC 5802 asks"};
@@ -215,13 +179,7 @@ class Scram : public Exchange {
 }  // namespace
 
 bool is_prepared(std::string_view text, std::size_t longest) {
-  if (text.empty() || text.size() > longest) return false;
-  while (!text.empty()) {
-    const std::size_t octets = utf8_character(text);
-    if (octets == 0 || is_control(text.substr(0, octets))) return false;
-    text.remove_prefix(octets);
-  }
-  return true;
+  return smtp::scram::is_prepared(text, longest);
 }
 
 Step Exchange::begin(std::optional<std::string_view> initial) {

@@ -1,66 +1,42 @@
 #include "mta/scram.h"
 
-#include <array>
 #include <optional>
 #include <vector>
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/sha.h>
-
 #include "base/base64.h"
 #include "base/text.h"
+#include "smtp/scram.h"
 
 namespace waypost::mta::scram {
 namespace {
 
-constexpr std::size_t kOctets = SHA256_DIGEST_LENGTH;
+namespace shared = smtp::scram;
+
+constexpr shared::Hash kHash = shared::Hash::sha256;
+constexpr std::size_t kOctets = 32;  // of its digests
 constexpr std::size_t kLongestSalt = 256;
 constexpr std::string_view kScheme = "{SCRAM-SHA-256}";
-
-using Digest = std::array<unsigned char, kOctets>;
-
-const unsigned char* octets_of(std::string_view text) {
-  return reinterpret_cast<const unsigned char*>(text.data());
-}
-
-std::string string_of(const Digest& digest) {
-  return std::string(digest.begin(), digest.end());
-}
-
-std::string salted(std::string_view password, std::string_view salt, std::uint32_t iterations) {
-  Digest out{};
-  PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()), octets_of(salt), static_cast<int>(salt.size()),
-                    static_cast<int>(iterations), EVP_sha256(), static_cast<int>(out.size()), out.data());
-  return string_of(out);
-}
 
 }  // namespace
 
 std::string sha256(std::string_view octets) {
-  Digest out{};
-  SHA256(octets_of(octets), octets.size(), out.data());
-  return string_of(out);
+  return shared::digest(kHash, octets);
 }
 
 std::string hmac(std::string_view key, std::string_view octets) {
-  Digest out{};
-  unsigned int length = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), octets_of(octets), octets.size(), out.data(), &length);
-  return string_of(out);
+  return shared::hmac(kHash, key, octets);
 }
 
 bool equal(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+  return shared::equal(a, b);
 }
 
 std::string client_key(std::string_view password, std::string_view salt, std::uint32_t iterations) {
-  return hmac(salted(password, salt, iterations), "Client Key");
+  return hmac(shared::salted(kHash, password, salt, iterations), "Client Key");
 }
 
 ScramVerifier make_verifier(std::string_view password, std::string_view salt, std::uint32_t iterations) {
-  const std::string key = salted(password, salt, iterations);
+  const std::string key = shared::salted(kHash, password, salt, iterations);
   ScramVerifier verifier;
   verifier.iterations = iterations;
   verifier.salt = salt;
@@ -76,8 +52,7 @@ bool matches(const ScramVerifier& verifier, std::string_view password) {
 
 bool proves(const ScramVerifier& verifier, std::string_view auth_message, std::string_view proof) {
   if (proof.size() != kOctets) return false;
-  std::string client_key = hmac(verifier.stored_key, auth_message);
-  for (std::size_t i = 0; i < kOctets; ++i) client_key[i] = static_cast<char>(client_key[i] ^ proof[i]);
+  const std::string client_key = shared::exclusive_or(hmac(verifier.stored_key, auth_message), proof);
   return equal(sha256(client_key), verifier.stored_key);
 }
 

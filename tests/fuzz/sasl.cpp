@@ -4,7 +4,7 @@
 //
 // The first octet says how: bits 0-2 the mechanism, bit 3 with channel binding, bit 4 an honest client of SCRAM. The
 // rest are fields between US (0x1F): responses, or what the honest client says and how it is altered on the way.
-// Covers: mta/sasl.cpp mta/scram.cpp mta/users.cpp base/base64.cpp
+// Covers: mta/sasl.cpp mta/scram.cpp smtp/scram.cpp mta/users.cpp base/base64.cpp
 #include "mta/sasl.h"
 
 #include <string>
