@@ -42,6 +42,12 @@ void check_block(const Config& config, const Block& block, Findings& findings) {
     findings.error(section + ".tls", "is for mail that leaves by SMTP, and " + quoted(hops.front().text()) + " is not");
     return;
   }
+  const auto in_clear =
+      std::find_if(hops.begin(), hops.end(), [](const NextHop& hop) { return hop.kind == NextHop::Kind::lmtp_tcp; });
+  if (any_given && level >= TlsLevel::encrypt && in_clear != hops.end()) {
+    findings.error(section + ".tls", "asks for TLS, and " + quoted(in_clear->text()) + " of " + section +
+                                         block.hop_key + " is in clear: LMTP has none here");
+  }
   if (level == TlsLevel::fingerprint && tls.fingerprints.empty()) {
     findings.error(section + ".tls", "is \"fingerprint\", and there are none to compare with",
                    "set tls_fingerprints = [\"sha256:...\"]");

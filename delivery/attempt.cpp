@@ -101,8 +101,10 @@ class Transaction {
   void host_failed(Stage stage, const smtp::Reply& reply);
   void host_failed(Stage stage, const Error& error);
   void host_failed(HostFailure failure);
-  /// What stays on this machine crosses no net.
-  bool requires_tls() const { return message_.require_tls && !connection_.peer().address.is_local(); }
+  /// What stays on this machine crosses no net; a report goes on without (RFC 8689 §4.2.1, §5).
+  bool requires_tls() const {
+    return message_.require_tls && !message_.reverse_path.is_null() && !connection_.peer().address.is_local();
+  }
   bool is_verified() const { return connection_.tls().verdict >= TlsEvidence::Verdict::verified; }
   bool is_lmtp() const { return connection_.peer().protocol == Protocol::lmtp; }
   net::Duration command_timeout() const { return connection_.settings().command_timeout; }
@@ -270,7 +272,7 @@ std::string Transaction::mail_line() const {
   if (offered.eight_bit_mime && message_.eight_bit && !converter_) parameters.body = smtp::BodyType::eight_bit_mime;
   if (framing_ == WireBody::Framing::binary) parameters.body = smtp::BodyType::binary_mime;
   parameters.smtputf8 = utf8_;
-  parameters.require_tls = requires_tls();
+  parameters.require_tls = message_.require_tls && offered.require_tls;
   if (offered.dsn) {
     parameters.ret = message_.ret;
     parameters.envid = message_.envid;

@@ -98,7 +98,7 @@ net::Task<std::optional<HostFailure>> Connection::hello() {
     HostFailure failure = of_error(Stage::ehlo, hello.error(), host);
     // What a server of TLS 1.3 has against a handshake it says after the client's part of it is over.
     const bool hung_up = hello.error().code == Errc::closed || hello.error().code == Errc::protocol;
-    if (tls_.is_encrypted() && hung_up) failure.tls_trouble = HostFailure::Tls::handshake;
+    if (hung_up && tls_.version == "TLSv1.3") failure.tls_trouble = HostFailure::Tls::handshake;
     co_return failure;
   }
   bool extended = hello->positive();

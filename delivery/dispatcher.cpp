@@ -264,14 +264,18 @@ net::Task<> Dispatcher::plan(std::string name) {
   net::TimePoint valid_until = runtime_.now() + kLongestSleep;
   HostFailure trouble;
   Destination& entry = destinations_[name];  // stays while `planning` is set
+  const std::shared_ptr<const conf::Config> config = config_();
   Plan plan = co_await find_plan(name, entry, valid_until, trouble);
   entry.planning = false;
   if (stopping_) co_return;
+  if (config_() != config) {  // it was replaced meanwhile: where mail goes, and by which policy, is asked again
+    begin(name);
+    co_return;
+  }
   if (plan.key.empty()) {
     co_await fail_destination(name, trouble);
     co_return;
   }
-  const std::shared_ptr<const conf::Config> config = config_();
   std::string key = plan.key;
   std::unique_ptr<Site>& site = sites_[key];
   if (site) {

@@ -159,12 +159,15 @@ void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
 /// learnt.
 net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_ptr<const queue::Content> content,
                                          std::unique_ptr<Connection>& connection) {
-  const SessionFor whom{tally.due().destination, tally.due().message->require_tls};
+  const queue::MessageInfo& message = *tally.due().message;
+  // A report is better delivered without what it asks for than not at all (RFC 8689 §5).
+  const SessionFor whom{tally.due().destination, message.require_tls && !message.reverse_path.is_null()};
   const std::vector<Peer> candidates =
       doubted_first(site.candidates(runtime_.now(), runtime_.random()), tally.due().recipients);
   std::set<net::Address> tried;
   HostFailure last;
-  int sessions = 0;
+  bool unasked = false;  // a host that may come back
+  int sessions = 0;      // in which a transaction was begun
   while (tally.any_open()) {
     if (connection && connection->usable() && !suits(*connection, whom)) {
       co_await connection->quit();
@@ -186,8 +189,14 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
         met_ourselves(site, tally, next->address, std::move(failure), last);
         break;
       }
-      if (!connection && whom.require_tls && failure.tls_trouble != HostFailure::Tls::none) {
-        // This message's own demand, perhaps: other mail for the host does not wait with it.
+      const bool own_demand = whom.require_tls && next->tls.level < conf::TlsLevel::verify;
+      if (!connection && own_demand && failure.tls_trouble != HostFailure::Tls::none) {
+        // Other mail for the host does not wait with it; but a handshake that fails may have held a worker for a
+        // minute.
+        const bool handshake = failure.tls_trouble == HostFailure::Tls::handshake;
+        if (handshake) site.avoid(next->address, runtime_.now() + kAvoidFailed);
+        if (handshake) site.host_failed();
+        unasked = true;
         const std::vector<std::size_t> open = tally.open();
         tally.record(open, std::vector<Outcome>(open.size(), from_host_failure(failure)));
         continue;
@@ -202,9 +211,10 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     }
     const net::Address address = connection->peer().address;
     tried.insert(address);
-    ++sessions;
+    const std::size_t before = connection->transactions();
     std::vector<std::size_t> positions;
     AttemptResult result = co_await transactions(*connection, tally, content, positions);
+    if (connection->transactions() > before && !(kept && result.host)) ++sessions;
     if (!result.host) {
       site.succeeded();
       site.down_until = {};
@@ -230,7 +240,6 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     }
     if (kept) {
       // The host had closed a connection that was kept idle: that says nothing about it.
-      --sessions;
       tried.erase(address);
       continue;
     }
@@ -238,7 +247,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     site.avoid(address, runtime_.now() + kAvoidFailed);
     site.host_failed();
   }
-  tally.stop(!last.reason.empty());
+  tally.stop(unasked || !last.reason.empty());
   if (tally.any_unlearnt()) site.all_failed();
   if (tally.any_unlearnt() && !last.ours && !tally.begun && !tally.reached) {
     site.down_until = runtime_.now() + kAvoidFailed;

@@ -266,7 +266,7 @@ Outcome needs_conversion(const std::string& why, const std::string& host) {
 Outcome needs_tls(bool verified, const std::string& host) {
   Outcome outcome;
   outcome.own_words = true;
-  outcome.status = "4.7.10";
+  outcome.status = verified ? "4.7.30" : "4.7.10";
   outcome.reply = std::string("the message asks for REQUIRETLS, ") +
                   (verified ? "which the host does not offer" : "and the session has no TLS that is verified");
   outcome.host = host;

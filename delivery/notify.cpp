@@ -124,7 +124,8 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   out.envelope.recipients.push_back(recipient);
   const bool eight_bit = std::any_of(notification.body.begin(), notification.body.end(),
                                      [](char c) { return static_cast<unsigned char>(c) > 127; });
-  out.envelope.smtputf8 = !is_ascii(to.text());  // a field names it
+  out.envelope.require_tls = message.require_tls;  // RFC 8689 §5
+  out.envelope.smtputf8 = !is_ascii(to.text());    // a field names it
   out.envelope.body = eight_bit ? smtp::BodyType::eight_bit_mime : smtp::BodyType::seven_bit;
   smtp::Received received;
   received.by = notifier.hostname;

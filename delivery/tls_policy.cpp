@@ -114,8 +114,11 @@ TlsTerms tls_terms(const conf::Config& config, const std::string& destination, c
 
 std::string tls_key(const TlsTerms& terms, const std::string& destination) {
   const TlsTerms usual;
-  if (terms.level == usual.level && terms.source == usual.source && !terms.implicit) return "";
-  std::string key = ";" + std::string(word(terms.level)) + " by " + terms.source;
+  // Whom a message with REQUIRETLS is verified for hangs on these whatever the level.
+  std::string key = terms.domain.empty() ? "" : ";of " + terms.domain;
+  if (terms.host_is_given) key += ";given";
+  if (terms.level == usual.level && terms.source == usual.source && !terms.implicit) return key;
+  key += ";" + std::string(word(terms.level)) + " by " + terms.source;
   if (terms.implicit) key += " implicit";
   if (terms.level == Level::fingerprint) key += " " + joined(terms.fingerprints);
   if (terms.level != Level::verify) return key;

@@ -215,6 +215,8 @@ TEST_SUITE("conf/mistakes") {
         {"[delivery]\ntls = \"verify\"\n[[route]]\nmatch = \"*\"\nnext_hop = \"smtp:[10.0.0.5]\"", 5,
          "route[1].next_hop", "has no name"},
         {"[[route]]\nmatch = \"*\"\nnext_hop = \"lmtp:/run/l\"\ntls = \"none\"", 4, "route[1].tls", "leaves by SMTP"},
+        {"[[route]]\nmatch = \"*\"\nnext_hop = [\"smtp:a.example\", \"lmtp:b.example:24\"]\ntls = \"verify\"", 4,
+         "route[1].tls", "is in clear"},
         {"[[route]]\nmatch = \"*\"\nnext_hop = \"smtps:[a.example]\"\ntls = \"none\"", 4, "route[1].tls",
          "from the first octet"},
         {"[[route]]\nmatch = \"*\"\nnext_hop = \"smtps:10.0.0.5\"", 3, "route[1].next_hop", "\"smtps:[10.0.0.5]\""},

@@ -403,6 +403,14 @@ TEST_SUITE("delivery/attempt") {
     CHECK(s.mistake == "");
     CHECK(s.outcome().event == kDeferred);
     CHECK(s.outcome().status == "4.7.10");
+
+    // A report is better delivered without than not at all [RFC 8689 5].
+    ClientSession report;
+    report.message.info.require_tls = true;
+    report.message.set_sender("");
+    report.run(kPlain + "C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<r1@b.example>\nS: 250\nC: DATA\nS: 354\nBODY\nS: 250 ok" +
+               kQuit);
+    check(report, 0, kRelayed, "2.0.0", "250 ok");
   }
 
   TEST_CASE("a reply to MAIL is about all recipients; what follows it in the pipe is not listened to") {

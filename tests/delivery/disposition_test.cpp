@@ -227,6 +227,7 @@ TEST_SUITE("delivery/disposition") {
     Outcome tls = needs_tls(false, kHost);
     CHECK(tls.event == kDeferred);
     CHECK(tls.status == "4.7.10");
+    CHECK(needs_tls(true, kHost).status == "4.7.30");
     CHECK(tls.try_next_host);
   }
 

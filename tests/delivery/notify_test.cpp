@@ -246,6 +246,11 @@ TEST_SUITE("delivery/notify") {
       CHECK(count(out->body, "\r\nContent-Type: message/global\r\n") == (whole ? 1 : 0));
       CHECK(count(out->body, "\r\nContent-Type: message/global-headers\r\n") == (whole ? 0 : 1));
     }
+    queue::MessageInfo demanding = message("s@a.example");
+    demanding.require_tls = true;
+    const auto safe = compose_notification(kNotifier, demanding, {one}, "", queue::Id{7ULL << 40}, kNow);
+    CHECK(safe->message.envelope.require_tls);  // RFC 8689 §5
+    CHECK_FALSE(safe->message.envelope.smtputf8);
     const auto latin = compose_notification(kNotifier, message("s@a.example"), {subject("r@b.example")},
                                             "Subject: gr\xfc\xdf\r\n", queue::Id{7ULL << 40}, kNow);
     CHECK_FALSE(latin->message.envelope.smtputf8);

@@ -212,24 +212,27 @@ TEST_SUITE("delivery/tls_policy") {
     TlsTerms terms;
     CHECK(tls_key(terms, "b.example") == "");
     terms.host_is_given = true;
+    CHECK(tls_key(terms, "b.example") == ";given");
+    terms.host_is_given = false;
     terms.domain = "relay.example";
-    CHECK(tls_key(terms, "b.example") == "");
+    CHECK(tls_key(terms, "b.example") == ";of relay.example");
     terms = TlsTerms();
     terms.level = Level::encrypt;
     CHECK(tls_key(terms, "b.example") == ";encrypt by delivery.tls");
     terms.level = Level::verify;
     CHECK(tls_key(terms, "b.example") == ";verify by delivery.tls b.example");
     terms.domain = "relay.example";
-    CHECK(tls_key(terms, "b.example") == ";verify by delivery.tls relay.example");
+    CHECK(tls_key(terms, "b.example") == ";of relay.example;verify by delivery.tls relay.example");
+    terms.domain.clear();
     terms.host_is_given = true;
-    CHECK(tls_key(terms, "b.example") == ";verify by delivery.tls");
+    CHECK(tls_key(terms, "b.example") == ";given;verify by delivery.tls");
     terms.names = {"*.c.example"};
     terms.source = "route 1";
-    CHECK(tls_key(terms, "b.example") == ";verify by route 1 *.c.example");
+    CHECK(tls_key(terms, "b.example") == ";given;verify by route 1 *.c.example");
     terms.level = Level::fingerprint;
     terms.fingerprints = {kHex};
     terms.implicit = true;
-    CHECK(tls_key(terms, "b.example") == ";fingerprint by route 1 implicit " + kHex);
+    CHECK(tls_key(terms, "b.example") == ";given;fingerprint by route 1 implicit " + kHex);
   }
 
   TEST_CASE("evidence is one value of a log line") {
