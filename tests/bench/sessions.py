@@ -112,8 +112,7 @@ class Postfix:
     def stop(self):
         self.server.stop()
         if self.dovecot:
-            self.dovecot.signal(signal.SIGTERM)
-            self.dovecot.wait(20)
+            self.dovecot.kill()
 
 
 SERVERS = {"Postfix": Postfix, "Waypost": Waypost}
