@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
