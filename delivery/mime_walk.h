@@ -53,8 +53,6 @@ class MimeWalk {
   /// The innermost entity that is open, and the one around it (kNone: there is none).
   std::size_t current() const { return open_.empty() ? kNone : open_.back().number; }
   std::size_t parent() const { return open_.size() < 2 ? kNone : open_[open_.size() - 2].number; }
-  /// Text is of no part, but before the first or after the last one of a multipart entity: no reader shows it.
-  bool beside_parts() const { return !open_.empty() && open_.back().multipart; }
 
  private:
   struct Open {
