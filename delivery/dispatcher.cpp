@@ -17,7 +17,6 @@ constexpr net::Duration kIdle = 5s;           // a connection is kept so long fo
 constexpr net::Duration kLongestSleep = 60s;  // the wall clock may jump: look again
 constexpr auto kNoUsableExchanger = 24h;      // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
-constexpr std::size_t kMaxIdleDestinations = 50'000;
 constexpr int kMessagesInTurn = 20;  // that a worker delivers before it gives way to a site without any
 
 /// Of an LMTP server on this machine.
@@ -25,7 +24,7 @@ Plan::Hop socket_hop(const std::string& path) {
   resolver::Exchanger server;
   server.name = "localhost";
   server.addresses.push_back(net::Address::local(path));
-  return {{server}, Protocol::lmtp, {}};
+  return {{server}, Protocol::lmtp};
 }
 
 HostFailure trouble_with(std::string status, std::string reason) {
@@ -103,7 +102,9 @@ void Dispatcher::arrived(std::vector<queue::Due> due) {
 
 void Dispatcher::changed() {
   schedule_.drop_waiting();
-  for (auto& [name, destination] : destinations_) destination.state.next_attempt = {};
+  for (auto& [name, destination] : destinations_) destination.state.next_attempt = destination.state.held_until = {};
+  for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = trouble.state.held_until = {};
+  recall_sites_ = true;
   read_store_ = true;
   resume_.reset();
   wake();
@@ -111,6 +112,7 @@ void Dispatcher::changed() {
 
 void Dispatcher::reconfigured() {
   for (auto& [name, destination] : destinations_) destination.valid_until = {};
+  compare_routes_ = true;
   changed();
   pump_starved();  // more connections may be allowed now
 }
@@ -122,6 +124,8 @@ bool Dispatcher::wants_to_read() const {
 /// Reads the store when something is due or there is room again; otherwise arrivals come by themselves.
 net::Task<> Dispatcher::run() {
   while (!stopping_) {
+    if (std::exchange(compare_routes_, false)) co_await compare_routes();
+    if (std::exchange(recall_sites_, false)) co_await recall_sites();
     if (next_due_ && *next_due_ <= runtime_.wall_now()) read_store_ = true;
     if (wants_to_read()) {
       co_await refill();
@@ -164,15 +168,7 @@ net::Task<> Dispatcher::refill() {
 }
 
 void Dispatcher::take_page(queue::DuePage page) {
-  for (queue::DestinationState& state : page.destinations) {
-    const bool waits = state.failures > 0 && state.next_attempt > runtime_.wall_now();
-    if (waits && destinations_.size() >= kMaxIdleDestinations) continue;
-    const auto [entry, is_new] = destinations_.try_emplace(state.name);
-    // A worker may have learnt more since the page was read.
-    queue::DestinationState& known = entry->second.state;
-    if (!is_new && (known.next_attempt > runtime_.wall_now() || (waits && known.failures == 0))) continue;
-    known = std::move(state);
-  }
+  for (queue::DestinationState& state : page.destinations) note_state(std::move(state));
   if (page.next_due) due_at(*page.next_due);
   std::unordered_map<std::string, std::size_t> read;
   for (queue::Due& due : page.due) {
@@ -186,61 +182,6 @@ void Dispatcher::take_page(queue::DuePage page) {
     begin(destination);
   }
   resume_ = page.resume;
-}
-
-bool Dispatcher::backing_off(const std::string& name) {
-  const auto found = destinations_.find(name);
-  if (found == destinations_.end()) return false;
-  Destination& destination = found->second;
-  if (destination.state.failures == 0 || destination.state.next_attempt <= runtime_.wall_now()) return false;
-  // What is left in the store is read then, whatever the store knows of the back-off.
-  destination.unread = true;
-  due_at(destination.state.next_attempt);
-  return true;
-}
-
-/// True if mail of this destination is not to come into the window: it is in back-off, or it fails and one message asks
-/// already whether it is back. So backlogs of many that fail leave the window to the others.
-bool Dispatcher::stays_in_store(const std::string& name) {
-  if (backing_off(name)) return true;
-  const auto found = destinations_.find(name);
-  if (found == destinations_.end() || found->second.state.failures == 0 || !schedule_.holds(name)) return false;
-  found->second.unread = true;
-  return true;
-}
-
-/// An attempt is over, whatever came of it.
-void Dispatcher::release(const queue::Due& due) {
-  schedule_.finished(due);
-  read_unread(due.destination);
-}
-
-/// The destination fails: its mail is in the store.
-void Dispatcher::drop_waiting(const std::string& name) {
-  if (schedule_.waiting(name) > 0) destinations_[name].unread = true;
-  schedule_.drop_waiting(name);
-  if (wants_to_read()) wake();
-}
-
-/// After something went out of the window: what was left in the store is read if the destination is back, or if nothing
-/// is on the way any more that would tell.
-void Dispatcher::read_unread(const std::string& name) {
-  const auto found = destinations_.find(name);
-  if (found != destinations_.end() && found->second.unread && !backing_off(name) &&
-      (found->second.state.failures == 0 || !schedule_.holds(name))) {
-    found->second.unread = false;
-    read_store_ = true;
-  }
-  if (wants_to_read()) wake();
-}
-
-/// Those without mail in the window. What fails is kept, within a bound, so that its next message waits with it.
-void Dispatcher::forget_destinations() {
-  std::erase_if(destinations_, [this](const auto& entry) {
-    const auto& [name, destination] = entry;
-    if (destination.planning || schedule_.holds(name) || destination.valid_until > runtime_.now()) return false;
-    return destination.state.failures == 0 || destinations_.size() > kMaxIdleDestinations;
-  });
 }
 
 // --- from a destination to its site ---
@@ -277,6 +218,24 @@ net::Task<> Dispatcher::plan(std::string name) {
     co_return;
   }
   std::string key = plan.key;
+  // It waited with the hosts that it had before.
+  const bool parts = !entry.state.site.empty() && entry.state.site != key;
+  entry.site = key;
+  entry.valid_until = valid_until;
+  if (parts) {
+    co_await join_site(name, key);
+    read_store_ = true;  // what else waited with them
+    begin(name);
+    co_return;
+  }
+  Trouble* const of_site = trouble_of(entry);
+  const bool fails = of_site != nullptr && of_site->state.failures > 0;
+  if (waits(name) || (fails && is_asked(key))) {
+    if (of_site != nullptr) of_site->unread = true;
+    drop_waiting(name);
+    co_await join_site(name, key);
+    co_return;
+  }
   std::unique_ptr<Site>& site = sites_[key];
   if (site) {
     site->update(std::move(plan), config->delivery.concurrency);
@@ -284,9 +243,7 @@ net::Task<> Dispatcher::plan(std::string name) {
     site = std::make_unique<Site>(std::move(plan), config->delivery.concurrency);
   }
   // After failures one connection asks whether the hosts are back. Others may have mail for them that goes well.
-  if (entry.state.failures > 0 && site->workers == 0) site->all_failed();
-  entry.site = key;
-  entry.valid_until = valid_until;
+  if ((fails || entry.state.failures > 0) && site->workers == 0) site->all_failed();
   site->add_turn(name);
   pump(key);
 }
@@ -298,6 +255,7 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
   const std::vector<conf::NextHop> next_hops = route(*config, name);
   Plan plan;
   std::string key;
+  entry.tls.clear();
   for (const conf::NextHop& next_hop : next_hops) {
     switch (next_hop.kind) {
       case conf::NextHop::Kind::reject: {
@@ -320,6 +278,7 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
         co_return plan;
       case conf::NextHop::Kind::lmtp_socket:
         plan.hops.push_back(socket_hop(next_hop.value));
+        entry.tls.emplace_back();
         key += (key.empty() ? "" : ",") + next_hop.text();
         continue;
       case conf::NextHop::Kind::lmtp_tcp:
@@ -342,10 +301,12 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
     }
     valid_until = std::min(valid_until, std::max(found.valid_until, runtime_.now() + 1s));
     if (found.status == resolver::Exchangers::Status::found) {
-      // Sessions are shared by those whose policy is the same.
       const TlsTerms terms = lmtp ? TlsTerms() : tls_terms(*config, name, next_hop);
-      plan.hops.push_back({found.hosts, lmtp ? Protocol::lmtp : Protocol::smtp, terms});
-      key += (key.empty() ? "" : ",") + (lmtp ? "lmtp:" + found.site : found.site + tls_key(terms, name));
+      plan.hops.push_back({found.hosts, lmtp ? Protocol::lmtp : Protocol::smtp});
+      entry.tls.push_back(terms);
+      // What the configuration wants of its own next hop is a matter of that hop; else policy is the destination's.
+      if (!key.empty()) key += ',';
+      key += (lmtp ? "lmtp:" : "") + found.site + (entry.by_dns ? "" : tls_key(terms, name));
       continue;
     }
     const bool for_a_day = found.no_usable_exchanger && entry.state.status == kNoUsableExchangerStatus &&
@@ -366,6 +327,16 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
   }
   plan.key = key;
   co_return plan;
+}
+
+/// Where the configuration sends mail another way than it did, nothing waits for what was.
+net::Task<> Dispatcher::compare_routes() {
+  const std::uint64_t routes = fingerprint_of_routes(*config_());
+  const Result<bool> compared = co_await store_.compare_routes(routes, runtime_.wall_now());
+  if (!compared && !stopping_) log::failure("comparing the routes with those before: " + compared.error().what);
+  if (!compared || !*compared) co_return;
+  for (auto& [name, destination] : destinations_) destination.state.site.clear();
+  read_store_ = true;
 }
 
 // --- workers ---
@@ -429,7 +400,7 @@ bool Dispatcher::gives_way(const Site& site, int messages) const {
 
 std::optional<queue::Due> Dispatcher::next_job(Site& site) {
   for (std::optional<std::string> name = site.next_turn(); name; name = site.next_turn()) {
-    if (backing_off(*name)) {
+    if (waits(*name)) {
       drop_waiting(*name);
       continue;
     }
@@ -472,6 +443,7 @@ net::Task<> Dispatcher::work(std::string key) {
       if (!again) break;
       continue;
     }
+    ++site.busy;
     pump(key);
     co_await deliver(site, std::move(*due), connection);
     if (gives_way(site, ++messages)) break;
@@ -507,48 +479,6 @@ ClientSettings Dispatcher::client_settings(const conf::Config& config) {
     if (address) settings.source.push_back(*address);
   }
   return settings;
-}
-
-// --- destinations ---
-
-net::Task<> Dispatcher::fail_destination(std::string name, HostFailure failure) {
-  drop_waiting(name);
-  if (backing_off(name)) co_return;  // another worker has said so
-  const std::shared_ptr<const conf::Config> config = config_();
-  const queue::WallTime now = runtime_.wall_now();
-  queue::DestinationState state;
-  {
-    Destination& destination = destinations_[name];
-    state = destination.state;
-    state.name = name;
-    // Having no usable exchanger counts for itself: it becomes permanent.
-    const bool another = (state.status == kNoUsableExchangerStatus) != (failure.status == kNoUsableExchangerStatus);
-    if (state.failures == 0 || another) state.failing_since = now;
-    ++state.failures;
-    state.next_attempt = queue::next_attempt(config->queue.retry, state.failures, now, runtime_.random());
-    state.status = failure.status;
-    state.reason = failure.reason;
-    state.host = failure.host;
-    destination.state = state;
-    destination.valid_until = {};
-  }
-  due_at(state.next_attempt);
-  log::destination_deferred(name, state.failures,
-                            std::chrono::duration_cast<std::chrono::seconds>(state.next_attempt - now), state.host,
-                            state.status, state.reason);
-  const Result<> settled = co_await store_.settle_destination(state);
-  if (!settled) log::failure("recording that " + name + " failed: " + settled.error().what);
-}
-
-net::Task<> Dispatcher::destination_reached(std::string name) {
-  const auto found = destinations_.find(name);
-  if (found == destinations_.end() || found->second.state.failures == 0) co_return;
-  queue::DestinationState state;
-  state.name = name;
-  found->second.state = state;
-  log::destination_recovered(name);
-  const Result<> settled = co_await store_.settle_destination(state);
-  if (!settled) log::failure("recording that " + name + " is reachable: " + settled.error().what);
 }
 
 }  // namespace waypost::delivery

@@ -67,11 +67,18 @@ class Dispatcher {
   /// A destination with mail in the window, or in back-off.
   struct Destination {
     queue::DestinationState state;
-    std::string site;  ///< its key, once planned; "" before
+    std::string site;           ///< its key, once planned; "" before
+    std::vector<TlsTerms> tls;  ///< what it wants of each next hop of its site
+    queue::WallTime joined{};   ///< since when the site fails that the store knows it to wait with
     net::TimePoint valid_until{};
     bool planning = false;
     bool by_dns = false;  ///< its hosts are what the DNS names for it, not the configuration's
     bool unread = false;  ///< mail of it was left in the store while it failed
+  };
+  /// A site that fails, or is held: durable, whereas a Site is there while there is mail for it.
+  struct Trouble {
+    queue::DestinationState state;
+    bool unread = false;  ///< mail for it was left in the store
   };
   /// A worker that keeps its connection for further mail.
   struct Idler {
@@ -119,15 +126,29 @@ class Dispatcher {
   net::Task<bool> expire_or_warn(queue::Overdue overdue);
   net::Task<Result<bool>> commit(queue::Settlement settlement);
   net::Task<std::string> original_of(std::shared_ptr<const queue::Content> content, bool whole);
-  net::Task<> fail_destination(std::string destination, HostFailure failure);
-  net::Task<> destination_reached(std::string destination);
 
-  bool backing_off(const std::string& destination);
+  // dispatcher_destinations.cpp
+  void note_state(queue::DestinationState state);
+  Trouble* trouble_of(const Destination& destination);
+  net::Task<> recall_sites();
+  bool add_failure(queue::DestinationState& state, const HostFailure& failure);
+  net::Task<> record(queue::DestinationState state);
+  net::Task<> fail_destination(std::string destination, HostFailure failure);
+  net::Task<> fail_site(Site& site, std::string destination, HostFailure failure);
+  void log_failing(const std::string& destination, const queue::DestinationState& state) const;
+  net::Task<> join_site(std::string destination, std::string key);
+  net::Task<> destination_reached(std::string destination);
+  net::Task<> site_reached(std::string key, std::string destination);
+  static bool is_joined(const Destination& destination, const queue::DestinationState& site);
+  bool waits(const std::string& destination);
+  bool is_asked(const std::string& key) const;
   bool stays_in_store(const std::string& destination);
   void release(const queue::Due& due);
   void drop_waiting(const std::string& destination);
   void read_unread(const std::string& destination);
   void forget_destinations();
+
+  net::Task<> compare_routes();
   bool wants_to_read() const;
   void due_at(queue::WallTime at);
   void wake();
@@ -144,6 +165,7 @@ class Dispatcher {
   queue::Schedule schedule_;
   std::unordered_map<std::string, Destination> destinations_;
   std::map<std::string, std::unique_ptr<Site>> sites_;
+  std::map<std::string, Trouble> troubles_;  ///< by a site's key
   Idlers idlers_;
   std::map<Connection*, net::TimePoint> open_;  ///< since when; to be closed by abort()
   std::deque<std::string> starved_;             ///< sites without a worker that wait for one of the connections in all
@@ -161,6 +183,8 @@ class Dispatcher {
   std::stop_source wake_;
   bool woken_ = false;
   bool read_store_ = true;
+  bool recall_sites_ = true;
+  bool compare_routes_ = true;
   bool stopping_ = false;
   Stats stats_;
 };

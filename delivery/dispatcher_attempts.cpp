@@ -44,9 +44,14 @@ std::vector<Peer> doubted_first(std::vector<Peer> peers, const std::vector<queue
   return peers;
 }
 
-/// A session that is kept may have less than a message that asks for REQUIRETLS needs.
-bool suits(const Connection& connection, const SessionFor& whom) {
-  return is_enough(policy_for(connection.peer(), whom, false), connection.tls());
+/// A session that is kept was made for another message, which may have wanted less of it, or was for a destination that
+/// wants something else of the same host.
+bool suits(const Connection& connection, const SessionFor& whom, const std::vector<Peer>& candidates) {
+  const Peer& peer = connection.peer();
+  const auto same = std::find_if(candidates.begin(), candidates.end(), [&peer](const Peer& each) {
+    return each.name == peer.name && each.address.port == peer.address.port && each.tls == peer.tls;
+  });
+  return same != candidates.end() && is_enough(policy_for(peer, whom, false), connection.tls());
 }
 
 Outcome outcome(queue::Event event, std::string status, std::string reply) {
@@ -90,6 +95,7 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
     if (read) {
       content = *read;
     } else if (read.error().code == Errc::not_found || read.error().code == Errc::cancelled) {
+      --site.busy;
       release(tally.due());  // an administrator removed it, or we stop
       co_return;
     } else {
@@ -102,13 +108,7 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
   if (tally.any_open()) {
     switch (site.plan().kind) {
       case Plan::Kind::relay:
-        if (site.down_until > runtime_.now()) {
-          // All hosts failed for another destination just now: one connection asks for all.
-          failure = site.why_down;
-          tally.stop();
-        } else {
-          failure = co_await relay(site, tally, content, connection);
-        }
+        failure = co_await relay(site, tally, content, connection);
         break;
       case Plan::Kind::maildir:
         tally.reached = true;
@@ -127,7 +127,11 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
 
   if (tally.any_unlearnt()) {
     if (!failure.ours || !stopping_) {
-      co_await fail_destination(destination, failure);
+      if (failure.ours || failure.of_destination) {
+        co_await fail_destination(destination, failure);
+      } else {
+        co_await fail_site(site, destination, failure);
+      }
       if (tally.begun) {
         // It may be the message: its recipients wait by themselves, and the next one asks whether the host is back.
         tally.learn_rest(from_host_failure(failure));
@@ -137,8 +141,10 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
     }
   } else if (tally.reached) {
     co_await destination_reached(destination);
+    co_await site_reached(site.plan().key, destination);
   }
   co_await settle(tally, tally.unsettled(), content);
+  --site.busy;
   release(tally.due());
 }
 
@@ -162,14 +168,19 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
   const queue::MessageInfo& message = *tally.due().message;
   // A report is better delivered without what it asks for than not at all (RFC 8689 §5).
   const SessionFor whom{tally.due().destination, message.require_tls && !message.reverse_path.is_null()};
+  const auto destination = destinations_.find(whom.destination);
+  const bool by_dns = destination != destinations_.end() && destination->second.by_dns;
+  std::vector<TlsTerms> terms;
+  if (destination != destinations_.end()) terms = destination->second.tls;
   const std::vector<Peer> candidates =
-      doubted_first(site.candidates(runtime_.now(), runtime_.random()), tally.due().recipients);
+      doubted_first(site.candidates(runtime_.now(), runtime_.random(), terms), tally.due().recipients);
   std::set<net::Address> tried;
   HostFailure last;
   bool unasked = false;  // a host that may come back
+  bool apart = false;    // a host may do well for other destinations
   int sessions = 0;      // in which a transaction was begun
   while (tally.any_open()) {
-    if (connection && connection->usable() && !suits(*connection, whom)) {
+    if (connection && connection->usable() && !suits(*connection, whom, candidates)) {
       co_await connection->quit();
       connection->give_up();
     }
@@ -190,12 +201,19 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
         break;
       }
       const bool own_demand = whom.require_tls && next->tls.level < conf::TlsLevel::verify;
-      if (!connection && own_demand && failure.tls_trouble != HostFailure::Tls::none) {
-        // Other mail for the host does not wait with it; but a handshake that fails may have held a worker for a
-        // minute.
-        const bool handshake = failure.tls_trouble == HostFailure::Tls::handshake;
-        if (handshake) site.avoid(next->address, runtime_.now() + kAvoidFailed);
-        if (handshake) site.host_failed();
+      const bool of_destination = by_dns && next->tls.level > conf::TlsLevel::opportunistic;
+      const bool by_tls = failure.tls_trouble != HostFailure::Tls::none && (own_demand || of_destination);
+      // Other mail for the host does not wait with it; but a handshake that fails may have held a worker for a minute.
+      if (!connection && by_tls && failure.tls_trouble == HostFailure::Tls::handshake) {
+        site.avoid(next->address, runtime_.now() + kAvoidFailed);
+        site.host_failed();
+      }
+      if (!connection && by_tls && !own_demand) {
+        last = std::move(failure);
+        apart = true;
+        continue;
+      }
+      if (!connection && by_tls) {
         unasked = true;
         const std::vector<std::size_t> open = tally.open();
         tally.record(open, std::vector<Outcome>(open.size(), from_host_failure(failure)));
@@ -217,7 +235,6 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     if (connection->transactions() > before && !(kept && result.host)) ++sessions;
     if (!result.host) {
       site.succeeded();
-      site.down_until = {};
       const bool too_old = runtime_.now() - open_.at(connection.get()) > kLongestSession;
       if (connection->usable() && (tally.any_open() || too_old)) {
         co_await connection->quit();
@@ -248,11 +265,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     site.host_failed();
   }
   tally.stop(unasked || !last.reason.empty());
-  if (tally.any_unlearnt()) site.all_failed();
-  if (tally.any_unlearnt() && !last.ours && !tally.begun && !tally.reached) {
-    site.down_until = runtime_.now() + kAvoidFailed;
-    site.why_down = last;
-  }
+  last.of_destination = apart || tally.begun || tally.reached;
   co_return last;
 }
 

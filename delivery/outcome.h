@@ -44,7 +44,10 @@ struct HostFailure {
   std::string host;
   bool ours = false;  ///< our own trouble (descriptors, a stop): says nothing about the host
   Tls tls_trouble = Tls::none;
-  std::string tls;    ///< as Outcome::tls
+  std::string tls;  ///< as Outcome::tls
+  /// The hosts may be well, for others: what failed is what this destination's policy wants of them, or what came of
+  /// its message.
+  bool of_destination = false;
   bool loop = false;  ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
 };
 

@@ -20,11 +20,12 @@ void Site::host_failed() {
   limit_ = std::max(limit_ / 2, 1);
 }
 
-std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance) const {
+std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, const std::vector<TlsTerms>& tls) const {
   std::minstd_rand random(static_cast<std::uint32_t>(chance ^ (chance >> 32)));
   std::vector<Peer> good;
   std::vector<Peer> avoided;
-  for (const Plan::Hop& next_hop : plan_.hops) {
+  for (std::size_t at = 0; at < std::min(plan_.hops.size(), tls.size()); ++at) {
+    const Plan::Hop& next_hop = plan_.hops[at];
     std::vector<resolver::Exchanger> hosts = next_hop.hosts;
     for (auto from = hosts.begin(); from != hosts.end();) {
       const auto to = std::find_if(
@@ -38,7 +39,7 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance) con
         const bool avoid_it = entry != avoided_.end() && entry->second > now;
         // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
         const std::string name = host.name.starts_with("[") ? address.host() : host.name;
-        (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol, next_hop.tls});
+        (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol, tls[at]});
       }
     }
   }

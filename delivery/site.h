@@ -22,7 +22,6 @@ struct Plan {
   struct Hop {
     std::vector<resolver::Exchanger> hosts;
     Protocol protocol = Protocol::smtp;
-    TlsTerms tls{};
   };
   std::vector<Hop> hops;  ///< relay: the next hops, in order
   std::string text;       ///< maildir: the template; fail: the reason
@@ -47,8 +46,9 @@ class Site {
   void all_failed() { limit_ = 1; }
 
   /// Hosts in the order to try them: next hops as given, exchangers by preference, shuffled within one preference as
-  /// `chance` says, and those that failed lately after the others.
-  std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance) const;
+  /// `chance` says, and those that failed lately after the others. `tls`: what a destination wants of each next hop;
+  /// none of those beyond it.
+  std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance, const std::vector<TlsTerms>& tls) const;
   void avoid(const net::Address& address, net::TimePoint until);
   /// True if no other host is more preferred than the one with this address.
   bool is_most_preferred(const net::Address& address) const;
@@ -58,11 +58,10 @@ class Site {
   std::optional<std::string> next_turn();  ///< at the front; it goes out of the line
   bool has_turns() const { return !turns_.empty(); }
 
-  int workers = 0;              ///< coroutines that work for this site
-  int coming = 0;               ///< of these, those that were begun or woken and have not looked for mail yet
-  int leaving = 0;              ///< of these, those that take no mail any more
-  net::TimePoint down_until{};  ///< all hosts failed: until then they are not asked for further destinations
-  HostFailure why_down;
+  int workers = 0;       ///< coroutines that work for this site
+  int coming = 0;        ///< of these, those that were begun or woken and have not looked for mail yet
+  int busy = 0;          ///< of these, those that are with a message
+  int leaving = 0;       ///< of these, those that take no mail any more
   bool starved = false;  ///< in the line of those that wait for one of the connections in all
 
  private:

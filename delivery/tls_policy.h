@@ -19,10 +19,12 @@ struct TlsTerms {
   std::string domain;                     ///< whose exchangers are looked up; "": the destination's
   bool host_is_given = false;             ///< the host's name is the configuration's, and no look-up's
   bool implicit = false;                  ///< TLS from the first octet
+  bool operator==(const TlsTerms&) const = default;
 };
 TlsTerms tls_terms(const conf::Config& config, const std::string& destination, const conf::NextHop& next_hop);
 
-/// Differs where sessions for two destinations with the same hosts are not to be shared. "" of the default.
+/// Differs where the mail of two destinations with the same next hop is not to share its sessions and its failures. ""
+/// of the default.
 std::string tls_key(const TlsTerms& terms, const std::string& destination);
 
 struct TlsQuestion {

@@ -90,7 +90,8 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
 }
 
 bool is_readable_on_disk(const ControlRequest& request) {
-  return request.method == "GET" && (request.path.starts_with("/v1/queue") || request.path == "/v1/trace");
+  const std::string& path = request.path;
+  return request.method == "GET" && (path.starts_with("/v1/queue") || path == "/v1/dest" || path == "/v1/trace");
 }
 
 std::string damage_advice(const std::string& config) {

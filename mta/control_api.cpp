@@ -220,6 +220,8 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/status") return get ? status() : refuse(405, "GET is meant");
   if (path == "/v1/queue") return get ? list(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/count") return get ? count(request) : refuse(405, "GET is meant");
+  if (path == "/v1/dest") return get ? destinations(request) : refuse(405, "GET is meant");
+  if (path == "/v1/dest/change") return post ? change_destination(request) : refuse(405, "POST is meant");
   if (path == "/v1/rates") return get ? rates() : refuse(405, "GET is meant");
   if (path == "/v1/trace") return get ? trace(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");

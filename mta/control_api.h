@@ -8,6 +8,8 @@
 //   GET  /v1/queue/ID/content?offset=       at most 1 MiB of the message as octets; none at its end
 //   POST /v1/queue/change {"change":"hold","ids":[]|"filter":""|"all":true,"reason":"","dry_run":true}
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
+//   GET  /v1/dest?name=                     those that fail or are held; with a name that one and its site
+//   POST /v1/dest/change {"change":"hold","name":"b.example","site":true,"seconds":3600,"reason":""}
 //   GET  /v1/rates
 //   POST /v1/reload
 //   POST /v1/store/check
@@ -82,6 +84,8 @@ class ControlBackend {
   virtual Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
                                         bool dry_run) = 0;
   virtual Result<std::shared_ptr<const queue::Content>> content(queue::Id id) = 0;
+  virtual Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) = 0;
+  virtual Result<> change_destination(queue::DestinationChange change) = 0;
   virtual queue::Files& files() = 0;
   virtual Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) = 0;
   virtual Result<DaemonFacts> facts() = 0;
@@ -117,6 +121,8 @@ class ControlApi {
   ControlAnswer content(queue::Id id, const ControlRequest& request);
   ControlAnswer change(const ControlRequest& request);
   ControlAnswer trace(const ControlRequest& request);
+  ControlAnswer destinations(const ControlRequest& request);
+  ControlAnswer change_destination(const ControlRequest& request);
   ControlAnswer rates();
   ControlAnswer reload(const ControlRequest& request);
   ControlAnswer check_store();

@@ -143,6 +143,28 @@ Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& r
   return json;
 }
 
+Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
+  const queue::DestinationState& state = row.state;
+  const bool is_site = state.kind == queue::DestinationState::Kind::site;
+  const bool held = state.held_until > now;
+  Json json;
+  json["name"] = state.name;
+  json["kind"] = is_site ? "site" : "destination";
+  json["state"] = held ? "held" : state.failures > 0 ? "failing" : "well";
+  json["until"] = state.waits(now) ? time_json(state.waits_until()) : Json(nullptr);
+  json["recipients"] = row.waiting;
+  if (!is_site) json["site"] = state.site;
+  json["failures"] = state.failures;
+  if (state.failures > 0) {
+    json["since"] = time_json(state.failing_since);
+    json["status"] = state.status;
+    json["reason"] = state.reason;
+    json["host"] = state.host;
+  }
+  if (held) json["held_because"] = state.held_reason;
+  return json;
+}
+
 Json rate_json(const Rates::Row& row) {
   Json json;
   json["class"] = row.key.client_class;

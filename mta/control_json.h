@@ -28,6 +28,7 @@ Json counts_json(const queue::Counts& counts);
 Json event_json(const queue::HistoryEvent& event);
 /// A recipient that still waits, as the last line of its trace: "event":"waiting".
 Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now);
+Json destination_json(const queue::DestinationRow& row, net::WallTime now);
 Json rate_json(const Rates::Row& row);
 Json facts_json(const DaemonFacts& facts);
 Json finding_json(const conf::Finding& finding, const char* severity);

@@ -26,6 +26,10 @@ class DiskBackend : public ControlBackend {
     return fail(needs_daemon());
   }
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override { return reader_->content(id); }
+  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {
+    return reader_->destinations(name, now());
+  }
+  Result<> change_destination(queue::DestinationChange) override { return fail(needs_daemon()); }
   queue::Files& files() override { return *files_; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override {
     // A queue that never had mail has no history yet.

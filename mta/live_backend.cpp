@@ -95,6 +95,15 @@ Result<std::shared_ptr<const queue::Content>> LiveBackend::content(queue::Id id)
   return wait<std::shared_ptr<const queue::Content>>([&parts = parts_, id] { return parts.store.content(id); }, kRead);
 }
 
+Result<std::vector<queue::DestinationRow>> LiveBackend::destinations(const std::string& name) {
+  return wait<std::vector<queue::DestinationRow>>(
+      [&parts = parts_, name] { return parts.store.destinations(name, parts.runtime.wall_now()); }, kRead);
+}
+
+Result<> LiveBackend::change_destination(queue::DestinationChange change) {
+  return wait<void>([&parts = parts_, change] { return parts.store.change_destination(change); }, kRead);
+}
+
 Result<std::vector<queue::HistoryEvent>> LiveBackend::find(const queue::HistoryQuery& query) {
   return parts_.history.find(query);
 }

@@ -42,6 +42,8 @@ class LiveBackend : public ControlBackend {
   Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
                                 bool dry_run) override;
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override;
+  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override;
+  Result<> change_destination(queue::DestinationChange change) override;
   queue::Files& files() override { return parts_.files; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override;
   Result<DaemonFacts> facts() override;

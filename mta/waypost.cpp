@@ -12,6 +12,7 @@
 #include "conf/load.h"
 #include "mta/client.h"
 #include "mta/cmd_config.h"
+#include "mta/cmd_dest.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
@@ -73,6 +74,7 @@ int run(int argc, char** argv) {
       }};
   add_status(app, console);
   add_queue(app, console);
+  add_dest(app, console);
   add_trace(app, console);
   add_rates(app, console);
   add_store(app, console);

@@ -9,7 +9,9 @@
 namespace waypost::queue {
 namespace {
 
-constexpr Sql kClearBackOff{"UPDATE destination SET next_attempt = ?2 WHERE id = ?1 AND next_attempt > ?2"};
+constexpr Sql kClearBackOff{
+    "UPDATE destination SET next_attempt = ?2 WHERE id IN (?1, (SELECT site FROM destination WHERE id = ?1)) "
+    "AND next_attempt > ?2"};
 
 Event event_of(Change change) {
   switch (change) {

@@ -13,7 +13,8 @@ namespace {
 constexpr Sql kNextDestination{
     "SELECT destination, next_attempt FROM recipient INDEXED BY recipient_due "
     "WHERE state = 0 AND destination > ?1 ORDER BY destination, next_attempt LIMIT 1"};
-constexpr Sql kDestination{"SELECT " WAYPOST_DESTINATION_COLUMNS " FROM destination d WHERE d.id = ?1"};
+constexpr Sql kDestination{"SELECT " WAYPOST_BOTH_COLUMNS
+                           " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id = ?1"};
 constexpr Sql kDueRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
                              " FROM recipient r INDEXED BY recipient_due "
                              "WHERE r.state = 0 AND r.destination = ?1 AND r.next_attempt <= ?2 "
@@ -27,9 +28,9 @@ constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE 
 constexpr Sql kOverdue{
     "SELECT id, check_at FROM message INDEXED BY message_check WHERE check_at <= ?1 AND (check_at, id) > (?3, ?4) "
     "ORDER BY check_at, id LIMIT ?2"};
-constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_DESTINATION_COLUMNS
-                                  " FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
-                                  "WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
+constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_COLUMNS
+                                  " FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
+                                  " WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
 constexpr Sql kLookAgain{"UPDATE message SET check_at = ?2 WHERE id = ?1"};
 constexpr Sql kHoldDamaged{
     "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
@@ -47,6 +48,7 @@ Result<> DueOperation::apply(Database& db) {
   page = {};
   damaged.clear();
   messages_.clear();
+  asked_.clear();
   auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
   std::size_t recipients = 0;
   for (std::size_t visited = 0; visited < kDestinationsInOneTurn && recipients < query_.limit; ++visited) {
@@ -90,6 +92,8 @@ Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(
   if (!found) return fail(found.error());
   // Without its row the recipients' sums will not hold, and they are reported as damaged.
   if (*found) out.state = read_destination(row, 0);
+  if (*found) out.site = read_destination(row, kDestinationColumns);
+  out.state.site = out.site.name;
   return std::optional(std::move(out));
 }
 
@@ -97,12 +101,18 @@ Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(
 Result<std::size_t> DueOperation::visit(Database& db, const Destination& destination) {
   std::int64_t now = millis(query_.now);
   const DestinationState& state = destination.state;
-  std::int64_t backed_off = state.failures > 0 ? millis(state.next_attempt) : now;
-  if (destination.earliest > now || backed_off > now) {
-    later(std::max(destination.earliest, backed_off));
-    if (backed_off > now) page.destinations.push_back(state);
+  const DestinationState& site = destination.site;
+  const bool waits = state.waits(query_.now) || site.waits(query_.now);
+  if (destination.earliest > now || waits) {
+    std::int64_t from = destination.earliest;
+    for (const DestinationState* each : {&state, &site})
+      if (each->waits(query_.now)) from = std::max(from, millis(each->waits_until()));
+    later(from);
+    if (waits) add_states(destination);
     return 0;
   }
+  // One of its destinations asks whether a site is back.
+  if (site.failures > 0 && !asked_.insert(site.name).second) return 0;
 
   std::size_t read = 0;
   std::size_t first = page.due.size();
@@ -134,12 +144,17 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     }
     if (!found) return fail(found.error());
   }
-  if (page.due.size() > first) page.destinations.push_back(state);
+  if (page.due.size() > first) add_states(destination);
   if (read < query_.per_destination) {
     Result<> noted = note_later(db, destination);
     if (!noted) return fail(noted.error());
   }
   return read;
+}
+
+void DueOperation::add_states(const Destination& destination) {
+  if (!destination.site.name.empty()) page.destinations.push_back(destination.site);
+  page.destinations.push_back(destination.state);
 }
 
 Result<> DueOperation::note_later(Database& db, const Destination& destination) {
@@ -232,7 +247,8 @@ Result<bool> OverdueOperation::read_recipients(Database& db, Overdue& into) {
   row << number(into.message->id);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
-    DestinationState destination = read_destination(row, kRecipientColumns);
+    DestinationState destination = read_with_site(row, kRecipientColumns);
+    if (destination.held_until > now_) continue;  // what an administrator keeps back comes to no end meanwhile
     Result<DueRecipient> recipient = read_recipient(row, destination.name);
     if (!recipient) return fail(recipient.error());
     into.recipients.push_back(*std::move(recipient));

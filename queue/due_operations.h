@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "queue/rows.h"
@@ -22,11 +23,12 @@ class DueOperation : public Operation {
  private:
   struct Destination {
     std::int64_t id = 0;
-    std::int64_t earliest = 0;  ///< next_attempt of its first recipient
-    DestinationState state;
+    std::int64_t earliest = 0;     ///< next_attempt of its first recipient
+    DestinationState state, site;  ///< a site without a name: none that it waits with
   };
   Result<std::optional<Destination>> next_destination(Database& db, std::int64_t after);
   Result<std::size_t> visit(Database& db, const Destination& destination);
+  void add_states(const Destination& destination);
   Result<> note_later(Database& db, const Destination& destination);
   void later(std::int64_t moment);
   /// The same for every recipient of the page; null if it is damaged.
@@ -34,6 +36,7 @@ class DueOperation : public Operation {
 
   DueQuery query_;
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
+  std::unordered_set<std::string> asked_;  ///< sites that fail, and have mail in the page that will ask
 };
 
 /// Up to where overdue messages were looked at, in their order.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "queue/rows.h"
 #include "queue/state.h"
 
 namespace waypost::queue {
@@ -11,8 +12,7 @@ namespace {
 using Field = Term::Field;
 using Compare = Term::Compare;
 
-constexpr std::string_view kActive =
-    "(r.state = 0 AND r.next_attempt <= {} AND NOT coalesce(d.failures > 0 AND d.next_attempt > {}, 0))";
+constexpr std::string_view kActive = "(r.state = 0 AND r.next_attempt <= {} AND NOT " WAYPOST_WAITS("{}") ")";
 
 class Builder {
  public:
@@ -77,7 +77,8 @@ class Builder {
     std::string pattern = value("%" + like_pattern(term.text) + "%");
     std::string like = " LIKE " + pattern + " ESCAPE '\\'";
     return "(r.status" + like + " OR r.reply" + like + " OR coalesce(d.failures > 0 AND (d.status" + like +
-           " OR d.reason" + like + "), 0))";
+           " OR d.reason" + like + "), 0) OR coalesce(s.failures > 0 AND (s.status" + like + " OR s.reason" + like +
+           "), 0))";
   }
 
   std::string of_term(const Term& term) {

@@ -1,5 +1,6 @@
 // queue/message.h: what the store takes and gives, as plain values. No SQLite here.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -79,15 +80,27 @@ struct Due {
   std::shared_ptr<const Content> content;  ///< where it is still in memory; else ask Store::content()
 };
 
-/// What is known of a destination: one row, whatever its backlog (DESIGN: two kinds of failure, two places).
+/// What is known of a destination, or of a site: the destinations that share exchangers. One row, whatever its backlog
+/// (DESIGN: two kinds of failure, two places). What the hosts did is the site's; that there are none, or that they have
+/// not the TLS that is wanted for it, is the destination's.
 struct DestinationState {
-  std::string name;
+  enum class Kind : std::uint8_t { destination, site };
+  Kind kind = Kind::destination;
+  std::string name;            ///< domain_key() of the recipients' domain; of a site its hosts: "10 mx.b.example:25"
+  std::string site;            ///< of a destination: the site that it waits with; "": none so far
   std::uint32_t failures = 0;  ///< in a row; 0: the last attempt reached it
   WallTime next_attempt;       ///< of anything for it; the past if failures is 0
   WallTime failing_since;
   std::string status;  ///< "4.4.1"
   std::string reason;  ///< of the last failure, for people
   std::string host;
+
+  WallTime held_until;      ///< an administrator keeps its mail back; the past: nobody does
+  std::string held_reason;  ///< and why
+  /// True if nothing of it is to be attempted at `now`.
+  bool waits(WallTime now) const { return held_until > now || (failures > 0 && next_attempt > now); }
+  /// When an attempt is allowed again, of one that waits.
+  WallTime waits_until() const { return failures > 0 ? std::max(next_attempt, held_until) : held_until; }
 };
 
 /// What an attempt made of one recipient.

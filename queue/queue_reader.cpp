@@ -1,10 +1,12 @@
 // queue/queue_reader.cpp: queue.db while no daemon runs.
+#include <map>
 #include <optional>
 #include <utility>
 
 #include <sys/stat.h>
 
 #include "base/escape.h"
+#include "queue/destination_operations.h"
 #include "queue/lock.h"
 #include "queue/reading.h"
 #include "queue/schema.h"
@@ -53,6 +55,24 @@ class Reader : public QueueReader {
   }
 
   Result<std::shared_ptr<const Content>> content(Id id) override { return read_content(db_, id); }
+
+  Result<std::vector<DestinationRow>> destinations(std::string name, WallTime now) override {
+    if (!name.empty()) {
+      DestinationOperation one(std::move(name));
+      Result<> done = one.apply(db_);
+      if (!done) return fail(done.error());
+      return std::move(one.rows);
+    }
+    std::map<std::string, DestinationRow> all;
+    for (std::int64_t after = 0;;) {
+      DestinationsOperation slice(after, now);
+      Result<> done = slice.apply(db_);
+      if (!done) return fail(done.error());
+      gather(all, std::move(slice.rows));
+      if (slice.last) return by_name(std::move(all));
+      after = slice.upto;
+    }
+  }
 
  private:
   FolderLock lock_;

@@ -8,17 +8,15 @@ namespace waypost::queue {
 namespace {
 
 constexpr Sql kSliceEnd{"SELECT max(id), count(*) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)"};
-constexpr Sql kRecipientsOf{"SELECT " WAYPOST_RECIPIENT_COLUMNS
-                            ", r.state, r.next_attempt, " WAYPOST_DESTINATION_COLUMNS
-                            " FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
-                            "WHERE r.message = ?1 ORDER BY r.idx"};
+constexpr Sql kRecipientsOf{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", r.state, r.next_attempt, " WAYPOST_BOTH_COLUMNS
+                            " FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
+                            " WHERE r.message = ?1 ORDER BY r.idx"};
 constexpr Sql kContent{"SELECT " WAYPOST_MESSAGE_COLUMNS ", m.body FROM message m WHERE m.id = ?1"};
 
 // Fixed pieces, of which the statements with conditions are made.
 constexpr std::string_view kRecipientOfMessage =
-    "recipient r ON r.message = m.id LEFT JOIN destination d ON d.id = r.destination ";
-constexpr std::string_view kActive =
-    "(r.state = 0 AND r.next_attempt <= ?3 AND NOT coalesce(d.failures > 0 AND d.next_attempt > ?3, 0))";
+    "recipient r ON r.message = m.id " WAYPOST_DESTINATION_OF_RECIPIENT " ";
+constexpr std::string_view kActive = "(r.state = 0 AND r.next_attempt <= ?3 AND NOT " WAYPOST_WAITS("?3") ")";
 
 std::string in_slice(const Conditions& conditions) {
   return " WHERE m.id > ?1 AND m.id <= ?2 AND " + conditions.message;
@@ -53,13 +51,13 @@ Result<> read_recipients(Database& db, MessageRow& message) {
     out.host = row.text(10);
     out.state = state_of(row.integer(kState));
     out.next_attempt = wall_time(row.integer(kState + 1));
-    DestinationState destination = read_destination(row, kState + 2);
+    DestinationState destination = read_with_site(row, kState + 2);
     // Its row is gone when nothing waits for it any more.
     out.destination = destination.name;
     if (out.destination.empty()) out.destination = smtp::domain_key(out.forward_path.mailbox.domain);
     // A destination that fails was reached by no attempt since: its failure is later than any reply to a recipient.
+    if (out.state == State::deferred) out.next_attempt = std::max(out.next_attempt, destination.waits_until());
     if (out.state == State::deferred && destination.failures > 0) {
-      out.next_attempt = std::max(out.next_attempt, destination.next_attempt);
       out.status = destination.status;
       out.reply = destination.reason;
       out.host = destination.host;
@@ -95,10 +93,8 @@ Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& condi
                     ", m.client, m.helo, m.protocol, m.listener, m.message_id "
                     "FROM message m";
   sql += in_slice(conditions);
-  sql +=
-      " AND EXISTS (SELECT 1 FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
-      "WHERE r.message = m.id AND " +
-      conditions.recipient + ") ORDER BY m.id LIMIT ?3";
+  sql += " AND EXISTS (SELECT 1 FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT " WHERE r.message = m.id AND " +
+         conditions.recipient + ") ORDER BY m.id LIMIT ?3";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto) << static_cast<std::int64_t>(limit);
   bind_conditions(row, conditions);

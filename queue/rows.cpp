@@ -151,12 +151,34 @@ Result<DueRecipient> read_recipient(const Run& row, std::string_view destination
 DestinationState read_destination(const Run& row, int first) {
   DestinationState state;
   state.name = row.text(first);
-  state.failures = static_cast<std::uint32_t>(std::clamp<std::int64_t>(row.integer(first + 1), 0, UINT32_MAX));
-  state.next_attempt = wall_time(row.integer(first + 2));
-  state.failing_since = wall_time(row.integer(first + 3));
-  state.status = row.text(first + 4);
-  state.reason = row.text(first + 5);
-  state.host = row.text(first + 6);
+  state.kind = row.integer(first + 1) == 1 ? DestinationState::Kind::site : DestinationState::Kind::destination;
+  state.failures = static_cast<std::uint32_t>(std::clamp<std::int64_t>(row.integer(first + 2), 0, UINT32_MAX));
+  state.next_attempt = wall_time(row.integer(first + 3));
+  state.failing_since = wall_time(row.integer(first + 4));
+  state.status = row.text(first + 5);
+  state.reason = row.text(first + 6);
+  state.host = row.text(first + 7);
+  state.held_until = wall_time(row.integer(first + 8));
+  state.held_reason = row.text(first + 9);
+  return state;
+}
+
+DestinationState read_with_site(const Run& row, int first) {
+  DestinationState state = read_destination(row, first);
+  const DestinationState site = read_destination(row, first + kDestinationColumns);
+  state.site = site.name;
+  if (site.held_until > state.held_until) {
+    state.held_until = site.held_until;
+    state.held_reason = site.held_reason;
+  }
+  const bool sooner = state.failures > 0 && state.next_attempt > site.next_attempt;
+  if (site.failures == 0 || sooner) return state;
+  state.failures = site.failures;
+  state.next_attempt = site.next_attempt;
+  state.failing_since = site.failing_since;
+  state.status = site.status;
+  state.reason = site.reason;
+  state.host = site.host;
   return state;
 }
 

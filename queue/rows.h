@@ -48,9 +48,23 @@ constexpr int kRecipientColumns = 11;
 /// `destination` is the name that belongs to the row.
 Result<DueRecipient> read_recipient(const Run& row, std::string_view destination);
 
-/// The columns of `destination d` that read_destination() takes, from column `first` on.
-#define WAYPOST_DESTINATION_COLUMNS "d.name, d.failures, d.next_attempt, d.failing_since, d.status, d.reason, d.host"
+/// A recipient's destination, and the site that this waits with.
+#define WAYPOST_DESTINATION_OF_RECIPIENT \
+  "LEFT JOIN destination d ON d.id = r.destination LEFT JOIN destination s ON s.id = d.site"
+/// The columns of one of these that read_destination() takes, from column `first` on, and how many these are.
+#define WAYPOST_DESTINATION_COLUMNS(d)                                                                    \
+  #d ".name, " #d ".kind, " #d ".failures, " #d ".next_attempt, " #d ".failing_since, " #d ".status, " #d \
+     ".reason, " #d ".host, " #d ".held_until, " #d ".held_reason"
+constexpr int kDestinationColumns = 10;
 DestinationState read_destination(const Run& row, int first);
+/// The columns of both; what holds up the destination's mail is told of it, even if it is of its site.
+#define WAYPOST_BOTH_COLUMNS WAYPOST_DESTINATION_COLUMNS(d) ", " WAYPOST_DESTINATION_COLUMNS(s)
+DestinationState read_with_site(const Run& row, int first);
+/// True where that is so at the moment of parameter `now`.
+#define WAYPOST_WAITS(now)                                                                    \
+  "(coalesce(d.failures > 0 AND d.next_attempt > " now ", 0) OR coalesce(d.held_until > " now \
+  ", 0) "                                                                                     \
+  "OR coalesce(s.failures > 0 AND s.next_attempt > " now ", 0) OR coalesce(s.held_until > " now ", 0))"
 
 /// Over the columns that never change.
 std::int64_t sum_of(const StoredMessage& message, std::string_view reverse_path);

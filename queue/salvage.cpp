@@ -65,6 +65,10 @@ constexpr Sql kMendTimes{
     "(SELECT expires FROM message m WHERE m.id = recipient.message)"};
 constexpr Sql kReserve{"INSERT OR REPLACE INTO meta(key, value) VALUES ('id_reserve', ?1)"};
 
+bool is_key_of_meta(std::string_view text) {
+  return text == "open" || text == "time_noted" || text == "routes";
+}
+
 class Salvage {
  public:
   Salvage(std::string from, Files& files, PageFile& pages, NewFolder& to, Database& db)
@@ -103,7 +107,11 @@ class Salvage {
   }
 
   static bool has_types(const StoredRecord& record, std::string_view types) {
-    if (record.values.size() != types.size()) return false;
+    return record.values.size() == types.size() && begins_with_types(record, types);
+  }
+
+  static bool begins_with_types(const StoredRecord& record, std::string_view types) {
+    if (record.values.size() < types.size()) return false;
     for (std::size_t i = 0; i < types.size(); ++i) {
       bool is_rowid = i == 0 && !record.in_index;
       bool is_text = std::holds_alternative<std::string_view>(record.values[i]);
@@ -121,10 +129,11 @@ class Salvage {
 
   /// Also what the indexes tell: names, and which messages and recipients there were.
   Result<> take_destination(const StoredRecord& record, Use use) {
-    if (!record.in_index && has_types(record, "ntnnnttt")) return add_destination(record.rowid, record.text(1));
+    // Of version 1, and of the later ones, which have more columns.
+    if (!record.in_index && begins_with_types(record, "ntnnnttt")) return add_destination(record.rowid, record.text(1));
     if (record.in_index && has_types(record, "tn") && record.text(0) == "id_reserve")
       reserve_ = std::max(reserve_, record.number(1));
-    else if (record.in_index && has_types(record, "tn") && record.text(0) != "open" && record.text(0) != "time_noted")
+    else if (record.in_index && has_types(record, "tn") && !is_key_of_meta(record.text(0)))
       return add_destination(record.number(1), record.text(0));
     if (use != Use::tree || !record.in_index) return {};
     if (has_types(record, "nn")) named_.insert(record.number(1));

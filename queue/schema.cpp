@@ -75,7 +75,15 @@ CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state =
 CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1;
 )";
 
-constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false}};
+// Sites are rows beside the destinations. No index on `site`: salvage tells what an index is of by its types.
+constexpr const char* kQueueVersion2 = R"(
+ALTER TABLE destination ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN site INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN held_until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN held_reason TEXT NOT NULL DEFAULT '';
+)";
+
+constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false}, {kQueueVersion2, false}};
 
 // Rows come in order of time, nearly; an index each for the life of one message, for a span of time, and for
 // Message-ID.

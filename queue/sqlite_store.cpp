@@ -1,10 +1,13 @@
 // queue/sqlite_store.cpp: the Store of one loop: each of its awaits is an operation on the storage thread.
 #include "queue/sqlite_store.h"
 
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <utility>
 
 #include "queue/admin_operations.h"
+#include "queue/destination_operations.h"
 #include "queue/due_operations.h"
 #include "queue/sqlite_queue.h"
 #include "queue/write_operations.h"
@@ -26,6 +29,9 @@ class SqliteStore : public Store {
                              std::optional<Notification> notification) override;
   net::Task<Result<bool>> settle(Settlement settlement) override;
   net::Task<Result<>> settle_destination(DestinationState state) override;
+  net::Task<Result<std::vector<DestinationRow>>> destinations(std::string name, WallTime now) override;
+  net::Task<Result<>> change_destination(DestinationChange change) override;
+  net::Task<Result<bool>> compare_routes(std::uint64_t routes, WallTime now) override;
   net::Task<Result<std::shared_ptr<const Content>>> content(Id id) override;
   BodyReader read_body(std::shared_ptr<const Content> content) override {
     return BodyReader(runtime_, core_.files(), std::move(content));
@@ -119,6 +125,37 @@ net::Task<Result<>> SqliteStore::settle_destination(DestinationState state) {
   SettleDestinationOperation operation(std::move(state));
   Submit end(storage_, runtime_, operation);
   co_return co_await end;
+}
+
+net::Task<Result<std::vector<DestinationRow>>> SqliteStore::destinations(std::string name, WallTime now) {
+  if (!name.empty()) {
+    DestinationOperation operation(std::move(name));
+    Result<> done = co_await run(operation);
+    if (!done) co_return fail(done.error());
+    co_return std::move(operation.rows);
+  }
+  std::map<std::string, DestinationRow> all;
+  for (std::int64_t after = 0;;) {
+    DestinationsOperation operation(after, now);
+    Result<> done = co_await run(operation);
+    if (!done) co_return fail(done.error());
+    gather(all, std::move(operation.rows));
+    if (operation.last) break;
+    after = operation.upto;
+  }
+  co_return by_name(std::move(all));
+}
+
+net::Task<Result<>> SqliteStore::change_destination(DestinationChange change) {
+  ChangeDestinationOperation operation(core_, std::move(change));
+  co_return co_await run(operation);
+}
+
+net::Task<Result<bool>> SqliteStore::compare_routes(std::uint64_t routes, WallTime now) {
+  CompareRoutesOperation operation(routes, now);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return operation.differ;
 }
 
 net::Task<Result<std::shared_ptr<const Content>>> SqliteStore::content(Id id) {

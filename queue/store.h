@@ -18,7 +18,8 @@ namespace waypost::queue {
 /// One page of what is due (Store::due).
 struct DuePage {
   std::vector<Due> due;                        ///< oldest first within a destination
-  std::vector<DestinationState> destinations;  ///< of those in `due`, and of those visited that are in back-off
+  std::vector<DestinationState> destinations;  ///< of those in `due` and of those visited that wait; each
+                                               ///< after its site
   std::optional<std::uint64_t> resume;         ///< pass to the next call; nullopt: all destinations were visited
   std::optional<WallTime> next_due;            ///< the earliest later moment among the destinations visited
 };
@@ -61,6 +62,22 @@ struct Changed {
 };
 enum class Change : std::uint8_t { hold, release, retry, remove };
 
+/// What `waypost dest` prints.
+struct DestinationRow {
+  DestinationState state;
+  std::uint64_t waiting = 0;  ///< recipients, of a site those of its destinations; at most kCounted
+  static constexpr std::uint64_t kCounted = 100'000;
+};
+struct DestinationChange {
+  enum class Kind : std::uint8_t { hold, release, retry };
+  Kind kind = Kind::hold;
+  std::string name;
+  bool with_site = false;  ///< the site that the destination waits with is meant, where there is one
+  WallTime until;          ///< hold
+  std::string reason;      ///< hold
+  WallTime now;
+};
+
 /// The queue, as seen from one loop: every await returns on the loop of the runtime it was made with.
 /// Errors of all: full (disk; nothing was done), io (what is on disk is in doubt: the daemon ends), damaged, cancelled
 /// (the store is closing; nothing was done), internal.
@@ -81,14 +98,23 @@ class Store {
   /// effect. True: the message has left the queue.
   virtual net::Task<Result<bool>> settle(Settlement settlement) = 0;
 
-  /// Records success or failure of a destination as a whole.
+  /// Records success or failure of a destination, or of a site, as a whole. What an administrator set stays.
   virtual net::Task<Result<>> settle_destination(DestinationState state) = 0;
+
+  /// Destinations and sites that fail or are held, by name; or the one of `name` and its site, whatever they do.
+  virtual net::Task<Result<std::vector<DestinationRow>>> destinations(std::string name, WallTime now) = 0;
+  /// What an administrator says of one. Errors: not_found (of a release or retry).
+  virtual net::Task<Result<>> change_destination(DestinationChange change) = 0;
+  /// `routes` stands for where mail goes. True if it is another value than the last time: then no destination waits any
+  /// more for what failed before, by itself or with its site.
+  virtual net::Task<Result<bool>> compare_routes(std::uint64_t routes, WallTime now) = 0;
 
   /// Errors: not_found.
   virtual net::Task<Result<std::shared_ptr<const Content>>> content(Id id) = 0;
   virtual BodyReader read_body(std::shared_ptr<const Content> content) = 0;
 
-  /// What is due, destinations in turn. Those in back-off are left out, but for next_due.
+  /// What is due, destinations in turn. Those that wait, or wait with their site, are left out, but for next_due; of a
+  /// site that fails and may be asked again, one destination is in a page.
   virtual net::Task<Result<DuePage>> due(DueQuery query) = 0;
 
   /// Messages with a deferred recipient that have expired or of which a delay notification is due; oldest first.

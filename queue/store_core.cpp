@@ -19,11 +19,12 @@ constexpr Sql kMarkOpen{"INSERT OR REPLACE INTO meta(key, value) VALUES ('open',
 constexpr Sql kMarkClosed{"DELETE FROM meta WHERE key = 'open'"};
 constexpr Sql kIsOpen{"SELECT 1 FROM meta WHERE key = 'open'"};
 
-// A destination goes when nothing waits for it and it is not failing, or was last a day ago. Each test is one seek.
+// A destination goes when nothing waits for it and it is not failing, or was last a day ago, and it is not held. Each
+// test is one seek. So does a site, for which nothing waits by its own name.
 constexpr Sql kSweepTo{"SELECT max(id) FROM (SELECT id FROM destination WHERE id > ?1 ORDER BY id LIMIT 500)"};
 constexpr Sql kSweep{
     "DELETE FROM destination WHERE id > ?1 AND id <= ?2 AND (failures = 0 OR next_attempt < ?3) "
-    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
+    "AND held_until < ?4 AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
     "WHERE state = 0 AND recipient.destination = destination.id) "
     "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_held "
     "WHERE state = 1 AND recipient.destination = destination.id)"};
@@ -205,7 +206,8 @@ Result<bool> StoreCore::sweep_destinations(Database& db) {
     return false;
   }
   Run sweep(db, kSweep);
-  sweep << swept_to_ << to << millis(options_.clock->wall_now() - kForgetFailingAfter);
+  const net::WallTime now = options_.clock->wall_now();
+  sweep << swept_to_ << to << millis(now - kForgetFailingAfter) << millis(now);
   Result<> done = sweep.done();
   if (!done) return fail(done.error());
   if (db.changed_rows() > 0) destination_ids_.clear();

@@ -29,11 +29,6 @@ constexpr Sql kDeleteMessage{"DELETE FROM message WHERE id = ?1"};
 constexpr Sql kWarned{"UPDATE message SET warned = 1, check_at = expires WHERE id = ?1 AND warned = 0"};
 constexpr Sql kNoted{"SELECT value FROM meta WHERE key = 'time_noted'"};
 constexpr Sql kNote{"INSERT OR REPLACE INTO meta(key, value) VALUES ('time_noted', ?1)"};
-constexpr Sql kSettleDestination{
-    "INSERT INTO destination(name, failures, next_attempt, failing_since, status, reason, host) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(name) DO UPDATE SET failures = excluded.failures, "
-    "next_attempt = excluded.next_attempt, failing_since = excluded.failing_since, status = excluded.status, "
-    "reason = excluded.reason, host = excluded.host"};
 
 std::string_view view(const Checksum& checksum) {
   return {reinterpret_cast<const char*>(checksum.data()), checksum.size()};
@@ -402,16 +397,6 @@ void SettleOperation::committed() {
   if (left_) announce_end(core_, settlement_.message, in_file_);
   if (!moved_ && !warned_) return;
   for (Prepared& notification : notifications_) announce_notification(core_, std::move(notification), now_);
-}
-
-SettleDestinationOperation::SettleDestinationOperation(DestinationState state)
-    : Operation(Kind::write, 512), state_(std::move(state)) {}
-
-Result<> SettleDestinationOperation::apply(Database& db) {
-  Run row(db, kSettleDestination);
-  row << state_.name << state_.failures << millis(state_.next_attempt) << millis(state_.failing_since) << state_.status
-      << state_.reason << state_.host;
-  return row.done();
 }
 
 NoteTimeOperation::NoteTimeOperation(std::optional<WallTime> now) : Operation(Kind::write), now_(now) {}

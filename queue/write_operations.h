@@ -100,15 +100,6 @@ class SettleOperation : public Operation {
   bool moved_ = false, ended_ = false, warned_ = false, left_ = false, in_file_ = false;
 };
 
-class SettleDestinationOperation : public Operation {
- public:
-  explicit SettleDestinationOperation(DestinationState state);
-  Result<> apply(Database& db) override;
-
- private:
-  DestinationState state_;
-};
-
 /// Store::note_time().
 class NoteTimeOperation : public Operation {
  public:

@@ -11,7 +11,11 @@ namespace waypost::delivery {
 namespace {
 
 using namespace std::chrono_literals;
+using tests::domain;
 using tests::Host;
+using tests::many_domains;
+using tests::own_host;
+using tests::queue_without_delivery;
 using tests::RelayWorld;
 
 /// b.test with two equal exchangers and one behind them.
@@ -27,33 +31,6 @@ Host& sender_host(RelayWorld& world) {
   world.resolver.add_mx("a.test", {{10, "mx.a.test"}});
   world.resolver.add_host("mx.a.test", {"192.0.2.100"});
   return world.host("192.0.2.100");
-}
-
-/// A domain with one exchanger of its own.
-Host& own_host(RelayWorld& world, const std::string& domain, const std::string& address) {
-  world.resolver.add_mx(domain, {{10, "mx." + domain}});
-  world.resolver.add_host("mx." + domain, {address});
-  return world.host(address);
-}
-
-std::string domain(int number) {
-  return "d" + std::to_string(number) + ".test";
-}
-
-/// So many domains with the same exchanger: one site.
-Host& many_domains(RelayWorld& world, int count) {
-  for (int i = 0; i < count; ++i) world.resolver.add_mx(domain(i), {{10, "mx.many.test"}});
-  world.resolver.add_host("mx.many.test", {"192.0.2.77"});
-  return world.host("192.0.2.77");
-}
-
-/// Opens the world; what `submit` brings is queued before anything is delivered.
-void queue_without_delivery(RelayWorld& world, const std::function<void()>& submit) {
-  world.open();
-  world.dispatcher->stop();
-  submit();
-  world.shut();
-  world.open();
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ TEST_SUITE("delivery/dispatcher_tls") {
     }
   }
 
-  TEST_CASE("a route without a next hop has the way of DNS and its own TLS: sites part, and the default stays") {
+  TEST_CASE("a route without a next hop has the way of DNS and its own TLS; the others of its site keep theirs") {
     World world;
     world.adjust([](conf::Config& config) {
       conf::Route route;

@@ -160,10 +160,11 @@ class TappedStore : public queue::Store {
  public:
   explicit TappedStore(queue::Store& store) : store_(store) {}
 
-  int pages = 0;                           ///< calls of due()
-  std::optional<Errc> fail_destinations;   ///< settle_destination() ends so, without effect
-  std::optional<Errc> fail_pages;          ///< and due()
-  std::vector<queue::Settlement> settled;  ///< without their notifications
+  int pages = 0;                                ///< calls of due()
+  std::optional<Errc> fail_destinations;        ///< settle_destination() ends so, without effect
+  std::optional<Errc> fail_pages;               ///< and due()
+  std::vector<queue::Settlement> settled;       ///< without their notifications
+  std::vector<queue::DestinationState> states;  ///< what settle_destination() was given
 
   queue::Draft draft() override { return store_.draft(); }
   net::Task<Result<>> commit(queue::NewMessage message, queue::Draft draft, queue::BodyNotes notes,
@@ -177,8 +178,18 @@ class TappedStore : public queue::Store {
     return store_.settle(std::move(settlement));
   }
   net::Task<Result<>> settle_destination(queue::DestinationState state) override {
+    states.push_back(state);
     if (fail_destinations) return failed(*fail_destinations);
     return store_.settle_destination(std::move(state));
+  }
+  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, queue::WallTime now) override {
+    return store_.destinations(std::move(name), now);
+  }
+  net::Task<Result<>> change_destination(queue::DestinationChange change) override {
+    return store_.change_destination(std::move(change));
+  }
+  net::Task<Result<bool>> compare_routes(std::uint64_t routes, queue::WallTime now) override {
+    return store_.compare_routes(routes, now);
   }
   net::Task<Result<std::shared_ptr<const queue::Content>>> content(queue::Id id) override { return store_.content(id); }
   queue::BodyReader read_body(std::shared_ptr<const queue::Content> content) override {
@@ -427,5 +438,32 @@ class RelayWorld {
   std::unique_ptr<queue::History> history_;
   std::map<std::string, std::unique_ptr<Host>> hosts_;
 };
+
+/// A domain with one exchanger of its own.
+inline Host& own_host(RelayWorld& world, const std::string& domain, const std::string& address) {
+  world.resolver.add_mx(domain, {{10, "mx." + domain}});
+  world.resolver.add_host("mx." + domain, {address});
+  return world.host(address);
+}
+
+inline std::string domain(int number) {
+  return "d" + std::to_string(number) + ".test";
+}
+
+/// So many domains with the same exchanger: one site.
+inline Host& many_domains(RelayWorld& world, int count) {
+  for (int i = 0; i < count; ++i) world.resolver.add_mx(domain(i), {{10, "mx.many.test"}});
+  world.resolver.add_host("mx.many.test", {"192.0.2.77"});
+  return world.host("192.0.2.77");
+}
+
+/// Opens the world; what `submit` brings is queued before anything is delivered.
+inline void queue_without_delivery(RelayWorld& world, const std::function<void()>& submit) {
+  world.open();
+  world.dispatcher->stop();
+  submit();
+  world.shut();
+  world.open();
+}
 
 }  // namespace waypost::tests

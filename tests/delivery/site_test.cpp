@@ -24,6 +24,10 @@ Plan plan() {
   return out;
 }
 
+std::vector<TlsTerms> terms() {
+  return std::vector<TlsTerms>(2);
+}
+
 std::vector<std::string> names(const std::vector<Peer>& peers) {
   std::vector<std::string> out;
   for (const Peer& peer : peers) out.push_back(peer.name);
@@ -37,7 +41,7 @@ TEST_SUITE("delivery/site") {
     const Site site(plan(), 20);
     std::set<std::string> first;
     for (std::uint64_t chance = 0; chance < 64; ++chance) {
-      const std::vector<std::string> order = names(site.candidates(net::TimePoint{}, chance * 7919));
+      const std::vector<std::string> order = names(site.candidates(net::TimePoint{}, chance * 7919, terms()));
       REQUIRE(order.size() == 5);
       first.insert(order[0]);
       CHECK((order[0] == "a1" || order[0] == "a2"));
@@ -54,10 +58,10 @@ TEST_SUITE("delivery/site") {
     const net::TimePoint now{1h};
     site.avoid(address("192.0.2.1"), now + 60s);
     site.avoid(address("192.0.2.3"), now + 60s);
-    CHECK(names(site.candidates(now, 5)) == std::vector<std::string>{"a2", "b", "second",
-                                                                     names(site.candidates(now, 5))[3],
-                                                                     names(site.candidates(now, 5))[4]});
-    CHECK(names(site.candidates(now + 61s, 5))[2] == "b");
+    CHECK(names(site.candidates(now, 5, terms())) == std::vector<std::string>{"a2", "b", "second",
+                                                                     names(site.candidates(now, 5, terms()))[3],
+                                                                     names(site.candidates(now, 5, terms()))[4]});
+    CHECK(names(site.candidates(now + 61s, 5, terms()))[2] == "b");
   }
 
   TEST_CASE("the most preferred are all of the lowest preference, of the first next hop") {

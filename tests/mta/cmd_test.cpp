@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "mta/cmd_config.h"
+#include "mta/cmd_dest.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
@@ -42,6 +43,7 @@ struct Terminal {
     add_status(app, console);
     add_queue(app, console);
     add_trace(app, console);
+    add_dest(app, console);
     add_rates(app, console);
     add_store(app, console);
     add_config(app, console);
@@ -340,6 +342,55 @@ TEST_SUITE("mta/cmd") {
     CHECK(rates[0]["used"] == 1200);
     CHECK(rates[1]["period"] == 60);
     CHECK(rates[1]["of"] == "recipients");
+  }
+
+  TEST_CASE("dest: what fails or is held; one with its site; changes") {
+    Terminal t;
+    CHECK(t.run({"dest", "list"}) == 0);
+    CHECK(t.said("no destination fails or is held"));
+    CHECK(t.run({"dest", "show", "b.example"}) == 1);
+    queue::DestinationRow destination;
+    destination.state.name = "b.example";
+    destination.state.site = "10 mx1.shared.example:25, 20 mx2.shared.example:25";
+    destination.state.held_until = tests::kNow + std::chrono::hours(2);
+    destination.state.held_reason = "their migration\x1b";
+    destination.waiting = 12;
+    queue::DestinationRow site;
+    site.state.kind = queue::DestinationState::Kind::site;
+    site.state.name = destination.state.site;
+    site.state.failures = 4;
+    site.state.next_attempt = tests::kNow + std::chrono::minutes(20);
+    site.state.failing_since = tests::kNow - std::chrono::hours(1);
+    site.state.status = "4.4.1";
+    site.state.reason = "connection timed out";
+    site.state.host = "mx2.shared.example[192.0.2.7]:25";
+    site.waiting = 1500;
+    t.backend.destination_rows = {destination, site};
+    CHECK(t.run({"dest", "list"}) == 0);
+    CHECK(lines(t.out.str()) == 3);
+    CHECK(t.said("their migration\\x1b"));
+    CHECK(t.said("site mx1.shared.example:25 and 1 more  4.4.1 connection timed out"));
+    CHECK(t.said("1 500"));
+    CHECK(t.run({"dest", "show", "b.example"}) == 0);
+    CHECK(t.said("12 recipients"));
+    CHECK(t.said("4 times since"));
+    CHECK(t.run({"dest", "list", "--json"}) == 0);
+    const Json first = Json::parse(t.out.str().substr(0, t.out.str().find('\n')));
+    CHECK(first["state"] == "held");
+    CHECK(first["recipients"] == 12);
+
+    CHECK(t.run({"dest", "hold", "B.example", "--for", "2h", "--reason", "why not"}) == 0);
+    CHECK(t.said("b.example is held until"));
+    REQUIRE(t.backend.destination_changes.size() == 1);
+    CHECK(t.backend.destination_changes[0].name == "b.example");
+    CHECK((t.backend.destination_changes[0].until == tests::kNow + std::chrono::hours(2)));
+    CHECK(t.backend.destination_changes[0].reason == "why not");
+    CHECK(t.run({"dest", "retry", "b.example", "--site"}) == 0);
+    CHECK(t.said("the site of b.example is tried now"));
+    CHECK(t.backend.destination_changes[1].with_site);
+    CHECK(t.run({"dest", "hold", "b.example", "--for", "soon"}) == 64);
+    CHECK(t.run({"dest", "hold", "b.example", "--for", "500d"}) != 0);
+    CHECK(t.run({"dest", "hold", "b.example"}) == 64);
   }
 
   TEST_CASE("reload: the findings, and 78 where the old configuration stays") {

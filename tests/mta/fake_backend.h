@@ -125,6 +125,21 @@ class FakeBackend : public mta::ControlBackend {
     }
     return found;
   }
+  std::vector<queue::DestinationRow> destination_rows;
+  std::vector<queue::DestinationChange> destination_changes;
+  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {
+    if (failure) return fail(*failure);
+    std::vector<queue::DestinationRow> rows;
+    for (const queue::DestinationRow& row : destination_rows)
+      if (name.empty() || row.state.name == name || (!rows.empty() && rows[0].state.site == row.state.name))
+        rows.push_back(row);
+    return rows;
+  }
+  Result<> change_destination(queue::DestinationChange change) override {
+    if (failure) return fail(*failure);
+    destination_changes.push_back(std::move(change));
+    return {};
+  }
   Result<std::vector<mta::Rates::Row>> rates() override { return rate_rows; }
   Result<mta::DaemonFacts> facts() override {
     if (failure) return fail(*failure);

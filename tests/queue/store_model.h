@@ -36,13 +36,33 @@ class StoreModel {
   struct BackOff {
     std::uint32_t failures = 0;
     net::WallTime next_attempt;
+    std::string site{};  // that it waits with
+    net::WallTime held_until{};
   };
   std::map<Id, Message> messages;
-  std::map<std::string, BackOff> destinations;
+  std::map<std::string, BackOff> destinations;  // and sites
 
-  bool backed_off(const std::string& name, net::WallTime now) const {
+  /// Until when nothing is attempted for it, by itself or with its site; the past if there is no such time.
+  net::WallTime waits_until(const std::string& name) const {
     auto found = destinations.find(name);
-    return found != destinations.end() && found->second.failures > 0 && found->second.next_attempt > now;
+    if (found == destinations.end()) return {};
+    const BackOff& own = found->second;
+    net::WallTime until = own.held_until;
+    if (own.failures > 0) until = std::max(until, own.next_attempt);
+    return own.site.empty() ? until : std::max(until, waits_until(own.site));
+  }
+  bool backed_off(const std::string& name, net::WallTime now) const { return waits_until(name) > now; }
+  bool is_held(const std::string& name, net::WallTime now) const {
+    auto found = destinations.find(name);
+    if (found == destinations.end()) return false;
+    return found->second.held_until > now || (!found->second.site.empty() && is_held(found->second.site, now));
+  }
+  /// The site of a destination, if it fails and may be asked again: one of its destinations does so for all.
+  std::string asked_site(const std::string& name) const {
+    auto found = destinations.find(name);
+    if (found == destinations.end() || found->second.site.empty()) return "";
+    auto site = destinations.find(found->second.site);
+    return site != destinations.end() && site->second.failures > 0 ? site->first : "";
   }
 
   bool move(Recipient& recipient, Event event) {
@@ -126,7 +146,7 @@ class StoreModel {
         if (at > now && (!out || at < *out)) out = at;
       }
     for (const auto& [name, at] : earliest) {
-      net::WallTime later = std::max(at, destinations.at(name).next_attempt);
+      net::WallTime later = std::max(at, waits_until(name));
       if (!out || later < *out) out = later;
     }
     return out;
@@ -138,7 +158,8 @@ class StoreModel {
       if (message.check_at > now) continue;
       if (message.damaged) hold_damaged(message);
       const auto& all = message.recipients;
-      if (std::any_of(all.begin(), all.end(), [](const Recipient& r) { return r.state == State::deferred; }))
+      if (std::any_of(all.begin(), all.end(),
+                      [&](const Recipient& r) { return r.state == State::deferred && !is_held(r.destination, now); }))
         out.insert({id, message.expires <= now});
       else
         message.check_at = now + std::chrono::hours(1);
@@ -180,8 +201,10 @@ class StoreModel {
         moved += 1;
         if (what == Change::release || what == Change::retry) recipient.next_attempt = now;
         auto known = destinations.find(recipient.destination);
-        if (what == Change::retry && known != destinations.end())
-          known->second.next_attempt = std::min(known->second.next_attempt, now);
+        if (what != Change::retry || known == destinations.end()) continue;
+        known->second.next_attempt = std::min(known->second.next_attempt, now);
+        auto site = destinations.find(known->second.site);
+        if (site != destinations.end()) site->second.next_attempt = std::min(site->second.next_attempt, now);
       }
       out.recipients += moved;
       out.messages += moved > 0 ? 1 : 0;

@@ -43,10 +43,13 @@ class StoreWalk {
 
  private:
   std::uint64_t roll(std::uint64_t below) { return chance_() % below; }
+  // Some of them may wait with a site: of those one asks for all, and the store may choose which.
+  static bool has_site(const std::string& destination) { return destination >= "d4"; }
+  std::string a_site() { return "10 mx" + std::to_string(roll(2)) + ".example:25"; }
   std::string a_destination() { return "d" + std::to_string(roll(6)) + ".example"; }
 
   void step() {
-    switch (roll(14)) {
+    switch (roll(16)) {
       case 0:
       case 1:
       case 2:
@@ -67,6 +70,10 @@ class StoreWalk {
       case 11:
         return end_what_is_overdue();
       case 12:
+        return fail_site();
+      case 13:
+        return hold_destination();
+      case 14:
         if (roll(8) == 0) damage();
         return;
       default:
@@ -215,12 +222,56 @@ class StoreWalk {
   void settle_destination() {
     DestinationState state;
     state.name = a_destination();
-    state.failures = static_cast<std::uint32_t>(roll(3));
+    StoreModel::BackOff& known = model_.destinations[state.name];
+    state.site = known.site;
+    // A row of what does well may be swept, and with it what site it waits with.
+    state.failures = static_cast<std::uint32_t>(roll(3)) + (state.site.empty() ? 0 : 1);
     // In wall time far ahead, so that the sweep at a start, which goes by the machine's clock, leaves it.
     state.next_attempt = f_.now() + std::chrono::seconds(roll(7200));
     Result<> done = f_.run(f_.store->settle_destination(state));
     CHECK(done);
-    model_.destinations[state.name] = {state.failures, state.next_attempt};
+    known.failures = state.failures;
+    known.next_attempt = state.next_attempt;
+  }
+
+  /// And one of its destinations finds out.
+  void fail_site() {
+    DestinationState site;
+    site.kind = DestinationState::Kind::site;
+    site.name = a_site();
+    site.failures = 1 + static_cast<std::uint32_t>(roll(3));
+    site.next_attempt = f_.now() + std::chrono::seconds(roll(7200));
+    CHECK(f_.run(f_.store->settle_destination(site)));
+    model_.destinations[site.name].failures = site.failures;
+    model_.destinations[site.name].next_attempt = site.next_attempt;
+    DestinationState state;
+    state.name = "d" + std::to_string(4 + roll(2)) + ".example";
+    state.site = site.name;
+    state.failures = 1;
+    state.next_attempt = f_.now();
+    CHECK(f_.run(f_.store->settle_destination(state)));
+    StoreModel::BackOff& known = model_.destinations[state.name];
+    known.failures = 1;
+    known.next_attempt = state.next_attempt;
+    known.site = site.name;
+  }
+
+  void hold_destination() {
+    DestinationChange change;
+    change.name = a_destination();
+    StoreModel::BackOff& known = model_.destinations[change.name];
+    change.with_site = !known.site.empty() && roll(2) == 0;
+    change.kind = DestinationChange::Kind::hold;
+    change.until = f_.now() + std::chrono::seconds(1 + roll(3600));
+    change.now = f_.now();
+    CHECK(f_.run(f_.store->change_destination(change)));
+    StoreModel::BackOff& meant = change.with_site ? model_.destinations[known.site] : known;
+    meant.held_until = change.until;
+    if (roll(2) == 0) return;
+    change.kind = roll(2) == 0 ? DestinationChange::Kind::release : DestinationChange::Kind::retry;
+    CHECK(f_.run(f_.store->change_destination(change)));
+    if (change.kind == DestinationChange::Kind::release) meant.held_until = {};
+    if (change.kind == DestinationChange::Kind::retry) meant.next_attempt = std::min(meant.next_attempt, f_.now());
   }
 
   void change_some() {
@@ -248,8 +299,13 @@ class StoreWalk {
 
   void damage() {
     Id id = an_id();
-    f_.damage(id);
     auto found = model_.messages.find(id);
+    // Damage is found where a message is read, and of those with a site it is open which are.
+    if (found != model_.messages.end() &&
+        std::any_of(found->second.recipients.begin(), found->second.recipients.end(),
+                    [](const StoreModel::Recipient& each) { return has_site(each.destination); }))
+      return;
+    f_.damage(id);
     if (found != model_.messages.end()) found->second.damaged = true;
   }
 
@@ -284,8 +340,20 @@ class StoreWalk {
     for (const Due& one : f_.due(query))
       for (const DueRecipient& recipient : one.recipients)
         CHECK(due.insert({one.message->id, one.destination, recipient.index}).second);
-    CHECK((due == model_.due(f_.now())));
-    CHECK((f_.next_due == model_.next_due(f_.now())));
+    const std::set<StoreModel::DueKey> all = model_.due(f_.now());
+    CHECK(std::includes(all.begin(), all.end(), due.begin(), due.end()));
+    // A destination that is not there waits for another one of its site, which is.
+    std::set<std::string> asking;
+    for (const auto& [id, destination, index] : due) asking.insert(model_.asked_site(destination));
+    bool complete = true;
+    for (const StoreModel::DueKey& key : all) {
+      if (due.contains(key)) continue;
+      complete = false;
+      const std::string site = model_.asked_site(std::get<1>(key));
+      CHECK_FALSE(site.empty());
+      CHECK(asking.contains(site));
+    }
+    if (complete) CHECK((f_.next_due == model_.next_due(f_.now())));
   }
 
   void compare_overdue() {

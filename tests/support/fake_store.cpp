@@ -118,8 +118,20 @@ net::Task<Result<bool>> FakeStore::settle(queue::Settlement settlement) {
 }
 
 net::Task<Result<>> FakeStore::settle_destination(queue::DestinationState state) {
-  destinations.push_back(std::move(state));
+  settled_destinations.push_back(std::move(state));
   co_return Result<>();
+}
+
+net::Task<Result<std::vector<queue::DestinationRow>>> FakeStore::destinations(std::string, net::WallTime) {
+  co_return fail(Errc::unsupported, "destinations");
+}
+
+net::Task<Result<>> FakeStore::change_destination(queue::DestinationChange) {
+  co_return fail(Errc::unsupported, "change_destination");
+}
+
+net::Task<Result<bool>> FakeStore::compare_routes(std::uint64_t, net::WallTime) {
+  co_return false;
 }
 
 net::Task<Result<std::shared_ptr<const queue::Content>>> FakeStore::content(queue::Id id) {

@@ -59,7 +59,7 @@ class FakeStore : public queue::Store {
 
   std::vector<Committed> committed;                        ///< durable by now
   std::vector<queue::Settlement> settlements;              ///< in their order
-  std::vector<queue::DestinationState> destinations;       ///< likewise
+  std::vector<queue::DestinationState> settled_destinations;       ///< likewise
   std::size_t begun = 0;                                   ///< commits that were asked for
   std::size_t waiting() const { return waiting_.size(); }  ///< commits that are held back
   MemoryFiles files;
@@ -69,6 +69,9 @@ class FakeStore : public queue::Store {
                              std::optional<queue::Notification> notification) override;
   net::Task<Result<bool>> settle(queue::Settlement settlement) override;
   net::Task<Result<>> settle_destination(queue::DestinationState state) override;
+  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, net::WallTime now) override;
+  net::Task<Result<>> change_destination(queue::DestinationChange change) override;
+  net::Task<Result<bool>> compare_routes(std::uint64_t routes, net::WallTime now) override;
   net::Task<Result<std::shared_ptr<const queue::Content>>> content(queue::Id id) override;
   queue::BodyReader read_body(std::shared_ptr<const queue::Content> content) override;
   /// Nothing is ever due, and nothing overdue: there is no schedule in it.

@@ -1,0 +1,265 @@
+// delivery/dispatcher_destinations.cpp: what is known of destinations and of their sites: which of their mail stays in
+// the store, and what the end of an attempt changes.
+#include <algorithm>
+#include <utility>
+
+#include "base/event_log.h"
+#include "delivery/dispatcher.h"
+#include "queue/retry.h"
+
+namespace waypost::delivery {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
+constexpr std::size_t kMaxIdleDestinations = 50'000;
+
+using Kind = queue::DestinationState::Kind;
+
+}  // namespace
+
+/// As the store has it. A worker may have learnt more since it was read.
+void Dispatcher::note_state(queue::DestinationState state) {
+  const queue::WallTime now = runtime_.wall_now();
+  if (state.kind == Kind::site) {
+    const bool well = state.failures == 0 && state.held_until <= now;
+    const auto found = troubles_.find(state.name);
+    if (found == troubles_.end() && well) return;
+    Trouble& trouble = found != troubles_.end() ? found->second : troubles_[state.name];
+    if (trouble.state.failures > 0 && trouble.state.next_attempt > now) {
+      trouble.state.held_until = state.held_until;
+      return;
+    }
+    trouble.state = std::move(state);
+    return;
+  }
+  if (state.waits(now) && destinations_.size() >= kMaxIdleDestinations) return;
+  const auto [entry, is_new] = destinations_.try_emplace(state.name);
+  queue::DestinationState& known = entry->second.state;
+  known.held_until = state.held_until;
+  known.site = state.site;
+  const auto site = troubles_.find(state.site);
+  if (site != troubles_.end()) entry->second.joined = site->second.state.failing_since;
+  const bool waits = state.failures > 0 && state.next_attempt > now;
+  if (!is_new && ((known.failures > 0 && known.next_attempt > now) || (waits && known.failures == 0))) return;
+  known = std::move(state);
+}
+
+/// What is wrong with the site of a destination, or nullptr.
+Dispatcher::Trouble* Dispatcher::trouble_of(const Destination& destination) {
+  const auto found = troubles_.find(destination.site.empty() ? destination.state.site : destination.site);
+  return found == troubles_.end() ? nullptr : &found->second;
+}
+
+/// True if the store knows that the destination waits with this site.
+bool Dispatcher::is_joined(const Destination& destination, const queue::DestinationState& site) {
+  return destination.state.site == site.name && destination.joined == site.failing_since;
+}
+
+/// True if nothing of this destination is to be attempted now: it waits, or its site does.
+bool Dispatcher::waits(const std::string& name) {
+  const auto found = destinations_.find(name);
+  if (found == destinations_.end()) return false;
+  Destination& destination = found->second;
+  const queue::WallTime now = runtime_.wall_now();
+  Trouble* trouble = trouble_of(destination);
+  const bool with_site = trouble != nullptr && trouble->state.waits(now);
+  if (!with_site && !destination.state.waits(now)) return false;
+  // What is left in the store is read then, whatever the store knows of it.
+  destination.unread = true;
+  if (with_site) trouble->unread = true;
+  if (with_site && !is_joined(destination, trouble->state)) scope_.spawn(join_site(name, trouble->state.name));
+  due_at(with_site ? trouble->state.waits_until() : destination.state.waits_until());
+  return true;
+}
+
+/// True if somebody is about to ask the hosts of a site.
+bool Dispatcher::is_asked(const std::string& key) const {
+  const auto found = sites_.find(key);
+  return found != sites_.end() && (found->second->busy > 0 || found->second->has_turns());
+}
+
+/// True if mail of this destination is not to come into the window: it waits, or it or its site fails and one message
+/// asks already whether it is back. So backlogs of many that fail leave the window to the others.
+bool Dispatcher::stays_in_store(const std::string& name) {
+  if (waits(name)) return true;
+  const auto found = destinations_.find(name);
+  if (found == destinations_.end()) return false;
+  Destination& destination = found->second;
+  Trouble* trouble = trouble_of(destination);
+  const bool asked =
+      trouble != nullptr && trouble->state.failures > 0 && (is_asked(trouble->state.name) || schedule_.holds(name));
+  if (!asked && (destination.state.failures == 0 || !schedule_.holds(name))) return false;
+  destination.unread = true;
+  if (asked) trouble->unread = true;
+  return true;
+}
+
+/// An attempt is over, whatever came of it.
+void Dispatcher::release(const queue::Due& due) {
+  schedule_.finished(due);
+  read_unread(due.destination);
+}
+
+/// The destination waits: its mail is in the store.
+void Dispatcher::drop_waiting(const std::string& name) {
+  if (schedule_.waiting(name) > 0) destinations_[name].unread = true;
+  schedule_.drop_waiting(name);
+  if (wants_to_read()) wake();
+}
+
+/// After something went out of the window: what was left in the store is read if the destination, or its site, is back,
+/// or if nothing is on the way any more that would tell.
+void Dispatcher::read_unread(const std::string& name) {
+  const auto found = destinations_.find(name);
+  if (found != destinations_.end()) {
+    Destination& destination = found->second;
+    Trouble* trouble = trouble_of(destination);
+    if (trouble != nullptr && trouble->unread && !trouble->state.waits(runtime_.wall_now()) &&
+        (trouble->state.failures == 0 || !is_asked(trouble->state.name))) {
+      trouble->unread = false;
+      read_store_ = true;
+    }
+    if (destination.unread && !waits(name) && (destination.state.failures == 0 || !schedule_.holds(name))) {
+      destination.unread = false;
+      read_store_ = true;
+    }
+  }
+  if (wants_to_read()) wake();
+}
+
+/// Those without mail in the window. What fails is kept, within a bound, so that its next message waits with it.
+void Dispatcher::forget_destinations() {
+  std::erase_if(destinations_, [this](const auto& entry) {
+    const auto& [name, destination] = entry;
+    if (destination.planning || schedule_.holds(name) || destination.valid_until > runtime_.now()) return false;
+    const bool well = destination.state.failures == 0 && destination.state.held_until <= runtime_.wall_now();
+    return well || destinations_.size() > kMaxIdleDestinations;
+  });
+  std::erase_if(troubles_, [this](const auto& entry) {
+    const queue::DestinationState& state = entry.second.state;
+    return state.failures == 0 && state.held_until <= runtime_.wall_now() && !entry.second.unread;
+  });
+}
+
+/// Sites that fail or are held: destinations that do not know yet that these are theirs wait with them.
+net::Task<> Dispatcher::recall_sites() {
+  Result<std::vector<queue::DestinationRow>> rows = co_await store_.destinations("", runtime_.wall_now());
+  if (!rows) {
+    if (!stopping_) log::failure("reading what is known of sites: " + rows.error().what);
+    co_return;
+  }
+  for (queue::DestinationRow& row : *rows)
+    if (row.state.kind == Kind::site) note_state(std::move(row.state));
+}
+
+/// One failure more. Returns false where another worker has said so.
+bool Dispatcher::add_failure(queue::DestinationState& state, const HostFailure& failure) {
+  const queue::WallTime now = runtime_.wall_now();
+  if (state.failures > 0 && state.next_attempt > now) return false;
+  // Having no usable exchanger counts for itself: it becomes permanent.
+  const bool another = (state.status == kNoUsableExchangerStatus) != (failure.status == kNoUsableExchangerStatus);
+  if (state.failures == 0 || another) state.failing_since = now;
+  ++state.failures;
+  state.next_attempt = queue::next_attempt(config_()->queue.retry, state.failures, now, runtime_.random());
+  state.status = failure.status;
+  state.reason = failure.reason;
+  state.host = failure.host;
+  due_at(state.next_attempt);
+  return true;
+}
+
+net::Task<> Dispatcher::record(queue::DestinationState state) {
+  const std::string name = state.name;
+  const Result<> settled = co_await store_.settle_destination(std::move(state));
+  if (!settled) log::failure("recording what became of " + name + ": " + settled.error().what);
+}
+
+net::Task<> Dispatcher::fail_destination(std::string name, HostFailure failure) {
+  drop_waiting(name);
+  queue::DestinationState state;
+  {
+    Destination& destination = destinations_[name];
+    destination.state.name = name;
+    if (!add_failure(destination.state, failure)) co_return;
+    destination.valid_until = {};
+    state = destination.state;
+  }
+  log_failing(name, state);
+  co_await record(std::move(state));
+  read_unread(name);  // it may have been the one that was to ask for its site
+}
+
+/// All hosts of a site failed for this destination: the others wait with it.
+net::Task<> Dispatcher::fail_site(Site& site, std::string name, HostFailure failure) {
+  site.all_failed();
+  queue::DestinationState state;
+  {
+    Trouble& trouble = troubles_[site.plan().key];
+    trouble.state.kind = Kind::site;
+    trouble.state.name = site.plan().key;
+    const bool is_new = add_failure(trouble.state, failure);
+    trouble.unread = true;
+    if (is_new) state = trouble.state;
+  }
+  drop_waiting(name);
+  if (!state.name.empty()) {
+    log_failing(name, state);
+    co_await record(std::move(state));
+  }
+  co_await join_site(std::move(name), site.plan().key);
+}
+
+void Dispatcher::log_failing(const std::string& name, const queue::DestinationState& state) const {
+  const auto wait = std::chrono::duration_cast<std::chrono::seconds>(state.next_attempt - runtime_.wall_now());
+  log::destination_deferred(name, state.failures, wait, state.host, state.status, state.reason);
+}
+
+/// The store is told once for each time that the site fails: its mail is not read before the site may be asked again.
+net::Task<> Dispatcher::join_site(std::string name, std::string key) {
+  queue::DestinationState state;
+  {
+    Destination& destination = destinations_[name];
+    destination.state.name = name;
+    const auto trouble = troubles_.find(key);
+    queue::DestinationState site;
+    if (trouble != troubles_.end()) site = trouble->second.state;
+    site.name = key;
+    if (is_joined(destination, site)) co_return;
+    destination.state.site = key;
+    destination.joined = site.failing_since;
+    state = destination.state;
+  }
+  co_await record(std::move(state));
+}
+
+net::Task<> Dispatcher::destination_reached(std::string name) {
+  const auto found = destinations_.find(name);
+  if (found == destinations_.end() || found->second.state.failures == 0) co_return;
+  queue::DestinationState& known = found->second.state;
+  queue::DestinationState state;
+  state.name = name;
+  state.site = known.site;
+  state.held_until = known.held_until;
+  known = state;
+  log::destination_recovered(name);
+  co_await record(std::move(state));
+}
+
+/// A host of the site answers. Its backlog wakes: connections become more as they do well (Site::limit()).
+net::Task<> Dispatcher::site_reached(std::string key, std::string name) {
+  const auto found = troubles_.find(key);
+  if (found == troubles_.end() || found->second.state.failures == 0) co_return;
+  queue::DestinationState& known = found->second.state;
+  queue::DestinationState state;
+  state.kind = Kind::site;
+  state.name = key;
+  state.held_until = known.held_until;
+  known = state;
+  log::destination_recovered(name);
+  read_unread(name);
+  co_await record(std::move(state));
+}
+
+}  // namespace waypost::delivery

@@ -1,0 +1,150 @@
+#include "mta/cmd_dest.h"
+
+#include <memory>
+#include <optional>
+
+#include <sysexits.h>
+
+#include "conf/units.h"
+#include "mta/output.h"
+
+namespace waypost::mta {
+namespace {
+
+/// A site is called by its first host: "mx1.b.example and 2 more".
+std::string short_name(const Json& row) {
+  const std::string name = shown(row, "name");
+  if (text_of(row, "kind") != "site") return name;
+  const std::size_t begin = name.find(' ') == std::string::npos ? 0 : name.find(' ') + 1;
+  const std::string first = name.substr(begin, name.find_first_of(",;", begin) - begin);
+  std::size_t more = 0;
+  for (std::size_t at = name.find(", "); at != std::string::npos; at = name.find(", ", at + 2)) ++more;
+  return "site " + first + (more == 0 ? "" : " and " + std::to_string(more) + " more");
+}
+
+std::string why(const Json& row) {
+  if (text_of(row, "state") == "held") return shown(row, "held_because");
+  const std::string status = shown(row, "status");
+  return status.empty() ? "" : status + " " + shown(row, "reason");
+}
+
+void write_table(const Json& rows, Console& console) {
+  Table table;
+  table.add({"WAITING", "STATE", "UNTIL", "TRIES", "DESTINATION", "WHY"});
+  for (const Json& row : rows)
+    table.add({grouped(number_of(row, "recipients")), shown(row, "state"), shown_time(row, "until"),
+               grouped(number_of(row, "failures")), short_name(row), why(row)});
+  console.out << table.text();
+}
+
+void write_one(const Json& row, Console& console) {
+  const std::string name = shown(row, "name");
+  const bool is_site = text_of(row, "kind") == "site";
+  // What is behind the hosts parts sites of one host by what is wanted of it.
+  console.out << (is_site ? "its site, " + name.substr(0, name.find(';')) : name) << "\n";
+  Table table;
+  table.add({"state", shown(row, "state")});
+  if (const std::string until = shown_time(row, "until"); !until.empty()) table.add({"until", until});
+  if (const std::string because = shown(row, "held_because"); !because.empty()) table.add({"because", because});
+  table.add({"waiting", counted(number_of(row, "recipients"), "recipient", "recipients")});
+  if (number_of(row, "failures") > 0) {
+    table.add({"failed", counted(number_of(row, "failures"), "time", "times") + " since " + shown_time(row, "since")});
+    table.add({"last", shown(row, "status") + " " + shown(row, "reason")});
+    if (const std::string host = shown(row, "host"); !host.empty()) table.add({"host", host});
+  }
+  console.out << table.text("  ");
+}
+
+}  // namespace
+
+int dest_list(const std::string& name, bool json, Console& console) {
+  ControlRequest request;
+  request.path = "/v1/dest";
+  if (!name.empty()) request.query["name"] = name;
+  const std::optional<Json> answer = console.fetch(request);
+  if (!answer) return console.exit_code;
+  const Json none = Json::array();
+  const Json& rows = answer->contains("destinations") ? (*answer)["destinations"] : none;
+  if (json) {
+    for (const Json& row : rows) console.out << to_line(row) << "\n";
+    return 0;
+  }
+  if (rows.empty()) {
+    console.out << "no destination fails or is held\n";
+    return 0;
+  }
+  if (name.empty()) {
+    write_table(rows, console);
+    return 0;
+  }
+  for (const Json& row : rows) write_one(row, console);
+  return 0;
+}
+
+int dest_change(const DestChangeOptions& options, Console& console) {
+  Json order;
+  order["change"] = options.verb;
+  order["name"] = options.name;
+  order["site"] = options.site;
+  if (options.verb == "hold") {
+    const Result<std::chrono::milliseconds> time = conf::parse_duration(options.time);
+    if (!time || *time < std::chrono::seconds(1)) {
+      console.give_up(EX_USAGE, "--for: " + (time ? "at least 1s" : time.error().what));
+      return console.exit_code;
+    }
+    order["seconds"] = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(*time).count());
+    order["reason"] = options.reason;
+  }
+  ControlRequest request;
+  request.method = "POST";
+  request.path = "/v1/dest/change";
+  request.body = to_line(order);
+  const std::optional<Json> answer = console.fetch(request);
+  if (!answer) return console.exit_code;
+  const std::string what = (options.site ? "the site of " : "") + shown(*answer, "name");
+  if (options.verb == "hold") {
+    console.out << what << " is held until " << shown_time(*answer, "until") << "\n";
+  } else {
+    console.out << what << (options.verb == "release" ? " is held no more" : " is tried now") << "\n";
+  }
+  return 0;
+}
+
+void add_dest(CLI::App& app, Console& console) {
+  CLI::App* dest = app.add_subcommand("dest", "Destinations that fail or are held, and why");
+  dest->require_subcommand(1);
+  dest->footer("Example: waypost dest list");
+
+  auto json = std::make_shared<bool>(false);
+  auto name = std::make_shared<std::string>();
+  CLI::App* list = dest->add_subcommand("list", "All that fail or are held");
+  list->add_flag("--json", *json, "A JSON object a line, keys stable");
+  list->footer("Example: waypost dest list");
+  list->callback([json, &console] { console.exit_code = dest_list("", *json, console); });
+  CLI::App* show = dest->add_subcommand("show", "One, and the site that it waits with");
+  show->add_option("name", *name, "The recipients' domain")->type_name("DOMAIN")->required();
+  show->add_flag("--json", *json, "A JSON object a line, keys stable");
+  show->footer("Example: waypost dest show b.example");
+  show->callback([name, json, &console] { console.exit_code = dest_list(*name, *json, console); });
+
+  auto options = std::make_shared<DestChangeOptions>();
+  const auto change = [&](const char* verb, const char* help, const char* example) {
+    CLI::App* command = dest->add_subcommand(verb, help);
+    command->add_option("name", options->name, "The recipients' domain")->type_name("DOMAIN")->required();
+    command->add_flag("--site", options->site, "All destinations of the site that it waits with");
+    command->footer(example);
+    command->callback([options, verb, &console] {
+      options->verb = verb;
+      console.exit_code = dest_change(*options, console);
+    });
+    return command;
+  };
+  CLI::App* hold = change("hold", "Keep its mail back for a time; it does not expire meanwhile",
+                          "Example: waypost dest hold b.example --for 2h --reason \"their migration\"");
+  hold->add_option("--for", options->time, "For how long: 90s, 5m, 4h, 5d")->type_name("TIME")->required();
+  hold->add_option("--reason", options->reason, "Shown by list and show")->type_name("TEXT");
+  change("release", "End a hold", "Example: waypost dest release b.example");
+  change("retry", "Ask it now, though it failed", "Example: waypost dest retry b.example --site");
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,191 @@
+// queue/destination_operations.cpp
+#include "queue/destination_operations.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "queue/rows.h"
+
+namespace waypost::queue {
+namespace {
+
+constexpr Sql kSettle{
+    "INSERT INTO destination(name, kind, site, failures, next_attempt, failing_since, status, reason, host) "
+    "VALUES (?1, ?2, coalesce((SELECT id FROM destination WHERE name = ?3), 0), ?4, ?5, ?6, ?7, ?8, ?9) "
+    "ON CONFLICT(name) DO UPDATE SET kind = excluded.kind, site = excluded.site, failures = excluded.failures, "
+    "next_attempt = excluded.next_attempt, failing_since = excluded.failing_since, status = excluded.status, "
+    "reason = excluded.reason, host = excluded.host"};
+constexpr Sql kSlice{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
+                     " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id > ?1 "
+                     "ORDER BY d.id LIMIT ?2"};
+constexpr Sql kOne{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
+                   ", s.id FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
+constexpr Sql kWaiting{
+    "SELECT count(*) FROM (SELECT 1 FROM recipient INDEXED BY recipient_due "
+    "WHERE state = 0 AND destination = ?1 LIMIT ?2)"};
+constexpr Sql kWaitingForSite{
+    "SELECT count(*) FROM (SELECT 1 FROM destination d CROSS JOIN recipient r INDEXED BY recipient_due "
+    "ON r.state = 0 AND r.destination = d.id WHERE d.site = ?1 LIMIT ?2)"};
+constexpr Sql kHold{
+    "INSERT INTO destination(name, held_until, held_reason) VALUES (?1, ?2, ?3) "
+    "ON CONFLICT(name) DO UPDATE SET held_until = excluded.held_until, held_reason = excluded.held_reason"};
+constexpr Sql kRelease{"UPDATE destination SET held_until = 0, held_reason = '' WHERE name = ?1"};
+constexpr Sql kRetry{"UPDATE destination SET next_attempt = min(next_attempt, ?2) WHERE name = ?1"};
+constexpr Sql kSiteOf{"SELECT s.name FROM destination d JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
+
+constexpr Sql kRoutes{"SELECT value FROM meta WHERE key = 'routes'"};
+constexpr Sql kSetRoutes{"INSERT OR REPLACE INTO meta(key, value) VALUES ('routes', ?1)"};
+constexpr Sql kWaitNoMore{
+    "UPDATE destination SET site = 0, next_attempt = min(next_attempt, ?1) "
+    "WHERE kind = 0 AND (site <> 0 OR next_attempt > ?1)"};
+
+constexpr std::int64_t kDestinationsInOneTurn = 2000;
+
+Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
+  Run row(db, sql);
+  row << id << static_cast<std::int64_t>(DestinationRow::kCounted);
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  return static_cast<std::uint64_t>(row.integer(0));
+}
+
+bool is_in_trouble(const DestinationState& state, WallTime now) {
+  return state.failures > 0 || state.held_until > now;
+}
+
+}  // namespace
+
+SettleDestinationOperation::SettleDestinationOperation(DestinationState state)
+    : Operation(Kind::write, 512), state_(std::move(state)) {}
+
+Result<> SettleDestinationOperation::apply(Database& db) {
+  Run row(db, kSettle);
+  row << state_.name << static_cast<int>(state_.kind) << state_.site << state_.failures << millis(state_.next_attempt)
+      << millis(state_.failing_since) << state_.status << state_.reason << state_.host;
+  return row.done();
+}
+
+DestinationsOperation::DestinationsOperation(std::int64_t after, WallTime now)
+    : Operation(Kind::read), after_(after), now_(now) {}
+
+Result<> DestinationsOperation::apply(Database& db) {
+  rows.clear();
+  upto = after_;
+  std::int64_t visited = 0;
+  Run row(db, kSlice);
+  row << after_ << kDestinationsInOneTurn;
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    upto = row.integer(0);
+    ++visited;
+    Result<> taken = take(db, row);
+    if (!taken) return taken;
+  }
+  if (!found) return fail(found.error());
+  last = visited < kDestinationsInOneTurn;
+  return {};
+}
+
+Result<> DestinationsOperation::take(Database& db, const Run& row) {
+  DestinationState state = read_destination(row, 1);
+  DestinationState site = read_destination(row, 1 + kDestinationColumns);
+  state.site = site.name;
+  const bool alone = is_in_trouble(state, now_);
+  const bool with_site = is_in_trouble(site, now_);
+  if (!alone && !with_site) return {};
+  Result<std::uint64_t> count = waiting(db, kWaiting, row.integer(0));
+  if (!count) return fail(count.error());
+  if (alone) rows.push_back({std::move(state), *count});
+  if (with_site) rows.push_back({std::move(site), *count});
+  return {};
+}
+
+void gather(std::map<std::string, DestinationRow>& into, std::vector<DestinationRow> rows) {
+  for (DestinationRow& row : rows) {
+    DestinationRow& known = into[row.state.name];
+    const std::uint64_t waiting = std::min(known.waiting + row.waiting, DestinationRow::kCounted);
+    known = std::move(row);
+    known.waiting = waiting;
+  }
+}
+
+std::vector<DestinationRow> by_name(std::map<std::string, DestinationRow> gathered) {
+  std::vector<DestinationRow> rows;
+  for (auto& [name, row] : gathered) rows.push_back(std::move(row));
+  return rows;
+}
+
+DestinationOperation::DestinationOperation(std::string name) : Operation(Kind::read), name_(std::move(name)) {}
+
+Result<> DestinationOperation::apply(Database& db) {
+  rows.clear();
+  Run row(db, kOne);
+  row << name_;
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  if (!*found) return {};
+  DestinationState state = read_destination(row, 1);
+  DestinationState site = read_destination(row, 1 + kDestinationColumns);
+  state.site = site.name;
+  const bool is_site = state.kind == DestinationState::Kind::site;
+  Result<std::uint64_t> count = waiting(db, is_site ? kWaitingForSite : kWaiting, row.integer(0));
+  if (!count) return fail(count.error());
+  rows.push_back({std::move(state), *count});
+  if (site.name.empty()) return {};
+  count = waiting(db, kWaitingForSite, row.integer(1 + 2 * kDestinationColumns));
+  if (!count) return fail(count.error());
+  rows.push_back({std::move(site), *count});
+  return {};
+}
+
+ChangeDestinationOperation::ChangeDestinationOperation(StoreCore& core, DestinationChange change)
+    : Operation(Kind::write, 512), core_(core), change_(std::move(change)) {}
+
+Result<> ChangeDestinationOperation::apply(Database& db) {
+  std::string name = change_.name;
+  if (change_.with_site) {
+    Run site(db, kSiteOf);
+    site << change_.name;
+    Result<bool> found = site.step();
+    if (!found) return fail(found.error());
+    if (!*found) return fail(Errc::not_found, change_.name + " waits with no site");
+    name = site.text(0);
+  }
+  const bool hold = change_.kind == DestinationChange::Kind::hold;
+  const bool retry = change_.kind == DestinationChange::Kind::retry;
+  Run row(db, hold ? kHold : retry ? kRetry : kRelease);
+  row << name;
+  if (hold) row << millis(change_.until) << change_.reason;
+  if (retry) row << millis(change_.now);
+  Result<> done = row.done();
+  if (!done || hold || db.changed_rows() > 0) return done;
+  return fail(Errc::not_found, "nothing is known of a destination " + change_.name);
+}
+
+void ChangeDestinationOperation::committed() {
+  core_.aftermath().changed = true;
+}
+
+CompareRoutesOperation::CompareRoutesOperation(std::uint64_t routes, WallTime now)
+    : Operation(Kind::write), routes_(static_cast<std::int64_t>(routes)), now_(now) {}
+
+Result<> CompareRoutesOperation::apply(Database& db) {
+  differ = false;
+  {
+    Run row(db, kRoutes);
+    Result<bool> found = row.step();
+    if (!found) return fail(found.error());
+    if (*found && row.integer(0) == routes_) return {};
+  }
+  Run set(db, kSetRoutes);
+  set << routes_;
+  Result<> done = set.done();
+  if (!done) return done;
+  Run go(db, kWaitNoMore);
+  go << millis(now_);
+  done = go.done();
+  if (done) differ = true;
+  return done;
+}
+
+}  // namespace waypost::queue
