@@ -108,6 +108,19 @@ struct Rate {
   bool operator==(const Rate&) const = default;
 };
 
+/// What domains, or sites, get at most: each of those that match for itself.
+struct OutLimit {
+  std::vector<std::string> domains;  ///< as in routes
+  std::vector<std::string> sites;    ///< as in routes, or addresses: one of a site's hosts matches
+  std::optional<int> connections;    ///< to a site
+  std::optional<int> concurrency;    ///< messages of a domain at the same time
+  std::optional<Rate> rate;          ///< messages
+  bool operator==(const OutLimit&) const = default;
+};
+
+/// How often mail has its turn while other mail for the same destination waits too.
+enum class Priority : std::uint8_t { high, normal, bulk };
+
 /// A class of clients, and what they may. Of the conditions, all that are given must hold; the first class counts.
 struct ClientClass {
   std::string name;
@@ -126,7 +139,8 @@ struct ClientClass {
   std::optional<int> recipients;  ///< of a message
   std::optional<Rate> message_rate, recipient_rate;
   bool rate_together = false;  ///< one count for all of the class; else one for each login, or each client
-  bool hide_client = false;    ///< Received says nothing of where it came from
+  Priority priority = Priority::normal;
+  bool hide_client = false;  ///< Received says nothing of where it came from
   bool operator==(const ClientClass&) const = default;
 };
 
@@ -211,6 +225,7 @@ struct Config {
     bool send_unconverted = false;
     TlsLevel tls = TlsLevel::opportunistic;  ///< not fingerprint
     int tls_retry = 1;  ///< handshakes that fail before a host gets mail in clear, under opportunistic
+    std::vector<OutLimit> limits;
     bool operator==(const Delivery&) const = default;
   } delivery;
   std::vector<Route> routes;

@@ -169,6 +169,8 @@ void read_client(Section& section, ClientClass& client) {
   section.parsed("message_rate", client.message_rate, parse_rate);
   section.parsed("recipient_rate", client.recipient_rate, parse_rate);
   section.boolean("rate_together", client.rate_together);
+  section.choice("priority", client.priority,
+                 {{"high", Priority::high}, {"normal", Priority::normal}, {"bulk", Priority::bulk}});
   section.boolean("hide_client", client.hide_client);
   section.finish();
 }
@@ -264,6 +266,20 @@ void read_delivery(Section section, Config::Delivery& delivery) {
                   {"encrypt", TlsLevel::encrypt},
                   {"verify", TlsLevel::verify}});
   section.number("tls_retry", delivery.tls_retry, 1, 100);
+  for (Section& each : section.sections("limits")) {
+    OutLimit limit;
+    each.parsed_list("domains", limit.domains, parse_pattern);
+    each.parsed_list("sites", limit.sites, parse_host_pattern);
+    int number = 1;
+    each.number("connections", number, 1, 10'000);
+    if (each.has("connections")) limit.connections = number;
+    number = 1;
+    each.number("concurrency", number, 1, 10'000);
+    if (each.has("concurrency")) limit.concurrency = number;
+    each.parsed("rate", limit.rate, parse_rate);
+    each.finish();
+    delivery.limits.push_back(limit);
+  }
   section.finish();
 }
 

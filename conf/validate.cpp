@@ -346,6 +346,22 @@ void check_limits(const Config& config, Findings& findings) {
   if (more_than_out) findings.warning("delivery.concurrency", "is more than delivery.connections in all");
 }
 
+void check_delivery_limits(const Config& config, Findings& findings) {
+  const std::vector<OutLimit>& limits = config.delivery.limits;
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const OutLimit& limit = limits[i];
+    const std::string section = numbered("delivery.limits", i);
+    if (limit.domains.empty() == limit.sites.empty())
+      findings.error(section, "says for which domains, or for which sites: one of domains and sites");
+    if (limit.connections && limit.sites.empty())
+      findings.error(section + ".connections", "is for sites alone: of domains concurrency is limited");
+    if (limit.concurrency && limit.domains.empty())
+      findings.error(section + ".concurrency", "is for domains alone: of sites connections are limited");
+    if (!limit.connections && !limit.concurrency && !limit.rate)
+      findings.warning(section, "limits nothing: it has neither rate, connections nor concurrency");
+  }
+}
+
 }  // namespace
 
 bool covers_the_internet(const Network& network) {
@@ -377,6 +393,7 @@ void validate(const Config& config, Reading& reading) {
   check_tls_out(config, findings);
   check_queue(config, findings);
   check_limits(config, findings);
+  check_delivery_limits(config, findings);
 }
 
 }  // namespace waypost::conf

@@ -365,6 +365,11 @@ Result<std::string> parse_tls_name(const std::string& text) {
   return parse_pattern(text);
 }
 
+Result<std::string> parse_host_pattern(const std::string& text) {
+  if (std::optional<Network> address = parse_address(text)) return address_text(*address);
+  return parse_pattern(text);
+}
+
 Result<Rate> parse_rate(const std::string& text) {
   const std::size_t slash = text.find('/');
   const std::optional<std::uint64_t> most = parse_decimal(std::string_view(text).substr(0, slash));

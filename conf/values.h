@@ -49,6 +49,8 @@ Result<std::string> parse_fingerprint(const std::string& text);
 /// As parse_pattern(), but "*".
 Result<std::string> parse_tls_name(const std::string& text);
 /// "500/1d", "30/1m": at least one, in a second to a year.
+/// As parse_pattern(), or a numeric address.
+Result<std::string> parse_host_pattern(const std::string& text);
 Result<Rate> parse_rate(const std::string& text);
 /// An absolute path of a file or folder.
 Result<std::string> parse_path(const std::string& text);

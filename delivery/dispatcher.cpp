@@ -1,6 +1,7 @@
 #include "delivery/dispatcher.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/event_log.h"
@@ -92,7 +93,7 @@ void Dispatcher::due_at(queue::WallTime at) {
 }
 
 void Dispatcher::arrived(std::vector<queue::Due> due) {
-  if (stopping_) return;
+  if (stopping_ || !knows_states_) return;  // what comes before the first reading is read with it
   for (queue::Due& one : due) {
     const std::string destination = one.destination;
     if (stays_in_store(destination)) continue;
@@ -104,7 +105,7 @@ void Dispatcher::changed() {
   schedule_.drop_waiting();
   for (auto& [name, destination] : destinations_) destination.state.next_attempt = destination.state.held_until = {};
   for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = trouble.state.held_until = {};
-  recall_sites_ = true;
+  recall_ = true;
   read_store_ = true;
   resume_.reset();
   wake();
@@ -125,7 +126,8 @@ bool Dispatcher::wants_to_read() const {
 net::Task<> Dispatcher::run() {
   while (!stopping_) {
     if (std::exchange(compare_routes_, false)) co_await compare_routes();
-    if (std::exchange(recall_sites_, false)) co_await recall_sites();
+    if (std::exchange(recall_, false)) co_await recall();
+    knows_states_ = true;
     if (next_due_ && *next_due_ <= runtime_.wall_now()) read_store_ = true;
     if (wants_to_read()) {
       co_await refill();
@@ -149,6 +151,7 @@ net::Task<> Dispatcher::refill() {
   // With those that are held already, which mostly come first: as many as may be held.
   query.per_destination = schedule_.limits().per_destination;
   query.resume = resume_;
+  query.chance = runtime_.random();
   if (!resume_) {
     // A whole round begins: what it meets later tells anew when something is due.
     next_due_.reset();
@@ -170,17 +173,16 @@ net::Task<> Dispatcher::refill() {
 void Dispatcher::take_page(queue::DuePage page) {
   for (queue::DestinationState& state : page.destinations) note_state(std::move(state));
   if (page.next_due) due_at(*page.next_due);
-  std::unordered_map<std::string, std::size_t> read;
+  std::set<std::string> read;
   for (queue::Due& due : page.due) {
     const std::string destination = due.destination;
     if (stays_in_store(destination)) continue;
-    read[destination] += due.recipients.size();
     schedule_.add(std::move(due));
+    read.insert(destination);
   }
-  for (const auto& [destination, recipients] : read) {
-    if (recipients >= schedule_.limits().per_destination) schedule_.set_more(destination);
-    begin(destination);
-  }
+  for (const queue::DuePage::More& more : page.more)
+    if (read.contains(more.destination)) schedule_.set_more(more.destination, more.flow);
+  for (const std::string& destination : read) begin(destination);
   resume_ = page.resume;
 }
 
@@ -189,7 +191,7 @@ void Dispatcher::take_page(queue::DuePage page) {
 void Dispatcher::begin(const std::string& name) {
   if (stopping_ || schedule_.waiting(name) == 0) return;
   Destination& destination = destinations_[name];
-  if (destination.planning) return;
+  if (destination.planning || destination.wants_turn) return;
   const std::string key = destination.site;  // the worker that comes may end what it is of
   const auto site = sites_.find(key);
   if (site != sites_.end() && destination.valid_until > runtime_.now()) {
@@ -237,11 +239,18 @@ net::Task<> Dispatcher::plan(std::string name) {
     co_return;
   }
   std::unique_ptr<Site>& site = sites_[key];
+  const conf::OutLimit* of_plan = limit_of_site(*config, plan);
+  const int most =
+      of_plan != nullptr ? of_plan->connections.value_or(config->delivery.concurrency) : config->delivery.concurrency;
   if (site) {
-    site->update(std::move(plan), config->delivery.concurrency);
+    site->update(std::move(plan), most);
   } else {
-    site = std::make_unique<Site>(std::move(plan), config->delivery.concurrency);
+    site = std::make_unique<Site>(std::move(plan), most);
   }
+  site->pace.set(of_plan != nullptr ? of_plan->rate : std::nullopt);
+  const conf::OutLimit* of_domain = limit_of_domain(*config, name);
+  entry.pace.set(of_domain != nullptr ? of_domain->rate : std::nullopt);
+  entry.most_busy = of_domain != nullptr ? of_domain->concurrency.value_or(0) : 0;
   // After failures one connection asks whether the hosts are back. Others may have mail for them that goes well.
   if ((fails || entry.state.failures > 0) && site->workers == 0) site->all_failed();
   site->add_turn(name);
@@ -335,7 +344,11 @@ net::Task<> Dispatcher::compare_routes() {
   const Result<bool> compared = co_await store_.compare_routes(routes, runtime_.wall_now());
   if (!compared && !stopping_) log::failure("comparing the routes with those before: " + compared.error().what);
   if (!compared || !*compared) co_return;
-  for (auto& [name, destination] : destinations_) destination.state.site.clear();
+  for (auto& [name, destination] : destinations_) {
+    destination.state.site.clear();
+    destination.site.clear();
+    destination.valid_until = {};
+  }
   read_store_ = true;
 }
 
@@ -348,6 +361,10 @@ void Dispatcher::pump(const std::string& key) {
   if (stopping_ || found == sites_.end()) return;
   Site& site = *found->second;
   if (!site.has_turns() || site.coming > 0) return;
+  if (!site.is_ready(runtime_.now())) {
+    if (!std::exchange(site.timed, true)) scope_.spawn(come_back(key, site.pace.next(runtime_.now())));
+    return;
+  }
   const auto idler = idlers_.find(&site);
   if (idler != idlers_.end()) {
     ++site.coming;
@@ -398,7 +415,43 @@ bool Dispatcher::gives_way(const Site& site, int messages) const {
   return starved_.size() > leaving_ && (site.workers - site.leaving > 1 || messages >= kMessagesInTurn);
 }
 
+/// The site's rate allows a message again.
+net::Task<> Dispatcher::come_back(std::string key, net::TimePoint at) {
+  co_await runtime_.sleep_until(at, scope_.stop_token());
+  const auto found = sites_.find(key);
+  if (found == sites_.end()) co_return;
+  found->second->timed = false;
+  pump(key);
+}
+
+net::Task<> Dispatcher::come_back_for(std::string name, net::TimePoint at) {
+  co_await runtime_.sleep_until(at, scope_.stop_token());
+  const auto found = destinations_.find(name);
+  if (found == destinations_.end()) co_return;
+  found->second.timed = false;
+  take_turn(name);
+}
+
+/// One that had to wait gets in line again.
+void Dispatcher::take_turn(const std::string& name) {
+  const auto found = destinations_.find(name);
+  if (found == destinations_.end() || !std::exchange(found->second.wants_turn, false)) return;
+  begin(name);
+}
+
+/// False if its limits do not allow a message now: then it comes back by itself.
+bool Dispatcher::may_go(const std::string& name, Destination& destination) {
+  const net::TimePoint now = runtime_.now();
+  const net::TimePoint next = destination.pace.next(now);
+  const bool full = destination.most_busy > 0 && destination.busy >= destination.most_busy;
+  if (!full && next <= now) return true;
+  destination.wants_turn = true;
+  if (!full && !std::exchange(destination.timed, true)) scope_.spawn(come_back_for(name, next));
+  return false;
+}
+
 std::optional<queue::Due> Dispatcher::next_job(Site& site) {
+  if (!site.is_ready(runtime_.now())) return std::nullopt;
   for (std::optional<std::string> name = site.next_turn(); name; name = site.next_turn()) {
     if (waits(*name)) {
       drop_waiting(*name);
@@ -411,8 +464,12 @@ std::optional<queue::Due> Dispatcher::next_job(Site& site) {
       begin(*name);  // it may go elsewhere by now
       continue;
     }
+    if (!may_go(*name, entry->second)) continue;
     std::optional<queue::Due> due = schedule_.take(*name);
     if (schedule_.waiting(*name) > 0) site.add_turn(*name);
+    ++entry->second.busy;
+    entry->second.pace.take(runtime_.now());
+    site.pace.take(runtime_.now());
     return due;
   }
   return std::nullopt;
@@ -426,7 +483,7 @@ net::Task<bool> Dispatcher::idle(Site& site) {
   co_await runtime_.sleep_until(runtime_.now() + kIdle, self.woken.get_token());
   if (self.listed) idlers_.erase(entry);
   // pump() counts those that it wakes as coming; another that wakes it (stop, room for another site) does not.
-  co_return site.has_turns() && !stopping_;
+  co_return site.is_ready(runtime_.now()) && !stopping_;
 }
 
 net::Task<> Dispatcher::work(std::string key) {
@@ -462,7 +519,12 @@ net::Task<> Dispatcher::work(std::string key) {
   pump(key);
   // A worker that began just now may have ended already, and the site with it.
   const auto found = sites_.find(key);
-  if (found != sites_.end() && found->second->workers == 0 && !found->second->has_turns()) sites_.erase(found);
+  if (found != sites_.end() && is_over(*found->second)) sites_.erase(found);
+}
+
+/// True if nothing is lost with the site. Its rate holds from one message to the next, however long after.
+bool Dispatcher::is_over(const Site& site) const {
+  return site.workers == 0 && !site.has_turns() && site.pace.next(runtime_.now()) <= runtime_.now();
 }
 
 ClientSettings Dispatcher::client_settings(const conf::Config& config) {

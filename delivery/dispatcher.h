@@ -47,6 +47,10 @@ class Dispatcher {
   /// The configuration was replaced: routes apply to mail that already waits.
   void reconfigured();
 
+  /// The end of a message's recipients that are in doubt, of the one with this address or ("") of all, as an
+  /// administrator knows it: how many. Errors: as Store::deferred() and settle(); busy where one is attempted just now.
+  net::Task<Result<std::size_t>> settle_doubt(queue::Id id, std::string address, bool delivered, std::string reason);
+
   /// No new attempt begins; those under way may end.
   void stop();
   /// Their connections are closed.
@@ -69,7 +73,12 @@ class Dispatcher {
     queue::DestinationState state;
     std::string site;           ///< its key, once planned; "" before
     std::vector<TlsTerms> tls;  ///< what it wants of each next hop of its site
-    queue::WallTime joined{};   ///< since when the site fails that the store knows it to wait with
+    Pace pace;
+    int most_busy = 0;         ///< messages on the way at a time; 0: any number
+    int busy = 0;              ///< messages on the way
+    bool wants_turn = false;   ///< it had its turn, and has to wait for the end of another message, or for its pace
+    bool timed = false;        ///< as Site::timed
+    queue::WallTime joined{};  ///< since when the site fails that the store knows it to wait with
     net::TimePoint valid_until{};
     bool planning = false;
     bool by_dns = false;  ///< its hosts are what the DNS names for it, not the configuration's
@@ -105,7 +114,12 @@ class Dispatcher {
   bool gives_way(const Site& site, int messages) const;
   net::Task<> work(std::string key);
   std::optional<queue::Due> next_job(Site& site);
+  bool may_go(const std::string& name, Destination& destination);
+  net::Task<> come_back(std::string key, net::TimePoint at);
+  net::Task<> come_back_for(std::string destination, net::TimePoint at);
+  void take_turn(const std::string& destination);
   net::Task<bool> idle(Site& site);
+  bool is_over(const Site& site) const;
 
   // dispatcher_attempts.cpp
   net::Task<> deliver(Site& site, queue::Due due, std::unique_ptr<Connection>& connection);
@@ -130,7 +144,7 @@ class Dispatcher {
   // dispatcher_destinations.cpp
   void note_state(queue::DestinationState state);
   Trouble* trouble_of(const Destination& destination);
-  net::Task<> recall_sites();
+  net::Task<> recall();
   bool add_failure(queue::DestinationState& state, const HostFailure& failure);
   net::Task<> record(queue::DestinationState state);
   net::Task<> fail_destination(std::string destination, HostFailure failure);
@@ -183,7 +197,8 @@ class Dispatcher {
   std::stop_source wake_;
   bool woken_ = false;
   bool read_store_ = true;
-  bool recall_sites_ = true;
+  bool recall_ = true;
+  bool knows_states_ = false;  ///< what fails or is held was read from the store
   bool compare_routes_ = true;
   bool stopping_ = false;
   Stats stats_;

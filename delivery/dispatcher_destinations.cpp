@@ -27,6 +27,8 @@ void Dispatcher::note_state(queue::DestinationState state) {
     const auto found = troubles_.find(state.name);
     if (found == troubles_.end() && well) return;
     Trouble& trouble = found != troubles_.end() ? found->second : troubles_[state.name];
+    // Of its destinations one was read at most, to ask for all.
+    trouble.unread = trouble.unread || state.failures > 0;
     if (trouble.state.failures > 0 && trouble.state.next_attempt > now) {
       trouble.state.held_until = state.held_until;
       return;
@@ -99,6 +101,9 @@ bool Dispatcher::stays_in_store(const std::string& name) {
 /// An attempt is over, whatever came of it.
 void Dispatcher::release(const queue::Due& due) {
   schedule_.finished(due);
+  const auto found = destinations_.find(due.destination);
+  if (found != destinations_.end()) --found->second.busy;
+  take_turn(due.destination);
   read_unread(due.destination);
 }
 
@@ -129,29 +134,35 @@ void Dispatcher::read_unread(const std::string& name) {
   if (wants_to_read()) wake();
 }
 
-/// Those without mail in the window. What fails is kept, within a bound, so that its next message waits with it.
+/// Those without mail in the window, and sites likewise. What fails is kept, within a bound, so that its next message
+/// waits with it.
 void Dispatcher::forget_destinations() {
   std::erase_if(destinations_, [this](const auto& entry) {
     const auto& [name, destination] = entry;
-    if (destination.planning || schedule_.holds(name) || destination.valid_until > runtime_.now()) return false;
+    if (destination.planning || destination.busy > 0 || schedule_.holds(name) ||
+        destination.valid_until > runtime_.now())
+      return false;
+    if (destination.pace.next(runtime_.now()) > runtime_.now()) return false;
     const bool well = destination.state.failures == 0 && destination.state.held_until <= runtime_.wall_now();
     return well || destinations_.size() > kMaxIdleDestinations;
   });
+  std::erase_if(sites_, [this](const auto& entry) { return is_over(*entry.second); });
   std::erase_if(troubles_, [this](const auto& entry) {
     const queue::DestinationState& state = entry.second.state;
     return state.failures == 0 && state.held_until <= runtime_.wall_now() && !entry.second.unread;
   });
 }
 
-/// Sites that fail or are held: destinations that do not know yet that these are theirs wait with them.
-net::Task<> Dispatcher::recall_sites() {
+/// Sites that fail or are held: destinations that do not know yet that these are theirs wait with them. And
+/// destinations that are held, which may have no mail that would tell.
+net::Task<> Dispatcher::recall() {
   Result<std::vector<queue::DestinationRow>> rows = co_await store_.destinations("", runtime_.wall_now());
   if (!rows) {
-    if (!stopping_) log::failure("reading what is known of sites: " + rows.error().what);
+    if (!stopping_) log::failure("reading what fails or is held: " + rows.error().what);
     co_return;
   }
   for (queue::DestinationRow& row : *rows)
-    if (row.state.kind == Kind::site) note_state(std::move(row.state));
+    if (row.state.kind == Kind::site || row.state.held_until > runtime_.wall_now()) note_state(std::move(row.state));
 }
 
 /// One failure more. Returns false where another worker has said so.

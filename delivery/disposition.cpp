@@ -11,6 +11,8 @@ namespace waypost::delivery {
 
 namespace {
 
+constexpr std::string_view kInDoubt = "in doubt: ";
+
 constexpr std::size_t kMaxReply = 512;  // RELIABILITY, Hardening 8
 
 /// What we were about when it happened, as in "lost connection while ...".
@@ -169,8 +171,23 @@ HostFailure of_error(Stage stage, const Error& error, const std::string& host) {
 HostFailure in_doubt(const Error& error, const std::string& host) {
   HostFailure failure = of_error(Stage::final_dot, error, host);
   failure.status = "4.4.2";
-  failure.reason = cut("in doubt: " + failure.reason);
+  failure.reason = cut(std::string(kInDoubt) + failure.reason);
   return failure;
+}
+
+bool is_doubt(std::string_view reply) {
+  return reply.starts_with(kInDoubt);
+}
+
+Outcome settled_by_hand(bool delivered, const std::string& reason, const std::string& host) {
+  Outcome outcome;
+  outcome.own_words = true;
+  outcome.event = delivered ? queue::Event::attempt_relayed : queue::Event::attempt_failed;
+  outcome.status = delivered ? "2.0.0" : "5.4.2";
+  outcome.reply = cut(std::string("an administrator found that the host ") + (delivered ? "has it" : "has it not") +
+                      (reason.empty() ? "" : ": " + escape(reason, kMaxReply)));
+  outcome.host = host;
+  return outcome;
 }
 
 Outcome from_doubt(const HostFailure& failure) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "delivery/outcome.h"
@@ -30,6 +31,10 @@ HostFailure of_error(Stage stage, const Error& error, const std::string& host);
 
 /// The final dot went out and no reply to it came: the host may have the message (RFC 1047).
 HostFailure in_doubt(const Error& error, const std::string& host);
+/// True of the reply of such an attempt, as it is kept.
+bool is_doubt(std::string_view reply);
+/// What an administrator found out about it.
+Outcome settled_by_hand(bool delivered, const std::string& reason, const std::string& host);
 /// Of a recipient of that message: deferred, and no other host is tried at once, since this one may have it.
 Outcome from_doubt(const HostFailure& failure);
 

@@ -6,6 +6,29 @@
 
 namespace waypost::delivery {
 
+const conf::OutLimit* limit_of_site(const conf::Config& config, const Plan& plan) {
+  const auto has = [&plan](const std::string& pattern) {
+    return std::any_of(plan.hops.begin(), plan.hops.end(), [&pattern](const Plan::Hop& hop) {
+      return std::any_of(hop.hosts.begin(), hop.hosts.end(), [&pattern](const resolver::Exchanger& host) {
+        if (conf::matches(pattern, host.name)) return true;
+        return std::any_of(host.addresses.begin(), host.addresses.end(),
+                           [&pattern](const net::Address& address) { return address.host() == pattern; });
+      });
+    });
+  };
+  for (const conf::OutLimit& limit : config.delivery.limits)
+    if (std::any_of(limit.sites.begin(), limit.sites.end(), has)) return &limit;
+  return nullptr;
+}
+
+const conf::OutLimit* limit_of_domain(const conf::Config& config, const std::string& domain) {
+  for (const conf::OutLimit& limit : config.delivery.limits)
+    if (std::any_of(limit.domains.begin(), limit.domains.end(),
+                    [&domain](const std::string& pattern) { return conf::matches(pattern, domain); }))
+      return &limit;
+  return nullptr;
+}
+
 void Site::update(Plan plan, int most) {
   plan_ = std::move(plan);
   most_ = most;

@@ -10,6 +10,7 @@
 
 #include "conf/config.h"
 #include "delivery/connection.h"
+#include "delivery/pace.h"
 #include "net/clock.h"
 #include "resolver/exchangers.h"
 
@@ -28,6 +29,11 @@ struct Plan {
   std::string status;     ///< fail: "5.1.2"
   std::string key;        ///< equal for destinations whose plans are the same
 };
+
+/// The first of the limits for sites that is for this one, or nullptr.
+const conf::OutLimit* limit_of_site(const conf::Config& config, const Plan& plan);
+/// The same for a domain.
+const conf::OutLimit* limit_of_domain(const conf::Config& config, const std::string& domain);
 
 /// Mutable state of one plan while there is mail for it. One loop.
 class Site {
@@ -57,6 +63,10 @@ class Site {
   void add_turn(const std::string& destination);
   std::optional<std::string> next_turn();  ///< at the front; it goes out of the line
   bool has_turns() const { return !turns_.empty(); }
+  /// There is somebody's turn, and the rate allows a message.
+  bool is_ready(net::TimePoint now) const { return has_turns() && pace.next(now) <= now; }
+  Pace pace;
+  bool timed = false;  ///< somebody will come when the rate allows the next message
 
   int workers = 0;       ///< coroutines that work for this site
   int coming = 0;        ///< of these, those that were begun or woken and have not looked for mail yet

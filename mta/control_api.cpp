@@ -220,6 +220,7 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/status") return get ? status() : refuse(405, "GET is meant");
   if (path == "/v1/queue") return get ? list(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/count") return get ? count(request) : refuse(405, "GET is meant");
+  if (path == "/v1/attempt/settle") return post ? settle_attempt(request) : refuse(405, "POST is meant");
   if (path == "/v1/dest") return get ? destinations(request) : refuse(405, "GET is meant");
   if (path == "/v1/dest/change") return post ? change_destination(request) : refuse(405, "POST is meant");
   if (path == "/v1/rates") return get ? rates() : refuse(405, "GET is meant");
@@ -373,6 +374,30 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
   log::changed(order->change.name, order->words, changed->messages, order->reason, request.uid);
   json["messages"] = changed->messages;
   json["recipients"] = changed->recipients;
+  return answer(json);
+}
+
+ControlAnswer ControlApi::settle_attempt(const ControlRequest& request) {
+  const Json order = Json::parse(request.body, nullptr, false);
+  if (!order.is_object()) return refuse(400, "the body is no JSON object");
+  const auto text = [&order](const char* key) {
+    const auto found = order.find(key);
+    return found != order.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const std::string shown = text("id");
+  const std::optional<queue::Id> id = queue::Id::parse(shown);
+  if (!id) return refuse(400, "not a queue id: " + escape(shown, 60));
+  const auto delivered = order.find("delivered");
+  if (delivered == order.end() || !delivered->is_boolean()) return refuse(400, "delivered is true or false");
+  const std::string reason = text("reason");
+  const Result<std::size_t> settled = backend_.settle_doubt(*id, text("to"), delivered->get<bool>(), reason);
+  if (!settled) return answer_of(settled.error());
+  if (*settled > 0)
+    log::changed(delivered->get<bool>() ? "attempt settle --delivered" : "attempt settle --failed", id->text(), 1,
+                 reason, request.uid);
+  Json json;
+  json["id"] = id->text();
+  json["recipients"] = *settled;
   return answer(json);
 }
 

@@ -10,6 +10,7 @@
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
 //   GET  /v1/dest?name=                     those that fail or are held; with a name that one and its site
 //   POST /v1/dest/change {"change":"hold","name":"b.example","site":true,"seconds":3600,"reason":""}
+//   POST /v1/attempt/settle {"id":ID,"to":"","delivered":true,"reason":""}
 //   GET  /v1/rates
 //   POST /v1/reload
 //   POST /v1/store/check
@@ -84,6 +85,9 @@ class ControlBackend {
   virtual Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
                                         bool dry_run) = 0;
   virtual Result<std::shared_ptr<const queue::Content>> content(queue::Id id) = 0;
+  /// As Dispatcher::settle_doubt().
+  virtual Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
+                                           const std::string& reason) = 0;
   virtual Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) = 0;
   virtual Result<> change_destination(queue::DestinationChange change) = 0;
   virtual queue::Files& files() = 0;
@@ -121,6 +125,7 @@ class ControlApi {
   ControlAnswer content(queue::Id id, const ControlRequest& request);
   ControlAnswer change(const ControlRequest& request);
   ControlAnswer trace(const ControlRequest& request);
+  ControlAnswer settle_attempt(const ControlRequest& request);
   ControlAnswer destinations(const ControlRequest& request);
   ControlAnswer change_destination(const ControlRequest& request);
   ControlAnswer rates();

@@ -281,6 +281,9 @@ void Daemon::start_control() {
   backend_ = std::make_unique<LiveBackend>(
       LiveParts{first, *scope_, relay_->store(), *files_, *history_, rates_, [this] { return facts(); },
                 [this] { return reload(); },
+                [this](queue::Id id, std::string address, bool delivered, std::string reason) {
+                  return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
+                },
                 [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
                 [this, &first](std::string folder, std::stop_token stop) {
                   return queue_->back_up(first, std::move(folder), std::move(stop));

@@ -29,6 +29,9 @@ class DiskBackend : public ControlBackend {
   Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {
     return reader_->destinations(name, now());
   }
+  Result<std::size_t> settle_doubt(queue::Id, const std::string&, bool, const std::string&) override {
+    return fail(needs_daemon());
+  }
   Result<> change_destination(queue::DestinationChange) override { return fail(needs_daemon()); }
   queue::Files& files() override { return *files_; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override {

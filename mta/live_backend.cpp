@@ -95,6 +95,13 @@ Result<std::shared_ptr<const queue::Content>> LiveBackend::content(queue::Id id)
   return wait<std::shared_ptr<const queue::Content>>([&parts = parts_, id] { return parts.store.content(id); }, kRead);
 }
 
+Result<std::size_t> LiveBackend::settle_doubt(queue::Id id, const std::string& address, bool delivered,
+                                              const std::string& reason) {
+  return wait<std::size_t>(
+      [&parts = parts_, id, address, delivered, reason] { return parts.settle_doubt(id, address, delivered, reason); },
+      kRead);
+}
+
 Result<std::vector<queue::DestinationRow>> LiveBackend::destinations(const std::string& name) {
   return wait<std::vector<queue::DestinationRow>>(
       [&parts = parts_, name] { return parts.store.destinations(name, parts.runtime.wall_now()); }, kRead);

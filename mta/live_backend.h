@@ -25,6 +25,8 @@ struct LiveParts {
   const Rates& rates;
   std::function<DaemonFacts()> facts;                       ///< called on the loop
   std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
+  std::function<net::Task<Result<std::size_t>>(queue::Id, std::string address, bool delivered, std::string reason)>
+      settle_doubt;
   std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
   std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
 };
@@ -42,6 +44,8 @@ class LiveBackend : public ControlBackend {
   Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
                                 bool dry_run) override;
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override;
+  Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
+                                   const std::string& reason) override;
   Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override;
   Result<> change_destination(queue::DestinationChange change) override;
   queue::Files& files() override { return parts_.files; }

@@ -59,7 +59,8 @@ class Relay {
   /// Outbound connections are closed now.
   void abort() { dispatcher_.abort(); }
 
-  queue::Store& store() { return *sides_.front()->store; }  ///< of the first loop
+  queue::Store& store() { return *sides_.front()->store; }    ///< of the first loop
+  delivery::Dispatcher& dispatcher() { return dispatcher_; }  ///< on the first loop
   delivery::Dispatcher::Stats stats() const { return dispatcher_.stats(); }
 
  private:

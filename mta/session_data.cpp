@@ -12,6 +12,21 @@
 #include "smtp/transparency.h"
 
 namespace waypost::mta {
+namespace {
+
+queue::Priority priority_of(conf::Priority priority) {
+  switch (priority) {
+    case conf::Priority::high:
+      return queue::Priority::high;
+    case conf::Priority::normal:
+      return queue::Priority::normal;
+    case conf::Priority::bulk:
+      return queue::Priority::bulk;
+  }
+  return queue::Priority::normal;
+}
+
+}  // namespace
 
 struct Session::Reception {
   Reception(smtp::BodyDecoder::Framing framing, queue::Draft place, const conf::Config& config, std::uint64_t most,
@@ -294,6 +309,7 @@ queue::NewMessage Session::describe(Reception& reception) const {
   message.origin.user = client_.login;
   message.origin.protocol = smtp::protocol_name(protocol);
   message.origin.listener = listener_.role == conf::Role::submission ? "submission" : "mx";
+  if (client_.client_class != nullptr) message.priority = priority_of(client_.client_class->priority);
   bool completes = listener_.role == conf::Role::submission;
   if (completes && !reception.headers.notes().has_message_id) {
     message.message_id = "<" + message.id.text() + "@" + config_->hostname + ">";

@@ -11,6 +11,7 @@
 
 #include "conf/load.h"
 #include "mta/client.h"
+#include "mta/cmd_attempt.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
 #include "mta/cmd_queue.h"
@@ -75,6 +76,7 @@ int run(int argc, char** argv) {
   add_status(app, console);
   add_queue(app, console);
   add_dest(app, console);
+  add_attempt(app, console);
   add_trace(app, console);
   add_rates(app, console);
   add_store(app, console);

@@ -11,17 +11,21 @@ namespace {
 
 // A loose scan of the partial index: from each destination to the first row of the next one.
 constexpr Sql kNextDestination{
-    "SELECT destination, next_attempt FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination > ?1 ORDER BY destination, next_attempt LIMIT 1"};
+    "SELECT destination FROM recipient INDEXED BY recipient_due "
+    "WHERE state = 0 AND destination > ?1 ORDER BY destination LIMIT 1"};
+// And from each of its flows to the first row of the next one.
+constexpr Sql kNextFlow{
+    "SELECT flow, next_attempt FROM recipient INDEXED BY recipient_due "
+    "WHERE state = 0 AND destination = ?1 AND flow > ?2 ORDER BY flow, next_attempt LIMIT 1"};
 constexpr Sql kDestination{"SELECT " WAYPOST_BOTH_COLUMNS
                            " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id = ?1"};
 constexpr Sql kDueRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
                              " FROM recipient r INDEXED BY recipient_due "
-                             "WHERE r.state = 0 AND r.destination = ?1 AND r.next_attempt <= ?2 "
-                             "ORDER BY r.next_attempt, r.message, r.idx LIMIT ?3"};
+                             "WHERE r.state = 0 AND r.destination = ?1 AND r.flow = ?2 AND r.next_attempt <= ?3 "
+                             "ORDER BY r.next_attempt, r.message, r.idx LIMIT ?4 OFFSET ?5"};
 constexpr Sql kNextRecipient{
     "SELECT next_attempt FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination = ?1 AND next_attempt > ?2 ORDER BY next_attempt LIMIT 1"};
+    "WHERE state = 0 AND destination = ?1 AND flow = ?2 AND next_attempt > ?3 ORDER BY next_attempt LIMIT 1"};
 constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE m.id = ?1"};
 
 // The index alone: where a row cannot be read its id is known.
@@ -38,7 +42,9 @@ constexpr Sql kHoldDamaged{
 
 // Seeks in one turn: some milliseconds at most, since acceptance waits meanwhile.
 constexpr std::size_t kDestinationsInOneTurn = 2000;
+constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
 constexpr std::chrono::hours kLookAgainAfter{1};
+constexpr std::chrono::seconds kLookAtMoreFlows{1};
 
 }  // namespace
 
@@ -79,7 +85,6 @@ Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(
     if (!found) return fail(found.error());
     if (!*found) return std::optional<Destination>();
     out.id = seek.integer(0);
-    out.earliest = seek.integer(1);
     // Values that are no numbers stand behind all that are; a scan that does not get on would never end.
     if (out.id <= after) {
       log::failure("queue.db has a recipient whose destination is no number: it is left out");
@@ -99,57 +104,118 @@ Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(
 
 /// How many recipients were read.
 Result<std::size_t> DueOperation::visit(Database& db, const Destination& destination) {
-  std::int64_t now = millis(query_.now);
   const DestinationState& state = destination.state;
   const DestinationState& site = destination.site;
   const bool waits = state.waits(query_.now) || site.waits(query_.now);
-  if (destination.earliest > now || waits) {
-    std::int64_t from = destination.earliest;
+  if (waits) {
+    WallTime until = query_.now;
     for (const DestinationState* each : {&state, &site})
-      if (each->waits(query_.now)) from = std::max(from, millis(each->waits_until()));
-    later(from);
-    if (waits) add_states(destination);
+      if (each->waits(query_.now)) until = std::max(until, each->waits_until());
+    later(millis(until));
+    add_states(destination);
     return 0;
   }
   // One of its destinations asks whether a site is back.
-  if (site.failures > 0 && !asked_.insert(site.name).second) return 0;
+  const bool asks = site.failures > 0;
+  if (asks && asked_.contains(site.name)) return 0;
+  Result<std::vector<DueFlow>> flows = due_flows(db, destination.id);
+  if (!flows) return fail(flows.error());
+  if (flows->empty()) return 0;
+  if (asks) asked_.insert(site.name);
 
-  std::size_t read = 0;
-  std::size_t first = page.due.size();
-  std::unordered_map<std::uint64_t, std::size_t> places;  // of a message, in page.due
-  {
-    Run row(db, kDueRecipients);
-    row << destination.id << now << static_cast<std::int64_t>(query_.per_destination);
-    Result<bool> found = row.step();
-    for (; found && *found; found = row.step()) {
-      read += 1;
-      Id id = id_of(row.integer(0));
-      if (std::find(damaged.begin(), damaged.end(), id) != damaged.end()) continue;
-      Result<std::shared_ptr<const MessageInfo>> info = message(db, id);
-      if (!info && info.error().code != Errc::damaged) return fail(info.error());
-      Result<DueRecipient> recipient = read_recipient(row, state.name);
-      if (!info || !recipient) {
-        log::failure(info ? recipient.error().what : info.error().what);
-        damaged.push_back(id);
-        continue;
-      }
-      auto [place, is_new] = places.emplace(id.value, page.due.size());
-      if (is_new) {
-        Due due;
-        due.message = *info;
-        due.destination = state.name;
-        page.due.push_back(std::move(due));
-      }
-      page.due[place->second].recipients.push_back(*std::move(recipient));
+  // Alike at first; what some do not need is for those that have more.
+  const std::size_t first = page.due.size();
+  places_.clear();
+  std::size_t total = 0;
+  for (int round = 0; round < 2; ++round) {
+    auto left = static_cast<std::size_t>(
+        std::count_if(flows->begin(), flows->end(), [](const DueFlow& each) { return each.more; }));
+    for (DueFlow& flow : *flows) {
+      if (!flow.more || total >= query_.per_destination) continue;
+      const std::size_t alike = std::max<std::size_t>((query_.per_destination - total) / left--, 1);
+      const std::size_t before = flow.read;
+      Result<> done = read(db, destination, flow, alike);
+      if (!done) return fail(done.error());
+      total += flow.read - before;
     }
-    if (!found) return fail(found.error());
   }
   if (page.due.size() > first) add_states(destination);
-  if (read < query_.per_destination) {
-    Result<> noted = note_later(db, destination);
+  if (flows->size() >= query_.per_destination) page.more.push_back({state.name, std::nullopt});
+  for (const DueFlow& flow : *flows) {
+    if (flow.more) page.more.push_back({state.name, flow.flow});
+    if (flow.more) continue;
+    Result<> noted = note_later(db, destination.id, flow.flow);
     if (!noted) return fail(noted.error());
   }
-  return read;
+  return total;
+}
+
+/// From a place that chance tells, once around, until there are as many as recipients are wanted. When those are due
+/// that have nothing yet is noted.
+Result<std::vector<DueOperation::DueFlow>> DueOperation::due_flows(Database& db, std::int64_t destination) {
+  std::vector<DueFlow> flows;
+  const auto from = static_cast<std::int64_t>(query_.chance % (std::uint64_t{1} << 32)) - 1;
+  std::int64_t at = from;
+  bool around = false;
+  for (std::size_t visited = 0; flows.size() < query_.per_destination; ++visited) {
+    if (visited == kFlowsInOneTurn) {
+      later(millis(query_.now + kLookAtMoreFlows));
+      return flows;
+    }
+    Run seek(db, kNextFlow);
+    seek << destination << at;
+    Result<bool> found = seek.step();
+    if (!found) return fail(found.error());
+    if (*found && seek.integer(0) <= at) return flows;  // no number, as next_destination() has it
+    if (*found && around && seek.integer(0) > from) return flows;
+    if (!*found && (around || from < 0)) return flows;
+    if (!*found) {
+      around = true;
+      at = -1;
+      continue;
+    }
+    at = seek.integer(0);
+    const std::int64_t earliest = seek.integer(1);
+    if (earliest > millis(query_.now)) {
+      later(earliest);
+    } else {
+      flows.push_back({Flow{static_cast<std::uint32_t>(at)}});
+    }
+  }
+  return flows;
+}
+
+Result<> DueOperation::read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit) {
+  Run row(db, kDueRecipients);
+  row << destination.id << flow.flow.value << millis(query_.now) << static_cast<std::int64_t>(limit)
+      << static_cast<std::int64_t>(flow.read);
+  const std::size_t before = flow.read;
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    flow.read += 1;
+    Id id = id_of(row.integer(0));
+    if (std::find(damaged.begin(), damaged.end(), id) != damaged.end()) continue;
+    Result<std::shared_ptr<const MessageInfo>> info = message(db, id);
+    if (!info && info.error().code != Errc::damaged) return fail(info.error());
+    Result<DueRecipient> recipient = read_recipient(row, destination.state.name);
+    if (!info || !recipient) {
+      log::failure(info ? recipient.error().what : info.error().what);
+      damaged.push_back(id);
+      continue;
+    }
+    auto [place, is_new] = places_.emplace(id.value, page.due.size());
+    if (is_new) {
+      Due due;
+      due.message = *info;
+      due.destination = destination.state.name;
+      due.flow = flow.flow;
+      page.due.push_back(std::move(due));
+    }
+    page.due[place->second].recipients.push_back(*std::move(recipient));
+  }
+  if (!found) return fail(found.error());
+  flow.more = flow.read - before == limit;
+  return {};
 }
 
 void DueOperation::add_states(const Destination& destination) {
@@ -157,9 +223,9 @@ void DueOperation::add_states(const Destination& destination) {
   page.destinations.push_back(destination.state);
 }
 
-Result<> DueOperation::note_later(Database& db, const Destination& destination) {
+Result<> DueOperation::note_later(Database& db, std::int64_t destination, Flow flow) {
   Run row(db, kNextRecipient);
-  row << destination.id << millis(query_.now);
+  row << destination << flow.value << millis(query_.now);
   Result<bool> found = row.step();
   if (!found) return fail(found.error());
   if (*found) later(row.integer(0));
@@ -186,6 +252,41 @@ Result<std::shared_ptr<const MessageInfo>> DueOperation::message(Database& db, I
   return info;
 }
 
+namespace {
+
+/// Errors: damaged, also where there is none. `unreadable`: its page is.
+Result<bool> read_message_of(Database& db, Id id, Overdue& into, bool& unreadable) {
+  Run row(db, kMessage);
+  row << number(id);
+  Result<bool> found = row.step();
+  unreadable = !found;
+  if (!found) return found;
+  if (!*found) return fail(Errc::damaged, id.text() + " is damaged in queue.db: its message row is missing");
+  Result<StoredMessage> message = read_message(row);
+  if (!message) return fail(message.error());
+  into.message = std::make_shared<const MessageInfo>(std::move(message->info));
+  return true;
+}
+
+/// False if none is deferred. What an administrator keeps back at `held_at` is left out: it comes to no end meanwhile.
+Result<bool> read_deferred(Database& db, std::optional<WallTime> held_at, Overdue& into) {
+  Run row(db, kDeferredRecipients);
+  row << number(into.message->id);
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    DestinationState destination = read_with_site(row, kRecipientColumns);
+    if (held_at && destination.held_until > *held_at) continue;
+    Result<DueRecipient> recipient = read_recipient(row, destination.name);
+    if (!recipient) return fail(recipient.error());
+    into.recipients.push_back(*std::move(recipient));
+    into.destinations.push_back(std::move(destination));
+  }
+  if (!found) return found;
+  return !into.recipients.empty();
+}
+
+}  // namespace
+
 OverdueOperation::OverdueOperation(WallTime now, std::size_t limit, OverduePlace after)
     : Operation(Kind::read), now_(now), limit_(limit), after_(after) {}
 
@@ -210,7 +311,7 @@ Result<> OverdueOperation::apply(Database& db) {
     Overdue entry;
     bool unreadable = false;
     Result<bool> any = read_message_of(db, id, entry, unreadable);
-    if (any) any = read_recipients(db, entry);
+    if (any) any = read_deferred(db, now_, entry);
     if (!any && any.error().code != Errc::damaged) return fail(any.error());
     if (!any) {
       log::failure(any.error().what);
@@ -227,35 +328,19 @@ Result<> OverdueOperation::apply(Database& db) {
   return {};
 }
 
-/// Errors: damaged, also where there is none. `unreadable`: its page is.
-Result<bool> OverdueOperation::read_message_of(Database& db, Id id, Overdue& into, bool& unreadable) {
-  Run row(db, kMessage);
-  row << number(id);
-  Result<bool> found = row.step();
-  unreadable = !found;
-  if (!found) return found;
-  if (!*found) return fail(Errc::damaged, id.text() + " is damaged in queue.db: its message row is missing");
-  Result<StoredMessage> message = read_message(row);
-  if (!message) return fail(message.error());
-  into.message = std::make_shared<const MessageInfo>(std::move(message->info));
-  return true;
-}
-
-/// False if none is deferred.
-Result<bool> OverdueOperation::read_recipients(Database& db, Overdue& into) {
-  Run row(db, kDeferredRecipients);
-  row << number(into.message->id);
-  Result<bool> found = row.step();
-  for (; found && *found; found = row.step()) {
-    DestinationState destination = read_with_site(row, kRecipientColumns);
-    if (destination.held_until > now_) continue;  // what an administrator keeps back comes to no end meanwhile
-    Result<DueRecipient> recipient = read_recipient(row, destination.name);
-    if (!recipient) return fail(recipient.error());
-    into.recipients.push_back(*std::move(recipient));
-    into.destinations.push_back(std::move(destination));
+Result<> DeferredOperation::apply(Database& db) {
+  found = {};
+  {
+    Run row(db, kMessage);
+    row << number(id_);
+    Result<bool> there = row.step();
+    if (!there) return fail(there.error());
+    if (!*there) return fail(Errc::not_found, id_.text() + " is not in the queue");
   }
-  if (!found) return found;
-  return !into.recipients.empty();
+  bool unreadable = false;
+  Result<bool> any = read_message_of(db, id_, found, unreadable);
+  if (any) any = read_deferred(db, std::nullopt, found);
+  return any ? Result<>() : fail(any.error());
 }
 
 LookAgainOperation::LookAgainOperation(std::vector<Id> messages, WallTime now)

@@ -23,18 +23,26 @@ class DueOperation : public Operation {
  private:
   struct Destination {
     std::int64_t id = 0;
-    std::int64_t earliest = 0;     ///< next_attempt of its first recipient
     DestinationState state, site;  ///< a site without a name: none that it waits with
   };
   Result<std::optional<Destination>> next_destination(Database& db, std::int64_t after);
   Result<std::size_t> visit(Database& db, const Destination& destination);
   void add_states(const Destination& destination);
-  Result<> note_later(Database& db, const Destination& destination);
+  /// One of a destination's flows with recipients that are due.
+  struct DueFlow {
+    Flow flow;
+    std::size_t read = 0;
+    bool more = true;  ///< there may be
+  };
+  Result<std::vector<DueFlow>> due_flows(Database& db, std::int64_t destination);
+  Result<> read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit);
+  Result<> note_later(Database& db, std::int64_t destination, Flow flow);
   void later(std::int64_t moment);
   /// The same for every recipient of the page; null if it is damaged.
   Result<std::shared_ptr<const MessageInfo>> message(Database& db, Id id);
 
   DueQuery query_;
+  std::unordered_map<std::uint64_t, std::size_t> places_;  ///< of a message of the destination, in page.due
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
   std::unordered_set<std::string> asked_;  ///< sites that fail, and have mail in the page that will ask
 };
@@ -59,11 +67,20 @@ class OverdueOperation : public Operation {
   bool last = true;       ///< there are no more
 
  private:
-  Result<bool> read_message_of(Database& db, Id id, Overdue& into, bool& unreadable);
-  Result<bool> read_recipients(Database& db, Overdue& into);
   WallTime now_;
   std::size_t limit_;
   OverduePlace after_;
+};
+
+/// Store::deferred().
+class DeferredOperation : public Operation {
+ public:
+  explicit DeferredOperation(Id id) : Operation(Kind::read), id_(id) {}
+  Result<> apply(Database& db) override;
+  Overdue found;
+
+ private:
+  Id id_;
 };
 
 /// Messages of which all is held are not overdue again for an hour.

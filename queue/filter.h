@@ -1,4 +1,5 @@
-// queue/filter.h: the filter language of the tool: `from:*@shop.example to:@gmail.com age:>2h tries:>=3 state:deferred`.
+// queue/filter.h: the filter language of the tool: `from:*@shop.example to:@gmail.com age:>2h tries:>=3
+// state:deferred`.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -12,8 +13,8 @@
 
 namespace waypost::queue {
 
-/// One term. Terms of different fields must all hold; of several with the same field, one (but bounds, `age:>1h age:<2h`,
-/// must all hold); `-term`: must not.
+/// One term. Terms of different fields must all hold; of several with the same field, one (but bounds, `age:>1h
+/// age:<2h`, must all hold); `-term`: must not.
 struct Term {
   enum class Field : std::uint8_t { id, from, to, destination, age, size, tries, error, state, user, client };
   enum class Compare : std::uint8_t { equal, less, less_equal, greater, greater_equal };

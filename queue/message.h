@@ -9,6 +9,7 @@
 
 #include "net/clock.h"
 #include "queue/body.h"
+#include "queue/flow.h"
 #include "queue/id.h"
 #include "queue/state.h"
 #include "smtp/envelope.h"
@@ -36,6 +37,7 @@ struct NewMessage {
   WallTime arrival;
   WallTime expires;
   std::optional<WallTime> warn_at;  ///< when a delay notification is due; nullopt: never
+  Priority priority = Priority::normal;
 };
 
 /// A notification and its body, put into the queue in the same transaction as what caused it.
@@ -76,6 +78,7 @@ struct DueRecipient {
 struct Due {
   std::shared_ptr<const MessageInfo> message;
   std::string destination;  ///< domain_key() of the recipients' domain
+  Flow flow{};
   std::vector<DueRecipient> recipients;
   std::shared_ptr<const Content> content;  ///< where it is still in memory; else ask Store::content()
 };

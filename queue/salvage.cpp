@@ -137,7 +137,9 @@ class Salvage {
       return add_destination(record.number(1), record.text(0));
     if (use != Use::tree || !record.in_index) return {};
     if (has_types(record, "nn")) named_.insert(record.number(1));
-    if (has_types(record, "nnnn")) named_recipients_.insert({record.number(2), record.number(3)});
+    for (const std::string_view due : {"nnnn", "nnnnn"})  // of version 2, and later
+      if (has_types(record, due))
+        named_recipients_.insert({record.number(due.size() - 2), record.number(due.size() - 1)});
     if (has_types(record, "nnn")) named_recipients_.insert({record.number(1), record.number(2)});
     return {};
   }
@@ -156,7 +158,7 @@ class Salvage {
   }
 
   Result<> take_recipient(const StoredRecord& record, Use use) {
-    if (!record.in_index || !has_types(record, kRecipientTypes)) return {};
+    if (!record.in_index || !begins_with_types(record, kRecipientTypes)) return {};
     Id message = id_of(record.number(kMessage));
     std::string_view address = record.text(kAddress);
     bool in_range = record.number(kIndex) >= 0 && record.number(kIndex) <= UINT32_MAX && record.number(kNotify) >= 0 &&
@@ -171,10 +173,10 @@ class Salvage {
     bool doubtful = use == Use::in_doubt || state < 0 || state > static_cast<int>(State::removed);
     bool hold = doubtful && (state == 0 || state > static_cast<int>(State::removed) || state < 0);
     Run row(db_, kAddRecipient);
-    for (std::size_t i = 0; i < record.values.size(); ++i) {
+    for (std::size_t i = 0; i < kRecipientTypes.size(); ++i) {
       if (i == kState && hold)
         row << static_cast<int>(State::held);
-      else if (hold && i == record.values.size() - 2)
+      else if (hold && i == kRecipientTypes.size() - 2)
         row << "salvaged, and it may have left before: held";
       else if (record.is_number(i))
         row << record.number(i);

@@ -7,11 +7,12 @@
 namespace waypost::queue {
 
 /// Every change of what a backlog holds goes through here, so that wants_more() need not look at them all.
-void Schedule::set(Backlog& backlog, std::size_t held, bool more) {
+void Schedule::set(Backlog& backlog, std::size_t held, std::size_t ahead, bool more) {
   if (is_hungry(backlog)) --hungry_;
-  held_ -= backlog.held;
-  held_ += held;
+  held_ += held - backlog.held;
+  ahead_ += ahead - backlog.ahead;
   backlog.held = held;
+  backlog.ahead = ahead;
   backlog.more = more;
   if (is_hungry(backlog)) ++hungry_;
 }
@@ -22,56 +23,109 @@ void Schedule::erase_if_empty(Backlogs::iterator entry) {
 
 bool Schedule::add(Due due) {
   // A message of more recipients than there is room for goes in alone: otherwise it would wait for ever.
-  if (held_ >= limits_.recipients) {
+  if (held_ - ahead_ >= limits_.recipients) {
     more_ = true;
     return false;
   }
   Backlog& backlog = backlogs_[due.destination];
   if (backlog.messages.contains(due.message->id.value)) return false;
-  if (backlog.held >= limits_.per_destination) {
-    set(backlog, backlog.held, true);
+  if (backlog.held - backlog.ahead >= limits_.per_destination) {
+    set_more(due.destination, due.flow);
     return false;
   }
-  backlog.messages.emplace(due.message->id.value, false);
-  set(backlog, backlog.held + due.recipients.size(), backlog.more);
-  backlog.waiting.push_back(std::move(due));
+  put(backlog, std::move(due), false);
   return true;
 }
 
 bool Schedule::add_new(Due due) {
   const auto found = backlogs_.find(due.destination);
-  if (found != backlogs_.end() && found->second.more) return false;
-  return add(std::move(due));
+  const bool is_full = held_ - ahead_ >= limits_.recipients;
+  const bool may_be_ahead = ahead_ < for_new(limits_.recipients);
+  if (found == backlogs_.end() || found->second.messages.empty()) {
+    if (is_full && !may_be_ahead) {
+      more_ = true;
+      return false;
+    }
+    put(backlogs_[due.destination], std::move(due), is_full);
+    return true;
+  }
+  Backlog& backlog = found->second;
+  if (backlog.messages.contains(due.message->id.value)) return false;
+  const auto lane = backlog.lanes.find(due.flow.value);
+  const bool is_known = lane != backlog.lanes.end();
+  const bool left_behind = is_known && lane->second.more;
+  const bool ahead = is_full || backlog.more || backlog.held - backlog.ahead >= limits_.per_destination;
+  const std::size_t few = for_new(limits_.per_destination);
+  // A flow that has many in the window is the backlog.
+  const bool may_overtake = may_be_ahead && backlog.ahead < few && (!is_known || lane->second.waiting.size() < few);
+  if (left_behind || (ahead && !may_overtake)) {
+    set_more(due.destination, due.flow);
+    return false;
+  }
+  put(backlog, std::move(due), ahead);
+  return true;
+}
+
+void Schedule::put(Backlog& backlog, Due due, bool ahead) {
+  const std::size_t recipients = due.recipients.size();
+  backlog.messages.emplace(due.message->id.value, Backlog::Message{false, ahead ? recipients : 0});
+  set(backlog, backlog.held + recipients, backlog.ahead + (ahead ? recipients : 0), backlog.more);
+  Lane& lane = backlog.lanes[due.flow.value];
+  if (lane.waiting.empty()) {
+    lane.credit = weight(due.flow.priority());
+    if (due.flow.priority() == Priority::high) {
+      backlog.turns.push_front(due.flow.value);
+    } else {
+      backlog.turns.push_back(due.flow.value);
+    }
+  }
+  lane.waiting.push_back(std::move(due));
+  ++backlog.waiting;
 }
 
 std::optional<Due> Schedule::take(const std::string& destination) {
   const auto found = backlogs_.find(destination);
-  if (found == backlogs_.end() || found->second.waiting.empty()) return std::nullopt;
+  if (found == backlogs_.end() || found->second.waiting == 0) return std::nullopt;
   Backlog& backlog = found->second;
-  Due due = std::move(backlog.waiting.front());
-  backlog.waiting.pop_front();
-  backlog.messages[due.message->id.value] = true;
+  const std::uint32_t flow = backlog.turns.front();
+  Lane& lane = backlog.lanes.at(flow);
+  Due due = std::move(lane.waiting.front());
+  lane.waiting.pop_front();
+  --backlog.waiting;
+  backlog.messages[due.message->id.value].in_flight = true;
+  const bool over = lane.waiting.empty();
+  if (over || --lane.credit == 0) {
+    backlog.turns.pop_front();
+    if (!over) backlog.turns.push_back(flow);
+    lane.credit = weight(due.flow.priority());
+  }
+  if (over && !lane.more) backlog.lanes.erase(flow);
   return due;
+}
+
+/// A message that is not in the window any more.
+void Schedule::forget(Backlog& backlog, std::uint64_t message, std::size_t recipients) {
+  const auto entry = backlog.messages.find(message);
+  if (entry == backlog.messages.end()) return;
+  set(backlog, backlog.held - recipients, backlog.ahead - entry->second.ahead, backlog.more);
+  backlog.messages.erase(entry);
 }
 
 void Schedule::finished(const Due& due) {
   const auto found = backlogs_.find(due.destination);
   if (found == backlogs_.end()) return;
-  Backlog& backlog = found->second;
-  if (backlog.messages.erase(due.message->id.value) == 0) return;
-  set(backlog, backlog.held - due.recipients.size(), backlog.more);
+  forget(found->second, due.message->id.value, due.recipients.size());
   erase_if_empty(found);
 }
 
 /// What waits, and that there is more.
 void Schedule::forget_waiting(Backlog& backlog) {
-  std::size_t held = backlog.held;
-  for (const Due& due : backlog.waiting) {
-    backlog.messages.erase(due.message->id.value);
-    held -= due.recipients.size();
-  }
-  backlog.waiting.clear();
-  set(backlog, held, false);
+  for (const auto& [flow, lane] : backlog.lanes)
+    for (const Due& due : lane.waiting) forget(backlog, due.message->id.value, due.recipients.size());
+  backlog.lanes.clear();
+  backlog.turns.clear();
+  backlog.waiting = 0;
+  set(backlog, backlog.held, backlog.ahead, false);
 }
 
 void Schedule::drop_waiting(const std::string& destination) {
@@ -91,14 +145,22 @@ void Schedule::drop_waiting() {
 
 bool Schedule::claim(Id message, const std::string& destination) {
   Backlog& backlog = backlogs_[destination];
-  const auto [entry, absent] = backlog.messages.emplace(message.value, true);
+  const auto [entry, absent] = backlog.messages.emplace(message.value, Backlog::Message{true, 0});
   if (absent) return true;
-  if (entry->second) return false;
-  const auto due = std::find_if(backlog.waiting.begin(), backlog.waiting.end(),
-                                [&](const Due& one) { return one.message->id == message; });
-  set(backlog, backlog.held - due->recipients.size(), backlog.more);
-  backlog.waiting.erase(due);
-  entry->second = true;
+  if (entry->second.in_flight) return false;
+  for (auto& [flow, lane] : backlog.lanes) {
+    const auto due = std::find_if(lane.waiting.begin(), lane.waiting.end(),
+                                  [&](const Due& one) { return one.message->id == message; });
+    if (due == lane.waiting.end()) continue;
+    set(backlog, backlog.held - due->recipients.size(), backlog.ahead - entry->second.ahead, backlog.more);
+    entry->second = {true, 0};
+    lane.waiting.erase(due);
+    --backlog.waiting;
+    if (!lane.waiting.empty()) return true;
+    std::erase(backlog.turns, flow);
+    if (!lane.more) backlog.lanes.erase(flow);
+    return true;
+  }
   return true;
 }
 
@@ -111,7 +173,7 @@ void Schedule::release(Id message, const std::string& destination) {
 
 std::size_t Schedule::waiting(const std::string& destination) const {
   const auto found = backlogs_.find(destination);
-  return found == backlogs_.end() ? 0 : found->second.waiting.size();
+  return found == backlogs_.end() ? 0 : found->second.waiting;
 }
 
 bool Schedule::holds(const std::string& destination) const {
@@ -122,14 +184,18 @@ bool Schedule::holds(const std::string& destination) const {
 void Schedule::read_again() {
   more_ = false;
   for (auto entry = backlogs_.begin(); entry != backlogs_.end();) {
-    set(entry->second, entry->second.held, false);
-    entry = entry->second.messages.empty() ? backlogs_.erase(entry) : std::next(entry);
+    Backlog& backlog = entry->second;
+    set(backlog, backlog.held, backlog.ahead, false);
+    for (auto& [flow, lane] : backlog.lanes) lane.more = false;
+    std::erase_if(backlog.lanes, [](const auto& each) { return each.second.waiting.empty(); });
+    entry = backlog.messages.empty() ? backlogs_.erase(entry) : std::next(entry);
   }
 }
 
-void Schedule::set_more(const std::string& destination) {
+void Schedule::set_more(const std::string& destination, std::optional<Flow> flow) {
   Backlog& backlog = backlogs_[destination];
-  set(backlog, backlog.held, true);
+  if (flow) backlog.lanes[flow->value].more = true;
+  set(backlog, backlog.held, backlog.ahead, true);
 }
 
 }  // namespace waypost::queue

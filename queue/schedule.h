@@ -12,19 +12,22 @@
 
 namespace waypost::queue {
 
-/// Holds due recipients by destination: those that wait for an attempt and those in one. What finds no room stays in
-/// the store, and is read from there when there is room again.
+/// Holds due recipients by destination: those that wait for an attempt and those in one. Flows of a destination take
+/// turns, by the weight of their class. What finds no room stays in the store, and is read from there when there is
+/// room again.
 class Schedule {
  public:
   struct Limits {
     std::size_t recipients = 20'000;      ///< in all
     std::size_t per_destination = 1'000;  ///< so that a backlog leaves room for the others
   };
+  /// Of both limits, beyond them: for what has just come while a backlog is left in the store, but nothing of its flow.
+  static std::size_t for_new(std::size_t limit) { return (limit + 3) / 4; }
   explicit Schedule(Limits limits) : limits_(limits) {}
 
   /// True if it is now in the window. False if there is no room (more is wanted then), or it is there already.
   bool add(Due due);
-  /// The same for what has just been committed: it does not overtake what is left in the store of its destination.
+  /// The same for what has just been committed: it does not overtake what is left in the store of its flow.
   bool add_new(Due due);
   /// The next one to attempt, which is in flight from now on; nullopt if none waits.
   std::optional<Due> take(const std::string& destination);
@@ -45,7 +48,7 @@ class Schedule {
   std::size_t held() const { return held_; }         ///< recipients, waiting or in flight
   /// Room for what one destination may hold: for less, the store is not read.
   bool has_room() const {
-    return held_ + std::min(limits_.per_destination, limits_.recipients / 2) <= limits_.recipients;
+    return held_ - ahead_ + std::min(limits_.per_destination, limits_.recipients / 2) <= limits_.recipients;
   }
   const Limits& limits() const { return limits_; }
 
@@ -54,24 +57,42 @@ class Schedule {
   bool wants_more() const { return has_room() && (more_ || hungry_ > 0); }
   /// Before the store is read: what finds no room from now on counts as more again.
   void read_again();
-  void set_more(const std::string& destination);
+  /// More of this flow is left in the store; nullopt: of some that were not looked at.
+  void set_more(const std::string& destination, std::optional<Flow> flow);
 
  private:
-  struct Backlog {
+  struct Lane {
     std::deque<Due> waiting;
-    std::unordered_map<std::uint64_t, bool> messages;  ///< id -> in flight
+    int credit = 0;     ///< messages until another flow has its turn
+    bool more = false;  ///< something of it is left in the store
+  };
+  struct Backlog {
+    std::unordered_map<std::uint32_t, Lane> lanes;  ///< by flow
+    std::deque<std::uint32_t> turns;                ///< flows with something that waits
+    struct Message {
+      bool in_flight = false;
+      std::size_t ahead = 0;  ///< recipients that went ahead of what is left in the store
+    };
+    std::unordered_map<std::uint64_t, Message> messages;  ///< by id
+    std::size_t ahead = 0;                                ///< of all of them
+    std::size_t waiting = 0;                              ///< messages
     std::size_t held = 0;
     bool more = false;
   };
   using Backlogs = std::unordered_map<std::string, Backlog>;
+  void put(Backlog& backlog, Due due, bool ahead);
+  void forget(Backlog& backlog, std::uint64_t message, std::size_t recipients);
   void forget_waiting(Backlog& backlog);
-  bool is_hungry(const Backlog& backlog) const { return backlog.more && backlog.held <= limits_.per_destination / 2; }
-  void set(Backlog& backlog, std::size_t held, bool more);
+  bool is_hungry(const Backlog& backlog) const {
+    return backlog.more && backlog.held - backlog.ahead <= limits_.per_destination / 2;
+  }
+  void set(Backlog& backlog, std::size_t held, std::size_t ahead, bool more);
   void erase_if_empty(Backlogs::iterator entry);
 
   Limits limits_;
   Backlogs backlogs_;
   std::size_t held_ = 0;
+  std::size_t ahead_ = 0;
   std::size_t hungry_ = 0;  ///< backlogs that have more in the store, and room for it
   bool more_ = false;       ///< the window as a whole was full, or was dropped
 };

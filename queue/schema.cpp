@@ -83,7 +83,14 @@ ALTER TABLE destination ADD COLUMN held_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN held_reason TEXT NOT NULL DEFAULT '';
 )";
 
-constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false}, {kQueueVersion2, false}};
+// Flows of one destination take turns (queue/flow.h).
+constexpr const char* kQueueVersion3 = R"(
+ALTER TABLE recipient ADD COLUMN flow INTEGER NOT NULL DEFAULT 0;
+DROP INDEX recipient_due;
+CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0;
+)";
+
+constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false}, {kQueueVersion2, false}, {kQueueVersion3, false}};
 
 // Rows come in order of time, nearly; an index each for the life of one message, for a span of time, and for
 // Message-ID.

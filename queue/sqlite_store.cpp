@@ -38,6 +38,7 @@ class SqliteStore : public Store {
   }
   net::Task<Result<DuePage>> due(DueQuery query) override;
   net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) override;
+  net::Task<Result<Overdue>> deferred(Id id) override;
   net::Task<Result<std::optional<WallTime>>> note_time(std::optional<WallTime> now) override;
   net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) override;
   net::Task<Result<Counts>> count(Filter filter, WallTime now) override;
@@ -202,6 +203,13 @@ net::Task<Result<std::vector<Overdue>>> SqliteStore::overdue(WallTime now, std::
     if (operation.last || !operation.overdue.empty()) co_return std::move(operation.overdue);
   }
   co_return std::vector<Overdue>();
+}
+
+net::Task<Result<Overdue>> SqliteStore::deferred(Id id) {
+  DeferredOperation operation(id);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return std::move(operation.found);
 }
 
 net::Task<Result<std::optional<WallTime>>> SqliteStore::note_time(std::optional<WallTime> now) {

@@ -29,7 +29,9 @@ enum class Event : std::uint8_t {
   remove,
 };
 
-constexpr bool is_end(State state) { return state >= State::delivered; }
+constexpr bool is_end(State state) {
+  return state >= State::delivered;
+}
 
 /// The state after the event, or nullopt where the table has no such move: the event is then without effect.
 std::optional<State> next_state(State state, Event event);

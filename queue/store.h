@@ -17,17 +17,23 @@ namespace waypost::queue {
 
 /// One page of what is due (Store::due).
 struct DuePage {
-  std::vector<Due> due;                        ///< oldest first within a destination
+  std::vector<Due> due;                        ///< oldest first within a flow of a destination
   std::vector<DestinationState> destinations;  ///< of those in `due` and of those visited that wait; each
                                                ///< after its site
-  std::optional<std::uint64_t> resume;         ///< pass to the next call; nullopt: all destinations were visited
-  std::optional<WallTime> next_due;            ///< the earliest later moment among the destinations visited
+  struct More {
+    std::string destination;
+    std::optional<Flow> flow;  ///< nullopt: of some that were not looked at
+  };
+  std::vector<More> more;               ///< of what is due, more is in the store than in the page
+  std::optional<std::uint64_t> resume;  ///< pass to the next call; nullopt: all destinations were visited
+  std::optional<WallTime> next_due;     ///< the earliest later moment among the destinations visited
 };
 
 struct DueQuery {
   WallTime now;
   std::size_t limit = 1000;           ///< recipients in the page, about
-  std::size_t per_destination = 100;  ///< recipients of one destination
+  std::size_t per_destination = 100;  ///< recipients of one destination, its flows alike
+  std::uint64_t chance = 0;           ///< which of very many flows come first
   std::optional<std::uint64_t> resume;
 };
 
@@ -119,6 +125,9 @@ class Store {
 
   /// Messages with a deferred recipient that have expired or of which a delay notification is due; oldest first.
   virtual net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) = 0;
+
+  /// A message's recipients that are deferred, with what is known of their destinations. Errors: not_found.
+  virtual net::Task<Result<Overdue>> deferred(Id id) = 0;
 
   /// The wall time that was noted last, if one was; `now`, where given, is noted in its place. So a start can tell how
   /// long nothing ran, as far as the clock is to be believed.

@@ -16,7 +16,7 @@ constexpr Sql kInsertMessage{
     "?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"};
 constexpr Sql kInsertRecipient{
     "INSERT INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, orcpt, "
-    "status, reply, host) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, '', '', '')"};
+    "status, reply, host, flow) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, '', '', '', ?9)"};
 constexpr Sql kFindRecipient{"SELECT state, attempts, address FROM recipient WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kMoveRecipient{
     "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8 "
@@ -112,6 +112,8 @@ Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished bo
     out.recipients.push_back({recipient.forward_path.text(), std::move(destination)});
   }
   out.reverse_path = message.envelope.reverse_path.text();
+  out.flow = flow_of(message.priority, message.origin.user, message.origin.client,
+                     message.envelope.reverse_path.mailbox.domain);
 
   out.content = make_content(core, body.octets.size() + message.trace.size(), out.keep_in_memory);
   out.content->id = message.id;
@@ -170,7 +172,7 @@ Result<> insert(StoreCore& core, Database& db, const Prepared& prepared) {
                                         given.notify.bits, given.orcpt);
     Run line(db, kInsertRecipient);
     line << number(info.id) << index << sum << recipient.address << *destination << millis(info.arrival);
-    line << static_cast<int>(given.notify.bits) << given.orcpt;
+    line << static_cast<int>(given.notify.bits) << given.orcpt << prepared.flow.value;
     Result<> inserted = line.done();
     if (!inserted) return inserted;
   }
@@ -202,6 +204,7 @@ void announce(StoreCore& core, Prepared prepared) {
       Due due;
       due.message = info;
       due.destination = destination;
+      due.flow = prepared.flow;
       if (prepared.keep_in_memory) due.content = prepared.content;
       after.arrived.push_back(std::move(due));
     }

@@ -18,6 +18,7 @@ struct Prepared {
   StoredMessage stored;
   std::string reverse_path;
   std::int64_t sum = 0;
+  Flow flow;
   struct Recipient {
     std::string address, destination;
   };

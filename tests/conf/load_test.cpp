@@ -164,6 +164,13 @@ concurrency = 4
 connections = 5
 tls = "none"
 tls_retry = 3
+[[delivery.limits]]
+domains = ["Slow.example", "*.slow.example"]
+rate = "20/1m"
+concurrency = 2
+[[delivery.limits]]
+sites = ["*.provider.example", "2001:DB8::1"]
+connections = 7
 [[route]]
 match = "Partner.example"
 next_hop = "smtp:[10.0.0.5]:2525"
@@ -246,6 +253,13 @@ listen = "[::1]:8025"
     CHECK(c.delivery.connections == 5);
     CHECK(c.delivery.tls == TlsLevel::none);
     CHECK(c.delivery.tls_retry == 3);
+    REQUIRE(c.delivery.limits.size() == 2);
+    CHECK(c.delivery.limits[0].domains == std::vector<std::string>{"slow.example", "*.slow.example"});
+    CHECK(c.delivery.limits[0].rate == Rate{20, seconds(60)});
+    CHECK(c.delivery.limits[0].concurrency == 2);
+    CHECK(c.delivery.limits[1].sites == std::vector<std::string>{"*.provider.example", "2001:db8::1"});
+    CHECK(c.delivery.limits[1].connections == 7);
+    CHECK_FALSE(c.delivery.limits[1].rate);
     REQUIRE(c.routes.size() == 3);
     CHECK(c.routes[0].match == "partner.example");
     CHECK(c.routes[0].tls == HopTls());

@@ -109,6 +109,7 @@ TEST_SUITE("conf/sample") {
     CHECK(got.relay.domains.size() == 1);
     CHECK(got.clients.size() == 1);
     CHECK(got.checks.lists.size() == 1);
+    CHECK(got.delivery.limits.size() == 2);
     CHECK(got.domains.size() == 2);
     CHECK(got.routes.size() == 1);
     CHECK(got.postmaster == "postmaster@example.com");
@@ -122,6 +123,7 @@ TEST_SUITE("conf/sample") {
     want.relay = got.relay;
     want.clients = got.clients;
     want.checks.lists = got.checks.lists;
+    want.delivery.limits = got.delivery.limits;
     want.domains = got.domains;
     want.routes = got.routes;
     CHECK(got == want);

@@ -188,6 +188,7 @@ TEST_SUITE("delivery/dispatcher_site") {
     REQUIRE(world.drained(2min));
 
     // One of a site is known to wait with it once it has failed.
+    world.pass(10s);  // until no connection is kept
     host.banner = "421 4.3.2 closed for today";
     world.submit("", {"r@" + domain(0)});
     world.pass(1s);
@@ -203,6 +204,107 @@ TEST_SUITE("delivery/dispatcher_site") {
     hold(world, Change::release, domain(0), true);
     REQUIRE(world.drained(2s));
     CHECK(host.taken.size() == 5);
+  }
+
+  TEST_CASE("behind a backlog of one sender, a message of another leaves at once: for the same domain, for another") {
+    RelayWorld world([](conf::Config& config) { config.delivery.concurrency = 2; }, queue::Schedule::Limits{400, 100});
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    Host& other = own_host(world, "c.test", "192.0.2.2");
+    std::vector<std::string> from;
+    host.on_rcpt = [](const std::string&) { return "250 ok"; };
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 3000; ++i) world.submit("list@bulk.test", {"r@b.test"});
+    });
+    REQUIRE(world.until([&] { return host.taken.size() >= 50; }, 1min));
+    const std::size_t before = host.taken.size();
+    world.submit("ann@a.test", {"r@b.test"});
+    world.submit("ann@a.test", {"r@c.test"});
+    const auto has_arrived = [](const Host& at) {
+      return std::any_of(at.taken.begin(), at.taken.end(),
+                         [](const Host::Taken& each) { return each.from.find("ann") != std::string::npos; });
+    };
+    REQUIRE(world.until([&] { return has_arrived(host) && has_arrived(other); }, 10s));
+    CHECK(host.taken.size() - before < 1500);
+    const auto ann = std::find_if(host.taken.begin(), host.taken.end(),
+                                  [](const Host::Taken& each) { return each.from.find("ann") != std::string::npos; });
+    CHECK(static_cast<std::size_t>(ann - host.taken.begin()) < before + 20);
+  }
+
+  TEST_CASE("a backlog's turn comes too while other senders go on: nobody starves") {
+    RelayWorld world(
+        [](conf::Config& config) {
+          config.delivery.limits = {{{}, {"mx.b.test"}, 1, {}, conf::Rate{10, 1s}}};
+        },
+        queue::Schedule::Limits{400, 40});
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 300; ++i) world.submit("list@bulk.test", {"r@b.test"});
+    });
+    // More than the rate lets through, of many senders.
+    for (int i = 0; i < 400; ++i) {
+      world.submit("s@s" + std::to_string(i) + ".test", {"r@b.test"});
+      world.pass(100ms);
+    }
+    const auto bulk = std::count_if(host.taken.begin(), host.taken.end(), [](const Host::Taken& each) {
+      return each.from.find("list") != std::string::npos;
+    });
+    CHECK(bulk > 20);
+    CHECK(static_cast<std::size_t>(bulk) < host.taken.size());
+    REQUIRE(world.drained(5min));
+  }
+
+  TEST_CASE("rates of a site and of a domain hold within a twentieth; concurrency of a domain too") {
+    struct Case {
+      conf::OutLimit limit;
+      double a_second;
+    };
+    const std::vector<Case> cases = {{{{}, {"*.many.test"}, {}, {}, conf::Rate{20, 1s}}, 20},
+                                     {{{}, {"192.0.2.77"}, {}, {}, conf::Rate{120, 60s}}, 2},
+                                     {{{"d0.test"}, {}, {}, {}, conf::Rate{5, 1s}}, 5}};
+    for (const Case& each : cases) {
+      CAPTURE(each.a_second);
+      const bool of_site = each.limit.domains.empty();
+      RelayWorld world([&](conf::Config& config) { config.delivery.limits = {each.limit}; });
+      world.step = 1ms;
+      Host& host = many_domains(world, 4);
+      world.shut();
+      queue_without_delivery(world, [&] {
+        for (int i = 0; i < 800; ++i)
+          world.submit("s" + std::to_string(i % 3) + "@a.test", {"r@" + domain(of_site ? i % 4 : 0)});
+      });
+      world.pass(1s);
+      const std::size_t before = host.taken.size();
+      world.pass(30s);
+      const double rate = static_cast<double>(host.taken.size() - before) / 30;
+      CHECK(rate > each.a_second * 0.95);
+      CHECK(rate < each.a_second * 1.05);
+    }
+  }
+
+  TEST_CASE("connections of a site, messages of a domain at the same time") {
+    RelayWorld world([](conf::Config& config) {
+      config.delivery.limits = {{{"d0.test"}, {}, {}, 1, {}}, {{}, {"mx.many.test"}, 3, {}, {}}};
+    });
+    Host& host = many_domains(world, 3);
+    int of_first = 0, most_of_first = 0;
+    host.on_rcpt = [&](const std::string& said) {
+      if (said.find("d0.test") != std::string::npos) most_of_first = std::max(most_of_first, ++of_first);
+      return "250 ok";
+    };
+    host.on_dot = [&] {
+      of_first = 0;
+      return "250 ok";
+    };
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 300; ++i) world.submit("", {"r@" + domain(i % 3)});
+    });
+    REQUIRE(world.drained(1min));
+    CHECK(host.taken.size() == 300);
+    CHECK(host.most_open == 3);
+    CHECK(most_of_first == 1);
   }
 }
 }  // namespace waypost::delivery

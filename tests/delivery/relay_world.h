@@ -203,6 +203,7 @@ class TappedStore : public queue::Store {
   net::Task<Result<std::vector<queue::Overdue>>> overdue(queue::WallTime now, std::size_t limit) override {
     return store_.overdue(now, limit);
   }
+  net::Task<Result<queue::Overdue>> deferred(queue::Id id) override { return store_.deferred(id); }
   net::Task<Result<std::optional<queue::WallTime>>> note_time(std::optional<queue::WallTime> now) override {
     return store_.note_time(now);
   }

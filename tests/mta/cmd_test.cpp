@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "mta/cmd_attempt.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
 #include "mta/cmd_queue.h"
@@ -44,6 +45,7 @@ struct Terminal {
     add_queue(app, console);
     add_trace(app, console);
     add_dest(app, console);
+    add_attempt(app, console);
     add_rates(app, console);
     add_store(app, console);
     add_config(app, console);
@@ -342,6 +344,19 @@ TEST_SUITE("mta/cmd") {
     CHECK(rates[0]["used"] == 1200);
     CHECK(rates[1]["period"] == 60);
     CHECK(rates[1]["of"] == "recipients");
+  }
+
+  TEST_CASE("attempt settle: one end, of what is in doubt") {
+    Terminal t;
+    const std::string id = queue::Id{1000}.text();
+    CHECK(t.run({"attempt", "settle", id}) == 64);
+    CHECK(t.run({"attempt", "settle", id, "--delivered", "--failed"}) == 64);
+    CHECK(t.run({"attempt", "settle", "!", "--failed"}) == 64);
+    CHECK(t.run({"attempt", "settle", id, "--delivered"}) == 1);
+    t.backend.in_doubt = 2;
+    CHECK(t.run({"attempt", "settle", id, "--to", "b@b.example", "--delivered", "--reason", "their log"}) == 0);
+    CHECK(t.said("2 recipients of " + id + ": delivered"));
+    CHECK(t.backend.settled_as == id + " b@b.example delivered their log");
   }
 
   TEST_CASE("dest: what fails or is held; one with its site; changes") {

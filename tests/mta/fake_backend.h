@@ -125,6 +125,14 @@ class FakeBackend : public mta::ControlBackend {
     }
     return found;
   }
+  std::size_t in_doubt = 0;  ///< recipients of any message
+  std::string settled_as{};  ///< the last one
+  Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
+                                   const std::string& why) override {
+    if (failure) return fail(*failure);
+    settled_as = id.text() + " " + address + (delivered ? " delivered " : " failed ") + why;
+    return std::exchange(in_doubt, 0);
+  }
   std::vector<queue::DestinationRow> destination_rows;
   std::vector<queue::DestinationChange> destination_changes;
   Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {

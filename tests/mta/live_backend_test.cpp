@@ -38,6 +38,7 @@ struct Live {
                                   return facts;
                                 },
                                 [this] { return reload(); },
+                                [](queue::Id, std::string, bool, std::string) { return settled(); },
                                 [](std::stop_token stop) { return check(std::move(stop)); },
                                 [](std::string folder, std::stop_token) { return back_up(std::move(folder)); }}};
 
@@ -47,6 +48,7 @@ struct Live {
     report.messages = 7;
     co_return report;
   }
+  static net::Task<Result<std::size_t>> settled() { co_return std::size_t{2}; }
   static net::Task<Result<queue::BackupReport>> back_up(std::string folder) {
     queue::BackupReport report;
     report.folder = std::move(folder);

@@ -193,7 +193,10 @@ TEST_SUITE("queue/destination") {
       for (const char* sql :
            {"ALTER TABLE destination DROP COLUMN kind", "ALTER TABLE destination DROP COLUMN site",
             "ALTER TABLE destination DROP COLUMN held_until", "ALTER TABLE destination DROP COLUMN held_reason",
-            "DELETE FROM meta WHERE key = 'routes'", "PRAGMA user_version = 1"})
+            "DELETE FROM meta WHERE key = 'routes'", "DROP INDEX recipient_due",
+            "ALTER TABLE recipient DROP COLUMN flow",
+            "CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state = 0",
+            "PRAGMA user_version = 1"})
         REQUIRE(db->run(sql));
     }
     f.reopen();

@@ -5,13 +5,14 @@
 namespace waypost::queue {
 namespace {
 
-Due due(std::uint64_t id, const std::string& destination, std::size_t recipients = 1) {
+Due due(std::uint64_t id, const std::string& destination, std::size_t recipients = 1, Flow flow = {}) {
   auto info = std::make_shared<MessageInfo>();
   info->id = Id{id};
   Due out;
   out.message = info;
   out.destination = destination;
   out.recipients.resize(recipients);
+  out.flow = flow;
   return out;
 }
 
@@ -135,6 +136,64 @@ TEST_SUITE("queue/schedule") {
     schedule.release(Id{3}, "a");
     CHECK(schedule.held() == 1);
     CHECK(schedule.add(due(3, "a")));
+  }
+
+  TEST_CASE("flows take turns, as often as their class says; a new one does not wait for a backlog's end") {
+    Schedule schedule(Schedule::Limits{1000, 500});
+    const Flow bulk = flow_of(Priority::bulk, "list", "", "a.example");
+    const Flow normal = flow_of(Priority::normal, "ann", "", "a.example");
+    const Flow high = flow_of(Priority::high, "alarm", "", "a.example");
+    for (std::uint64_t id = 1; id <= 300; ++id) CHECK(schedule.add(due(id, "a", 1, bulk)));
+    for (std::uint64_t id = 1001; id <= 1100; ++id) CHECK(schedule.add(due(id, "a", 1, normal)));
+    std::string order;
+    for (int n = 0; n < 15; ++n) order += schedule.take("a")->flow == bulk ? 'b' : 'n';
+    CHECK(order == "bnnnnbnnnnbnnnn");
+    CHECK(schedule.add_new(due(2000, "a", 1, high)));
+    CHECK(schedule.take("a")->message->id == Id{2000});
+    CHECK(schedule.waiting("a") == 385);
+  }
+
+  TEST_CASE("what is new goes ahead of a backlog in the store if nothing of its flow is there, within a bound") {
+    Schedule schedule(Schedule::Limits{100, 8});
+    const Flow bulk{2U << 28 | 1}, ann{1U << 28 | 2}, bob{1U << 28 | 3};
+    for (std::uint64_t id = 1; id <= 8; ++id) CHECK(schedule.add(due(id, "a", 1, bulk)));
+    CHECK_FALSE(schedule.add_new(due(9, "a", 1, bulk)));
+    CHECK(schedule.add_new(due(10, "a", 1, ann)));
+    CHECK(schedule.add_new(due(11, "a", 1, bob)));
+    CHECK_FALSE(schedule.add_new(due(12, "a", 1, ann)));  // a quarter
+    CHECK_FALSE(schedule.add_new(due(13, "a", 1, ann)));  // behind that one
+    const Due first = *schedule.take("a");
+    CHECK(first.flow == bulk);
+    const Due second = *schedule.take("a");
+    CHECK(second.flow == ann);
+    schedule.finished(second);
+    CHECK_FALSE(schedule.add_new(due(14, "a", 1, ann)));
+    CHECK(schedule.add_new(due(15, "a", 1, Flow{1U << 28 | 4})));
+    // They do not keep the backlog from being read on.
+    schedule.finished(first);
+    for (int n = 0; n < 5; ++n) schedule.finished(*schedule.take("a"));
+    CHECK(schedule.wants_more());
+    schedule.set_more("a", Flow{1U << 28 | 5});
+    CHECK_FALSE(schedule.add_new(due(16, "a", 1, Flow{1U << 28 | 5})));
+    schedule.read_again();
+    CHECK(schedule.add_new(due(16, "a", 1, Flow{1U << 28 | 5})));
+    schedule.drop_waiting("a");
+    CHECK(schedule.held() == 0);
+  }
+
+  TEST_CASE("flows: a sender is a login, or a client's network, and a domain") {
+    const auto flow = [](const char* login, const char* client, const char* domain) {
+      return flow_of(Priority::normal, login, client, domain);
+    };
+    CHECK(flow("Ann", "192.0.2.1", "a.example") == flow("ann", "192.0.2.9", "A.example"));
+    CHECK(flow("", "2001:db8::1", "a.example") == flow("", "2001:db8::ffff:2", "a.example"));
+    CHECK_FALSE(flow("", "2001:db8::1", "a.example") == flow("", "2001:db8:0:1::1", "a.example"));
+    CHECK_FALSE(flow("", "192.0.2.1", "a.example") == flow("", "192.0.2.2", "a.example"));
+    CHECK_FALSE(flow("ann", "", "a.example") == flow("ann", "", "b.example"));
+    CHECK_FALSE(flow("ann", "", "a.example") == flow_of(Priority::bulk, "ann", "", "a.example"));
+    for (const Priority priority : {Priority::high, Priority::normal, Priority::bulk})
+      CHECK(flow_of(priority, "ann", "", "").priority() == priority);
+    CHECK(Flow{0xFFFFFFFF}.priority() == Priority::bulk);
   }
 }
 

@@ -132,21 +132,19 @@ class StoreModel {
 
   std::optional<net::WallTime> next_due(net::WallTime now) const {
     std::optional<net::WallTime> out;
-    std::map<std::string, net::WallTime> earliest;
+    std::set<std::string> waiting;
     for (const auto& [id, message] : messages)
       for (const Recipient& recipient : message.recipients) {
         if (recipient.state != State::deferred) continue;
         net::WallTime at = recipient.next_attempt;
         if (backed_off(recipient.destination, now)) {
-          // Of a destination in back-off its first recipient counts.
-          auto [entry, is_new] = earliest.emplace(recipient.destination, at);
-          if (!is_new) entry->second = std::min(entry->second, at);
+          waiting.insert(recipient.destination);  // whenever its recipients are due
           continue;
         }
         if (at > now && (!out || at < *out)) out = at;
       }
-    for (const auto& [name, at] : earliest) {
-      net::WallTime later = std::max(at, waits_until(name));
+    for (const std::string& name : waiting) {
+      net::WallTime later = waits_until(name);
       if (!out || later < *out) out = later;
     }
     return out;

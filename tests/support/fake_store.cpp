@@ -160,6 +160,10 @@ net::Task<Result<std::vector<queue::Overdue>>> FakeStore::overdue(net::WallTime,
   co_return std::vector<queue::Overdue>();
 }
 
+net::Task<Result<queue::Overdue>> FakeStore::deferred(queue::Id) {
+  co_return fail(Errc::unsupported, "deferred");
+}
+
 net::Task<Result<std::optional<net::WallTime>>> FakeStore::note_time(std::optional<net::WallTime>) {
   co_return std::optional<net::WallTime>();
 }

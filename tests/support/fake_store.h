@@ -77,6 +77,7 @@ class FakeStore : public queue::Store {
   /// Nothing is ever due, and nothing overdue: there is no schedule in it.
   net::Task<Result<queue::DuePage>> due(queue::DueQuery query) override;
   net::Task<Result<std::vector<queue::Overdue>>> overdue(net::WallTime now, std::size_t limit) override;
+  net::Task<Result<queue::Overdue>> deferred(queue::Id id) override;
   net::Task<Result<std::optional<net::WallTime>>> note_time(std::optional<net::WallTime> now) override;
   /// Errors: unsupported, as the other two of the administrator.
   net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
