@@ -151,6 +151,14 @@ struct Route {
   bool operator==(const Route&) const = default;
 };
 
+/// A file of rules about replies (delivery/reply_rules.h), as it was read.
+struct RuleFile {
+  static constexpr const char* kShipped = "shipped";
+  std::string path;  ///< absolute, or kShipped: the rules that come with this program
+  std::string text;  ///< of kShipped: ""
+  bool operator==(const RuleFile&) const = default;
+};
+
 struct Config {
   std::string file;  ///< where it was read from
   std::string hostname;
@@ -225,6 +233,7 @@ struct Config {
     bool send_unconverted = false;
     TlsLevel tls = TlsLevel::opportunistic;  ///< not fingerprint
     int tls_retry = 1;  ///< handshakes that fail before a host gets mail in clear, under opportunistic
+    std::vector<RuleFile> reply_rules{{RuleFile::kShipped, ""}};  ///< in the order in which they are asked
     std::vector<OutLimit> limits;
     bool operator==(const Delivery&) const = default;
   } delivery;

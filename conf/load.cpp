@@ -23,30 +23,6 @@ namespace {
 
 constexpr std::size_t kMaxFile = 64UL << 20;
 
-Result<std::string> read_file(const std::string& path) {
-  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return fail(errno == ENOENT ? Errc::not_found : Errc::io, std::strerror(errno));
-  std::string text;
-  std::string buffer(65536, '\0');
-  while (true) {
-    ssize_t got = read(fd, buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      std::string why = std::strerror(errno);
-      close(fd);
-      return fail(Errc::io, why);
-    }
-    if (got == 0) break;
-    text.append(buffer, 0, static_cast<std::size_t>(got));
-    if (text.size() > kMaxFile) {
-      close(fd);
-      return fail(Errc::too_big, "it is larger than 64 MiB");
-    }
-  }
-  close(fd);
-  return text;
-}
-
 /// "/etc/waypost/" of "/etc/waypost/waypost.toml"; "" of a bare name.
 std::string folder_of(const std::string& path) {
   std::size_t slash = path.rfind('/');
@@ -213,6 +189,21 @@ void read_recipients(const DomainFile& file, Domain& domain, Reading& reading) {
   }
 }
 
+/// What they say is looked at where it is understood (delivery/reply_rules.h).
+void read_rule_files(std::vector<RuleFile>& files, Reading& reading) {
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    RuleFile& file = files[i];
+    if (file.path.empty() || file.path == RuleFile::kShipped) continue;  // one that is wrong was reported
+    Result<std::string> text = read_file(file.path);
+    if (text) {
+      file.text = *std::move(text);
+      continue;
+    }
+    const std::string key = "delivery.reply_rules[" + std::to_string(i + 1) + "]";
+    reading.error(key, reading.places.of(key), quoted(file.path) + " cannot be read: " + text.error().what);
+  }
+}
+
 /// The daemon reads the users at each login; what it could not read now is told before somebody needs it.
 void check_users_table(const Config& config, Reading& reading) {
   if (!database_path(config.auth.users)) return;
@@ -291,6 +282,7 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
       file.kind == DomainFile::Kind::recipients ? read_recipients(file, domain, reading)
                                                 : read_names(file, domain, reading);
     }
+    read_rule_files(loaded.config.delivery.reply_rules, reading);
     check_users_table(loaded.config, reading);
     fill_in(loaded.config, reading);
     validate(loaded.config, reading);
@@ -304,6 +296,30 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
 }
 
 }  // namespace
+
+Result<std::string> read_file(const std::string& path) {
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return fail(errno == ENOENT ? Errc::not_found : Errc::io, std::strerror(errno));
+  std::string text;
+  std::string buffer(65536, '\0');
+  while (true) {
+    ssize_t got = read(fd, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      std::string why = std::strerror(errno);
+      close(fd);
+      return fail(Errc::io, why);
+    }
+    if (got == 0) break;
+    text.append(buffer, 0, static_cast<std::size_t>(got));
+    if (text.size() > kMaxFile) {
+      close(fd);
+      return fail(Errc::too_big, "it is larger than 64 MiB");
+    }
+  }
+  close(fd);
+  return text;
+}
 
 std::string Finding::text() const {
   std::string out = Place{file, line, column}.text();

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "conf/config.h"
 
 namespace waypost::conf {
@@ -25,6 +26,9 @@ struct Loaded {
   std::vector<Finding> errors;    ///< any: the configuration must not be used
   std::vector<Finding> warnings;  ///< worth a line at start: features of later versions, risky settings
 };
+
+/// A whole file. Errors: not_found, too_big (over 64 MiB), io; the text is the reason alone.
+Result<std::string> read_file(const std::string& path);
 
 /// Reads a file and what its `include` names (globs, lexical order, relative to the file).
 Loaded load(const std::string& path);

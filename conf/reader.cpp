@@ -317,7 +317,8 @@ void Section::finish() {
   for (const Value::Member& member : table_->members) {
     if (std::find(known_.begin(), known_.end(), member.key) != known_.end()) continue;
     std::string meant = nearest(member.key, known_);
-    std::string hint = meant.empty() ? section_of(member.key) : "did you mean " + quoted(meant) + "?";
+    std::string hint = meant.empty() ? "" : "did you mean " + quoted(meant) + "?";
+    if (meant.empty() && !reading_.of_another_file) hint = section_of(member.key);
     reading_.error(shown(member.key), member.place, "unknown key", hint);
   }
 }

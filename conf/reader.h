@@ -34,8 +34,9 @@ struct Reading {
   std::vector<Finding> errors;
   std::vector<Finding> warnings;
   Places places;
-  std::set<std::string> keys;  ///< every key that was asked for, without numbers: "listener.role"
-  bool list_keys = false;      ///< nothing is read: the keys are wanted, also those of sections that are not there
+  std::set<std::string> keys;    ///< every key that was asked for, without numbers: "listener.role"
+  bool list_keys = false;        ///< nothing is read: the keys are wanted, also those of sections that are not there
+  bool of_another_file = false;  ///< no waypost.toml: an unknown key belongs to none of its sections
   void error(const std::string& key, const Place& place, std::string message, std::string hint = "");
   void warning(const std::string& key, const Place& place, std::string message, std::string hint = "");
   /// True if there is an error about this key, or about a part of it: what it holds is not what the file says.

@@ -67,6 +67,15 @@ Result<std::string> parse_admin_address(const std::string& text) {
   return address->text();
 }
 
+/// load() reads it.
+Result<RuleFile> parse_rule_file(const std::string& text) {
+  if (text == RuleFile::kShipped) return RuleFile{text, ""};
+  Result<std::string> path = parse_path(text);
+  if (path) return RuleFile{*path, ""};
+  return fail(Errc::invalid,
+              quoted(text) + " is neither the absolute path of a file nor " + quoted(RuleFile::kShipped));
+}
+
 Result<NextHop> parse_domain_delivery(const std::string& text) {
   Result<NextHop> hop = parse_next_hop(text);
   if (!hop) return fail(hop.error());
@@ -266,6 +275,7 @@ void read_delivery(Section section, Config::Delivery& delivery) {
                   {"encrypt", TlsLevel::encrypt},
                   {"verify", TlsLevel::verify}});
   section.number("tls_retry", delivery.tls_retry, 1, 100);
+  section.parsed_list("reply_rules", delivery.reply_rules, parse_rule_file);
   for (Section& each : section.sections("limits")) {
     OutLimit limit;
     each.parsed_list("domains", limit.domains, parse_pattern);

@@ -6,6 +6,7 @@
 
 #include "base/escape.h"
 #include "conf/load.h"
+#include "delivery/reply_rules.h"
 #include "mta/certificates.h"
 #include "mta/output.h"
 
@@ -13,6 +14,7 @@ namespace waypost::mta {
 
 int config_check(const std::string& file, bool json, Console& console) {
   conf::Loaded loaded = conf::load(file);
+  delivery::check_reply_rules(loaded);
   check_certificates(loaded, net::system_clock().wall_now());
   const auto print = [&](const std::vector<conf::Finding>& findings, const char* severity) {
     for (const conf::Finding& finding : findings) {

@@ -12,6 +12,7 @@
 
 #include "base/event_log.h"
 #include "conf/load.h"
+#include "delivery/reply_rules.h"
 #include "mta/client.h"
 #include "mta/interfaces.h"
 #include "mta/privileges.h"
@@ -89,6 +90,7 @@ struct Reread {
 Reread reread(const std::string& file, net::WallTime now) {
   Reread fresh;
   fresh.loaded = conf::load(file);
+  delivery::check_reply_rules(fresh.loaded);
   if (!fresh.loaded.errors.empty()) return fresh;
   LoadedCertificates read = load_certificates(fresh.loaded.config, now, Reader::reloading);
   fresh.certificates = std::move(read.certificates);

@@ -12,6 +12,7 @@
 #include "conf/load.h"
 #include "mta/client.h"
 #include "mta/cmd_attempt.h"
+#include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
 #include "mta/cmd_queue.h"
@@ -80,6 +81,7 @@ int run(int argc, char** argv) {
   add_trace(app, console);
   add_rates(app, console);
   add_store(app, console);
+  add_classify(app, console);
   add_config(app, console);
   add_user(app, console, read_secret);
   add_reload(app, console);

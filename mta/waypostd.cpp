@@ -7,6 +7,7 @@
 
 #include "base/event_log.h"
 #include "conf/load.h"
+#include "delivery/reply_rules.h"
 #include "mta/certificates.h"
 #include "mta/daemon.h"
 
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
   }
 
   conf::Loaded loaded = conf::load(file);
+  delivery::check_reply_rules(loaded);
   if (check) mta::check_certificates(loaded, net::system_clock().wall_now());
   for (const conf::Finding& finding : loaded.errors) std::fprintf(stderr, "error: %s\n", finding.text().c_str());
   if (!loaded.errors.empty()) {

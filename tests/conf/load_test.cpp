@@ -164,6 +164,7 @@ concurrency = 4
 connections = 5
 tls = "none"
 tls_retry = 3
+reply_rules = []
 [[delivery.limits]]
 domains = ["Slow.example", "*.slow.example"]
 rate = "20/1m"
@@ -253,6 +254,7 @@ listen = "[::1]:8025"
     CHECK(c.delivery.connections == 5);
     CHECK(c.delivery.tls == TlsLevel::none);
     CHECK(c.delivery.tls_retry == 3);
+    CHECK(c.delivery.reply_rules.empty());
     REQUIRE(c.delivery.limits.size() == 2);
     CHECK(c.delivery.limits[0].domains == std::vector<std::string>{"slow.example", "*.slow.example"});
     CHECK(c.delivery.limits[0].rate == Rate{20, seconds(60)});
@@ -331,6 +333,20 @@ listen = "[::1]:8025"
     Loaded broken = load_text("[[listener]\n", "t.toml");
     REQUIRE(broken.errors.size() == 1);
     CHECK(broken.errors[0].line == 1);
+  }
+
+  TEST_CASE("files of rules about replies are read, and not looked at") {
+    Folder folder;
+    const std::string rules = folder.write("rules.toml", "is this (TOML?");
+    Loaded loaded = load_text(kGood + "\n[delivery]\nreply_rules = [\"" + rules + "\", \"shipped\"]\n", "t.toml");
+    CHECK(loaded.errors.empty());
+    CHECK(loaded.config.delivery.reply_rules ==
+          std::vector<RuleFile>{{rules, "is this (TOML?"}, {RuleFile::kShipped, ""}});
+    CHECK(load_text(kGood, "t.toml").config.delivery.reply_rules == std::vector<RuleFile>{{RuleFile::kShipped, ""}});
+    Loaded missing = load_text(kGood + "\n[delivery]\nreply_rules = [\"shipped\", \"/nonexistent\"]\n", "t.toml");
+    REQUIRE(missing.errors.size() == 1);
+    CHECK(missing.errors[0].text().find("delivery.reply_rules[2]: \"/nonexistent\" cannot be read: No such file") !=
+          std::string::npos);
   }
 
   TEST_CASE("included files follow in lexical order, lists of sections accumulate") {

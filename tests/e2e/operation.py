@@ -205,6 +205,12 @@ class Operation(harness.TestCase):
         text = relay.config.read_text()
         relay.config.write_text(text + "[nonsense]\n")
         self.assertNotEqual(relay.tool("reload", check=False).returncode, 0)
+        rules = relay.folder / "rules.toml"
+        rules.write_text('[[rule]]\nnam = "mine"\n')
+        relay.config.write_text(f'{text}[delivery]\nreply_rules = ["{rules}", "shipped"]\n')
+        refused = relay.tool("reload", check=False)
+        self.assertEqual(refused.returncode, 78)
+        self.assertIn(f'{rules}:2:1: rule[1].nam: unknown key (did you mean "name"?)', refused.stdout + refused.stderr)
         self.assertEqual(client.command("NOOP")[0], 250)
         relay.config.write_text(text + "[limits]\nmessage_size = \"1MiB\"\n")
         self.assertEqual(relay.tool("reload").returncode, 0)
