@@ -20,11 +20,23 @@ import smtp
 
 PARSERS = harness.PEERS / "parsers/usr"
 GOLDEN = pathlib.Path(__file__).parent / "golden/reports"
+# Each prints a line of JSON for each file that it is given.
+PYTHON = """
+import email, json, sys
+from flufl.bounce import all_failures
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        print(json.dumps([sorted(a.decode() for a in found) for found in all_failures(email.message_from_binary_file(file))]))
+"""
 PERL = """
+use JSON::PP;
 use Mail::DeliveryStatus::BounceParser;
 local $/;
-my $bounce = Mail::DeliveryStatus::BounceParser->new(<STDIN>);
-print join(" ", $bounce->is_bounce ? "bounce" : "other", $bounce->is_bounce ? sort($bounce->addresses) : ()), "\\n";
+for my $path (@ARGV) {
+  open(my $file, "<:raw", $path) or die $path;
+  my $bounce = Mail::DeliveryStatus::BounceParser->new(<$file>);
+  print encode_json([$bounce->is_bounce ? "bounce" : "other", $bounce->is_bounce ? sort($bounce->addresses) : ()]), "\\n";
+}
 """
 
 
@@ -208,19 +220,24 @@ class Reports(harness.TestCase):
         return {ORCPT: "First+Last@old.test.example", WIDE_ORCPT: "J\\x{F6}rg@old.test.example"}.get(
             next((orcpt for orcpt in (ORCPT, WIDE_ORCPT) if to.endswith(orcpt)), None))
 
-    def check_others(self, case, octets):
-        """flufl.bounce (Python) and Mail::DeliveryStatus::BounceParser (Perl) find who failed, and nobody where nobody did. The
-        former passes over addresses of type utf-8, the latter takes them as they are, and knows no delay."""
-        code = ("import sys, json, email; from flufl.bounce import all_failures\n"
-                "found = all_failures(email.message_from_binary_file(sys.stdin.buffer))\n"
-                "print(json.dumps([sorted(a.decode() for a in some) for some in found]))")
-        found = subprocess.run([sys.executable, "-c", code], input=octets, capture_output=True, timeout=30,
-                               env={**os.environ, "PYTHONPATH": str(PARSERS / "lib/python3/dist-packages")})
-        self.assertEqual(found.returncode, 0, found.stderr.decode())
-        temporary, permanent = json.loads(found.stdout)
-        perl = subprocess.run(["perl", f"-I{PARSERS}/share/perl5", "-e", PERL], input=octets, capture_output=True, timeout=30)
-        self.assertEqual(perl.returncode, 0, perl.stderr.decode())
-        kind, *theirs = perl.stdout.decode("utf-8", "replace").split()
+    def others(self):
+        """{path: what flufl.bounce and Mail::DeliveryStatus::BounceParser find} of all reports."""
+        paths = sorted((self.folder / "reports/new").glob("*"))
+        python = [sys.executable, "-c", PYTHON, *paths]
+        perl = ["perl", f"-I{PARSERS}/share/perl5", "-e", PERL, *paths]
+        environment = {**os.environ, "PYTHONPATH": str(PARSERS / "lib/python3/dist-packages")}
+        found = []
+        for command in (python, perl):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found.append([json.loads(line) for line in done.stdout.splitlines()])
+            self.assertEqual(len(found[-1]), len(paths))
+        return {path.read_bytes(): each for path, *each in zip(paths, *found)}
+
+    def check_others(self, case, found):
+        """They find who failed, and nobody where nobody did. flufl.bounce passes over addresses of type utf-8; BounceParser
+        takes them as they are, and knows no delay."""
+        (temporary, permanent), (kind, *theirs) = found
         told = [self.original(to) or address(to) for to in case.to if not to.startswith("good@")]
         in_ascii = [one for one in told if one.isascii() and "\\x" not in one]
         self.assertEqual(temporary, in_ascii if case.action == "delayed" else [])
@@ -244,13 +261,14 @@ class Reports(harness.TestCase):
         harness.wait_for("a report of each", lambda: set(self.reports()) >= senders, 40)
         reports = self.reports()
         self.assertEqual(set(reports), senders)
+        others = self.others()
         for case in CASES:
             with self.subTest(case=case.name):
                 self.assertEqual(len(reports[case.sender()]), 1)
                 octets = reports[case.sender()][0]
                 self.read(case, octets)
                 self.golden(case, octets)
-                self.check_others(case, octets)
+                self.check_others(case, others[octets])
         if os.environ.get("WAYPOST_GOLDEN") == "write":
             known = {f"{case.name}.eml" for case in CASES}
             for path in GOLDEN.iterdir():
