@@ -1,6 +1,6 @@
-"""Hosts that misbehave, each in one way of the fault catalogue (RELIABILITY F30 to F39), and what becomes of mail for them: which
-host is next, whether it waits or comes back, what log and trace say; and mail for a host that behaves leaves at once beside all
-of them. TLS that fails, and octets in clear around STARTTLS (F40, F41), are in tls_out.py.
+"""Hosts that misbehave, each in one way of the fault catalogue (RELIABILITY F30 to F39), and what becomes of mail for them:
+which host is next, whether it waits or comes back, what log and trace say; and mail for a host that behaves leaves at once
+beside all of them. TLS that fails, and octets in clear around STARTTLS (F40, F41), are in tls_out.py.
 
 WAYPOST_TARPITS=2000 such hosts at once; by itself it is 200."""
 import collections
@@ -88,6 +88,47 @@ class Trickling:
     def sendall(self, octets):
         for at in range(len(octets)):
             self.connection.sendall(octets[at:at + 1])
+
+
+class Plain:
+    """Offers what it has not built: it answers the first line of a segment alone, or, to BDAT, takes the message for commands."""
+
+    def __init__(self, port, address, offers):
+        self.offers, self.messages, self.open = offers, [], set()
+        self.listener = socket.create_server((address, port), backlog=20)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    @classmethod
+    def offering(cls, extension):
+        return lambda port, address: cls(port, address, extension)
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.open.add(connection)
+                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"220 plain.test.example ESMTP\r\n")
+            while segment := connection.recv(65536):
+                lines = segment.splitlines()
+                for line in lines[:1] if self.offers == b"PIPELINING" else lines:
+                    connection.sendall(self.answer(line))
+
+    def answer(self, line):
+        if line.startswith(b"EHLO"):
+            return b"250-plain.test.example\r\n250 " + self.offers + b"\r\n"
+        known = line[:4] in (b"MAIL", b"RCPT", b"RSET", b"QUIT")
+        return b"250 2.0.0 ok\r\n" if known else b"502 5.5.1 not implemented\r\n"
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class BlackHole:
@@ -235,6 +276,10 @@ ROWS = [
     Row("F38", "554-banner", {"CONNECT": b"554 5.7.1 go away\r\n"}, dsn="4.3.2", why="554 5.7.1 go away"),
     Row("F38", "5xx-ehlo", {"EHLO": b"500 5.5.2 what\r\n"}, "sent", "sent"),
     Row("F38", "5xx-helo", {"EHLO": b"550 5.7.1 no\r\n", "HELO": b"550 5.7.1 no\r\n"}, dsn="4.3.2", why="550 5.7.1 no"),
+    Row("F39", "no-pipelining", Plain.offering(b"PIPELINING"), dsn="4.4.2", why="timed out while awaiting the reply to RCPT"),
+    Row("F39", "no-bdat", Plain.offering(b"CHUNKING"), dsn="4.5.1", why="the host offers CHUNKING, but to BDAT it says: 502 5.5.1"),
+    Row("F39", "bdat-500", {"DOT": b"500 5.5.2 what\r\n"}, dsn="4.5.1", why="to BDAT it says: 500", extensions=[b"CHUNKING"]),
+    Row("F39", "bdat-554", {"DOT": b"554 5.6.0 spam\r\n"}, "bounced", "bounced", "5.6.0", "554 5.6.0 spam", [b"CHUNKING"]),
 ]
 
 
@@ -294,15 +339,15 @@ class Misbehaviour(harness.TestCase):
         self.assertEqual(self.came_to(self.good, recipient), 1 if outcome == "other" else 0, "by the good host")
         if outcome == "sent":
             self.assertEqual(self.came_to(host, recipient), 1, "by the host itself")
-        trace = relay.tool("trace", queue_id).stdout
+        told = "relayed" if wanted == "sent" else row.why
+        # History is written behind the queue.
+        harness.wait_for(f"the trace of {row.name}", lambda: re.search(told, relay.tool("trace", queue_id).stdout), 10)
         if wanted == "sent":
             self.assertIn(f"relay={'good' if outcome == 'other' else 'mx'}", line)
-            self.assertRegex(trace, "relayed")
             return
         self.assertEqual(dsn, row.dsn, line)
         self.assertRegex(line, row.why)
         self.assertLess(len(line), 1200, "a reply is cut")
-        self.assertRegex(trace, row.why)
         if wanted == "deferred":
             # In doubt it waits twice its step of queue.retry, an hour; both have jitter.
             (waiting,) = json.loads(relay.tool("queue", "show", "--json", queue_id).stdout)["recipients"]
@@ -332,6 +377,19 @@ class Misbehaviour(harness.TestCase):
                     recipient = f"r@{domain}.example"
                     self.check(relay, row, host, recipient, outcome, ids[recipient], lines)
         print(f"{len(ROWS)} hosts; mail for a good one took {beside:.3f} s beside them, {after:.3f} s after them")
+
+    def test_in_doubt_the_same_host_is_asked_again(self):
+        """F34: it may know the message; so it comes before a host that has not failed."""
+        relay = self.start(["doubt MX 10 mx", "doubt MX 20 good", "mx A 127.0.1.203"])
+        host = Rude(self.port, "127.0.1.203", {"DOT": lambda host, connection: b"" if host.heard["DOT"] == 1 else None})
+        self.addCleanup(host.stop)
+        with smtp.Client(relay.mx) as client:
+            self.send(client, "r@doubt.example")
+        harness.wait_for("doubt", lambda: "in doubt: lost connection" in relay.log_text(), 10)
+        relay.tool("queue", "retry", "--all", "--yes")
+        harness.wait_for("the message", lambda: self.came_to(host, "r@doubt.example"), 10)
+        relay.wait_empty(10)
+        self.assertEqual(self.came_to(self.good, "r@doubt.example"), 0)
 
     def test_good_ipv4_behind_an_ipv6_black_hole(self):
         """F32. The second message does not try the black hole again."""
@@ -367,12 +425,11 @@ class Misbehaviour(harness.TestCase):
             for number in range(100):
                 self.send(client, f"r{number}@storm.example")
         harness.wait_for("the first attempts", lambda: host.heard["CONNECT"], 10)
-        beside = self.to_good(relay, "beside")
-        first = host.heard["CONNECT"]
-        harness.wait_for("retries", lambda: host.heard["CONNECT"] >= first + 4, 30)
-        asked, took = host.heard["CONNECT"] - first, relay.log_text().count("421 4.3.2 busy")
-        self.assertLessEqual(first, 6, "connections at first")
-        self.assertLessEqual(host.most, 6)
+        began, beside = time.monotonic(), self.to_good(relay, "beside")
+        harness.wait_for("retries", lambda: time.monotonic() > began + 5 and host.heard["CONNECT"] > 3, 30)
+        asked, took = host.heard["CONNECT"], time.monotonic() - began
+        self.assertLessEqual(host.most, 5, "connections at a time")
+        self.assertLessEqual(asked, 5 + took / 0.75, "five at first, then one a second, more or less")
         harness.wait_for("those that were refused to be gone", lambda: host.together == 0, 5, every=0.005)
         host.most = host.beyond = 0
         busy.clear()
@@ -380,8 +437,8 @@ class Misbehaviour(harness.TestCase):
         self.assertLessEqual(host.beyond, 0, "sessions grow with what is taken")
         self.assertEqual(sorted(r for m in host.messages for r in m.recipients), sorted(f"r{n}@storm.example" for n in range(100)))
         relay.wait_empty(10)
-        print(f"421 for 100 messages: {first} connections at first, then {asked} for {asked} retries ({took} lines in the log); at "
-              f"most {host.most} when it was back; a good host got its mail in {beside:.3f} s")
+        print(f"421 to 100 messages: {asked} connections in {took:.1f} s, a retry each second; then up to {host.most} at a time; "
+              f"a good host got its mail in {beside:.3f} s")
 
     def test_greylisting(self):
         """F37: put off once, and taken by the same host at the next attempt."""
@@ -397,10 +454,11 @@ class Misbehaviour(harness.TestCase):
         with smtp.Client(relay.mx) as client:
             queue_id = self.send(client, "r@grey.example")
         harness.wait_for("the second attempt", lambda: self.came_to(host, "r@grey.example"), 20)
-        relay.wait_empty(10)
+        harness.wait_for("the log", lambda: len(self.last_lines(relay)["r@grey.example"]) == 2, 10)
         self.assertEqual([(status, dsn) for status, dsn, _ in self.last_lines(relay)["r@grey.example"]],
                          [("deferred", "4.7.1"), ("sent", "2.0.0")])
-        self.assertRegex(relay.tool("trace", queue_id).stdout, r"deferred .*451 4\.7\.1 greylisted[^\n]*\n[^\n]*relayed")
+        story = r"deferred .*451 4\.7\.1 greylisted[^\n]*\n[^\n]*relayed"
+        harness.wait_for("the trace", lambda: re.search(story, relay.tool("trace", queue_id).stdout), 10)
 
     def tarpits(self, connections):
         """A relay with mail on its way to as many hosts that say an octet each half second, and the hosts."""
