@@ -466,8 +466,9 @@ net::Task<> Transaction::lost_in_body(Error error) {
   bool ours = error.code == Errc::cancelled || error.code == Errc::protocol;
   if (!ours) {
     Result<smtp::Reply> early = co_await connection_.next_reply(kEarlyReply);
-    if (early && is_host_failure(Stage::body, *early)) {
-      host_failed(Stage::body, *early);
+    const Stage stage = framing_ == WireBody::Framing::dots ? Stage::body : Stage::chunk;
+    if (early && is_host_failure(stage, *early)) {
+      host_failed(stage, *early);
       co_return;
     }
     if (early && !early->positive()) {
@@ -481,6 +482,7 @@ net::Task<> Transaction::lost_in_body(Error error) {
 
 /// One for all; by LMTP one for each that was accepted, in their order (RFC 2033 §4.2).
 net::Task<> Transaction::await_final_replies() {
+  const Stage stage = framing_ == WireBody::Framing::dots ? Stage::final_dot : Stage::chunk;
   for (std::size_t i = 0; i < recipients_.size(); ++i) {
     if (progress_[i] != Progress::accepted) continue;
     Result<smtp::Reply> reply = co_await connection_.next_reply(connection_.settings().data_timeout);
@@ -489,11 +491,11 @@ net::Task<> Transaction::await_final_replies() {
       host_failed(in_doubt(reply.error(), host_));
       co_return;
     }
-    if (is_host_failure(Stage::final_dot, *reply)) {
-      host_failed(Stage::final_dot, *reply);
+    if (is_host_failure(stage, *reply)) {
+      host_failed(stage, *reply);
       co_return;
     }
-    Outcome outcome = of_reply(Stage::final_dot, *reply, host_);
+    Outcome outcome = of_reply(stage, *reply, host_);
     outcome.reports = connection_.extensions().dsn && !is_lmtp();
     if (!is_lmtp()) {
       settle_rest(outcome);

@@ -36,6 +36,8 @@ std::string_view doing(Stage stage) {
       return "awaiting the reply to DATA";
     case Stage::body:
       return "sending the message";
+    case Stage::chunk:
+      return "awaiting the reply to BDAT";
     case Stage::final_dot:
       return "awaiting the reply to the final dot";
     case Stage::rset:
@@ -74,6 +76,12 @@ Outcome no_room(const smtp::Reply& reply, Outcome outcome) {
   }
   outcome.try_next_host = true;
   return outcome;
+}
+
+/// The replies to a command that is not there (RFC 5321 §4.2.4). They say nothing of the message, which the host has
+/// taken for further commands if it has read it.
+bool knows_no_bdat(const smtp::Reply& reply) {
+  return reply.code == 500 || reply.code == 502 || reply.code == 503 || reply.code == 504;
 }
 
 bool is_ours(Errc code) {
@@ -118,7 +126,7 @@ Outcome of_reply(Stage stage, const smtp::Reply& reply, const std::string& host)
   if (reply.permanent()) {
     outcome.event = queue::Event::attempt_failed;
     outcome.status = status_of(5, reply, "5.0.0");
-  } else if (reply.positive() && stage == Stage::final_dot) {
+  } else if (reply.positive() && (stage == Stage::final_dot || stage == Stage::chunk)) {
     outcome.event = queue::Event::attempt_relayed;
     outcome.status = status_of(2, reply, "2.0.0");
   } else {
@@ -139,6 +147,8 @@ bool is_host_failure(Stage stage, const smtp::Reply& reply) {
       return reply.intermediate() || reply.code == 503;
     case Stage::data:
       return reply.positive();
+    case Stage::chunk:
+      return reply.intermediate() || knows_no_bdat(reply);
     default:
       return reply.intermediate();
   }
@@ -148,7 +158,10 @@ HostFailure host_failure(Stage stage, const smtp::Reply& reply, const std::strin
   HostFailure failure;
   failure.host = host;
   failure.reason = shown(reply);
-  if (reply.transient() || reply.permanent()) {
+  if (stage == Stage::chunk && knows_no_bdat(reply)) {
+    failure.status = "4.5.1";
+    failure.reason = cut("the host offers CHUNKING, but to BDAT it says: " + failure.reason);
+  } else if (reply.transient() || reply.permanent()) {
     failure.status = status_of(4, reply, "4.3.2");
   } else {
     failure.status = "4.5.0";

@@ -12,15 +12,17 @@
 namespace waypost::delivery {
 
 /// Where in a session something was answered or went wrong.
-enum class Stage { connect, banner, ehlo, starttls, handshake, mail, rcpt, data, body, final_dot, rset };
+/// chunk: of the message, or in the midst of it, where it goes by BDAT.
+enum class Stage { connect, banner, ehlo, starttls, handshake, mail, rcpt, data, body, final_dot, rset, chunk };
 
 /// A reply that ends or defers a recipient. Codes of PROTOCOL, "Outbound": 552 to RCPT is as 452; 421 is the host's.
 /// The class of the reply code decides; the enhanced code is taken where its class agrees.
-/// Class 2 (3 at DATA) is success at final_dot and must not be given for other stages.
+/// Class 2 (3 at DATA) is success at final_dot and chunk, and must not be given for other stages.
 Outcome of_reply(Stage stage, const smtp::Reply& reply, const std::string& host);
 
 /// True if this reply is about the host, not about a recipient: 421 anywhere, any but 2xx as banner or to EHLO, 503 to
-/// MAIL, a class that cannot be an answer to what was said (354 to RCPT, 250 to DATA): drop the session then.
+/// MAIL, a class that cannot be an answer to what was said (354 to RCPT, 250 to DATA), "no such command" to the BDAT
+/// that it has offered: drop the session then.
 bool is_host_failure(Stage stage, const smtp::Reply& reply);
 /// Always temporary, also where the host said 5xx: another exchanger may say otherwise (RFC 5321 §5.1).
 HostFailure host_failure(Stage stage, const smtp::Reply& reply, const std::string& host);

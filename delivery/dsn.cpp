@@ -146,8 +146,13 @@ std::string words_of(const Report& report, Action action) {
   return "";
 }
 
+// Of `mx1.b.example[192.0.2.7]:25` the name; where that is an address, a domain literal (RFC 3461 §9.3).
 std::string host_name(const std::string& host) {
-  return host.substr(0, host.find('['));
+  const std::size_t bracket = host.find('[');
+  std::string name = host.substr(0, bracket);
+  const bool is_address = bracket != std::string::npos && host.compare(bracket + 1, name.size() + 1, name + "]") == 0;
+  if (!is_address) return name;
+  return (name.find(':') == std::string::npos ? "[" : "[IPv6:") + name + "]";
 }
 
 // Lines of any length are legal in what is returned as message/rfc822 only up to 998 octets: longer ones are left out.

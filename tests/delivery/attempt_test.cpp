@@ -297,6 +297,13 @@ TEST_SUITE("delivery/attempt") {
       refused.run(offering("CHUNKING") + envelope + by_bdat + "S: 552 5.3.4 too big\nC: RSET\nS: 250" + kQuit);
       check(refused, 0, kFailed, "5.3.4", "552 5.3.4 too big");
 
+      ClientSession unknown;
+      store(unknown);
+      unknown.run(offering("CHUNKING") + envelope + by_bdat + "S: 502 5.5.1 not implemented");
+      check(unknown, 0, kDeferred, "4.5.1", "the host offers CHUNKING, but to BDAT it says: 502 5.5.1 not implemented");
+      CHECK(unknown.outcome().try_next_host);
+      CHECK_FALSE(unknown.result().in_doubt);
+
       ClientSession nobody;
       store(nobody);
       nobody.run(offering("CHUNKING") +

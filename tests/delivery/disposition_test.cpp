@@ -95,6 +95,18 @@ TEST_SUITE("delivery/disposition") {
         {Stage::final_dot, "554 5.6.0 content", kFailed, "5.6.0", false},
         {Stage::final_dot, "421 4.3.2 bye", kDeferred, "4.3.2", true, true},
         {Stage::final_dot, "354 more", kDeferred, "4.5.0", true, true},
+        {Stage::final_dot, "502 5.5.1 what", kFailed, "5.5.1", false},
+        // RELIABILITY F39: a host that offers CHUNKING and knows no BDAT has said nothing of the message.
+        {Stage::chunk, "500 5.5.2 what", kDeferred, "4.5.1", true, true},
+        {Stage::chunk, "502 5.5.1 not implemented", kDeferred, "4.5.1", true, true},
+        {Stage::chunk, "503 5.5.1 sequence", kDeferred, "4.5.1", true, true},
+        {Stage::chunk, "504 5.5.4 parameter", kDeferred, "4.5.1", true, true},
+        {Stage::chunk, "552 5.3.4 too big", kFailed, "5.3.4", false},
+        {Stage::chunk, "554 5.6.0 content", kFailed, "5.6.0", false},
+        {Stage::chunk, "451 4.7.1 later", kDeferred, "4.7.1", true},
+        {Stage::chunk, "421 4.3.2 bye", kDeferred, "4.3.2", true, true},
+        {Stage::chunk, "354 more", kDeferred, "4.5.0", true, true},
+        {Stage::chunk, "250 2.0.0 queued as 1", kRelayed, "2.0.0", false},
     };
     for (const Row& row : rows) {
       CAPTURE(row.reply);

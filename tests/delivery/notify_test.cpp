@@ -148,6 +148,22 @@ TEST_SUITE("delivery/notify") {
     CHECK(both.find("<f@b.example>") < both.find("<d@b.example>"));
   }
 
+  TEST_CASE("a host without a name is told by a domain literal [RFC 3461 9.3]") {
+    const std::pair<std::string, std::string> rows[] = {
+        {"mx.b.example[192.0.2.7]:25", "mx.b.example"},
+        {"192.0.2.7[192.0.2.7]:25", "[192.0.2.7]"},
+        {"2001:db8::7[2001:db8::7]:25", "[IPv6:2001:db8::7]"},
+        {"192.0.2.7[192.0.2.70]:25", "192.0.2.7"},
+    };
+    for (const auto& [host, want] : rows) {
+      Subject one = subject("r@b.example");
+      one.report.host = host;
+      const auto out = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{2ULL << 40}, kNow);
+      REQUIRE(out);
+      CHECK(count(out->body, "Remote-MTA: dns; " + want + "\r\n") == 1);
+    }
+  }
+
   TEST_CASE("one report tells of all, from the null reverse-path to the sender [RFC 3464]") {
     const auto out =
         compose_notification(kNotifier, message("s@a.example"), {subject("r@b.example"), subject("q@b.example")},
