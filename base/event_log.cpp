@@ -487,6 +487,12 @@ void tls_given_up(std::string_view relay, std::string_view why, std::chrono::sec
       .number("seconds", time.count());
   event.add("reason", why, Form::parens).write();
 }
+void site_slowed(std::string_view site, std::chrono::milliseconds spacing, std::chrono::seconds time,
+                 std::string_view reason) {
+  Event event(Level::info, "qmgr", "site_slowed");
+  event.add("site", site).number("spacing_ms", spacing.count()).number("seconds", time.count());
+  event.add("reason", reason, Form::parens).write();
+}
 void destination_recovered(std::string_view destination) {
   Event(Level::info, "qmgr", "destination_recovered")
       .add("destination", destination)

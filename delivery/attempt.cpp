@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "delivery/disposition.h"
+#include "delivery/reply_rules.h"
 #include "delivery/stored_conversion.h"
 #include "delivery/wire_body.h"
 #include "smtp/parameters.h"
@@ -99,6 +100,7 @@ class Transaction {
   void settle(std::size_t recipient, Outcome outcome);
   void settle_rest(const Outcome& outcome);
   void host_failed(Stage stage, const smtp::Reply& reply);
+  Outcome outcome_of(Stage stage, const smtp::Reply& reply) const;
   void host_failed(Stage stage, const Error& error);
   void host_failed(HostFailure failure);
   /// What stays on this machine crosses no net; a report goes on without (RFC 8689 §4.2.1, §5).
@@ -336,7 +338,7 @@ void Transaction::on_reply(const Step& step, const smtp::Reply& reply) {
     case Stage::mail:
       mail_answered_ = true;
       mail_accepted_ = reply.positive();
-      if (!mail_accepted_) settle_rest(of_reply(Stage::mail, reply, host_));
+      if (!mail_accepted_) settle_rest(outcome_of(Stage::mail, reply));
       return;
     case Stage::rcpt:
       // After a refused MAIL, the reply to a pipelined RCPT (503, mostly) says nothing of the recipient.
@@ -344,7 +346,7 @@ void Transaction::on_reply(const Step& step, const smtp::Reply& reply) {
       return;
     default:
       start_input_ = reply.intermediate();
-      if (!start_input_) settle_rest(of_reply(Stage::data, reply, host_));
+      if (!start_input_) settle_rest(outcome_of(Stage::data, reply));
   }
 }
 
@@ -354,8 +356,9 @@ void Transaction::on_rcpt_reply(std::size_t recipient, const smtp::Reply& reply)
     ++accepted_;
     return;
   }
-  Outcome outcome = of_reply(Stage::rcpt, reply, host_);
-  outcome.next_transaction = accepted_ > 0 && is_too_many(reply);
+  const bool is_full = accepted_ > 0 && is_too_many(reply);  // which is no matter for rules
+  Outcome outcome = is_full ? of_reply(Stage::rcpt, reply, host_) : outcome_of(Stage::rcpt, reply);
+  outcome.next_transaction = is_full;
   settle(recipient, std::move(outcome));
 }
 
@@ -473,7 +476,7 @@ net::Task<> Transaction::lost_in_body(Error error) {
     }
     if (early && !early->positive()) {
       connection_.give_up();
-      settle_rest(of_reply(Stage::body, *early, host_));
+      settle_rest(outcome_of(Stage::body, *early));
       co_return;
     }
   }
@@ -495,7 +498,7 @@ net::Task<> Transaction::await_final_replies() {
       host_failed(stage, *reply);
       co_return;
     }
-    Outcome outcome = of_reply(stage, *reply, host_);
+    Outcome outcome = outcome_of(stage, *reply);
     outcome.reports = connection_.extensions().dsn && !is_lmtp();
     if (!is_lmtp()) {
       settle_rest(outcome);
@@ -524,7 +527,15 @@ void Transaction::settle_rest(const Outcome& outcome) {
 }
 
 void Transaction::host_failed(Stage stage, const smtp::Reply& reply) {
-  host_failed(host_failure(stage, reply, host_));
+  HostFailure failure = host_failure(stage, reply, host_);
+  react(connection_.settings().rules.get(), stage, reply, connection_.peer(), failure);
+  host_failed(std::move(failure));
+}
+
+Outcome Transaction::outcome_of(Stage stage, const smtp::Reply& reply) const {
+  Outcome outcome = of_reply(stage, reply, host_);
+  react(connection_.settings().rules.get(), stage, reply, connection_.peer(), outcome);
+  return outcome;
 }
 
 void Transaction::host_failed(Stage stage, const Error& error) {

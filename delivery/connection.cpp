@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "delivery/disposition.h"
+#include "delivery/reply_rules.h"
 #include "net/tls_stream.h"
 
 namespace waypost::delivery {
@@ -83,10 +84,16 @@ net::Task<std::optional<HostFailure>> Connection::greet() {
   const std::string host = peer_.text();
   Result<smtp::Reply> banner = co_await next_reply(settings_.command_timeout);
   if (!banner) co_return of_error(Stage::banner, banner.error(), host);
-  if (is_host_failure(Stage::banner, *banner)) co_return host_failure(Stage::banner, *banner, host);
+  if (is_host_failure(Stage::banner, *banner)) co_return refused(Stage::banner, *banner);
   const bool smtp = peer_.protocol == Protocol::smtp;
   if (smtp && names(*banner, settings_.hostname)) co_return loops_back(settings_.hostname, host);
   co_return co_await hello();
+}
+
+HostFailure Connection::refused(Stage stage, const smtp::Reply& reply) const {
+  HostFailure failure = host_failure(stage, reply, peer_.text());
+  react(settings_.rules.get(), stage, reply, peer_, failure);
+  return failure;
 }
 
 net::Task<std::optional<HostFailure>> Connection::hello() {
@@ -107,7 +114,7 @@ net::Task<std::optional<HostFailure>> Connection::hello() {
     hello = co_await command("HELO " + settings_.hostname);
     if (!hello) co_return of_error(Stage::ehlo, hello.error(), host);
   }
-  if (is_host_failure(Stage::ehlo, *hello)) co_return host_failure(Stage::ehlo, *hello, host);
+  if (is_host_failure(Stage::ehlo, *hello)) co_return refused(Stage::ehlo, *hello);
   if (smtp && names(*hello, settings_.hostname)) co_return loops_back(settings_.hostname, host);
   if (extended) extensions_ = smtp::parse_extensions(*hello);
   co_return std::nullopt;

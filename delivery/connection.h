@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "delivery/disposition.h"
 #include "delivery/outcome.h"
 #include "delivery/tls_policy.h"
 #include "net/line_buffer.h"
@@ -40,6 +41,8 @@ struct Peer {
 /// What TLS sessions are made from, now; null: there is no TLS.
 using TlsSource = std::function<std::shared_ptr<const net::TlsClient>()>;
 
+class ReplyRules;
+
 struct ClientSettings {
   std::string hostname;  ///< said in EHLO; a server that greets with it is ourselves (5.4.6)
   net::Duration connect_timeout, command_timeout, data_timeout;
@@ -48,6 +51,7 @@ struct ClientSettings {
   bool send_unconverted = false;     ///< what cannot be converted goes as it is to a host without 8BITMIME
   std::shared_ptr<const net::TlsClient> tls{};                 ///< null: there is no TLS here
   int tls_retry = 1;                                           ///< as Config::Delivery
+  std::shared_ptr<const ReplyRules> rules{};                   ///< about replies; null: there are none
   net::Duration handshake_timeout = std::chrono::seconds(60);  ///< or command_timeout, where that is less
 };
 
@@ -95,6 +99,7 @@ class Connection {
   net::Task<std::optional<HostFailure>> begin();
   net::Task<std::optional<HostFailure>> greet();
   net::Task<std::optional<HostFailure>> hello();
+  HostFailure refused(Stage stage, const smtp::Reply& reply) const;
   net::Task<std::optional<HostFailure>> start_tls();
   net::Task<std::optional<HostFailure>> secure();
   std::optional<HostFailure> go_on_in_clear(std::string why);

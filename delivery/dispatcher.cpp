@@ -103,8 +103,8 @@ void Dispatcher::arrived(std::vector<queue::Due> due) {
 
 void Dispatcher::changed() {
   schedule_.drop_waiting();
-  for (auto& [name, destination] : destinations_) destination.state.next_attempt = destination.state.held_until = {};
-  for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = trouble.state.held_until = {};
+  for (auto& [name, destination] : destinations_) destination.state.next_attempt = {};
+  for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = {};
   recall_ = true;
   read_store_ = true;
   resume_.reset();
@@ -249,6 +249,7 @@ net::Task<> Dispatcher::plan(std::string name) {
   }
   site->pace.set(of_plan != nullptr ? of_plan->rate : std::nullopt);
   const conf::OutLimit* of_domain = limit_of_domain(*config, name);
+  if (of_site != nullptr) site->slow.set(of_site->state.spacing);
   entry.pace.set(of_domain != nullptr ? of_domain->rate : std::nullopt);
   entry.most_busy = of_domain != nullptr ? of_domain->concurrency.value_or(0) : 0;
   // After failures one connection asks whether the hosts are back. Others may have mail for them that goes well.
@@ -362,7 +363,7 @@ void Dispatcher::pump(const std::string& key) {
   Site& site = *found->second;
   if (!site.has_turns() || site.coming > 0) return;
   if (!site.is_ready(runtime_.now())) {
-    if (!std::exchange(site.timed, true)) scope_.spawn(come_back(key, site.pace.next(runtime_.now())));
+    if (!std::exchange(site.timed, true)) scope_.spawn(come_back(key, site.next_message(runtime_.now())));
     return;
   }
   const auto idler = idlers_.find(&site);
@@ -442,7 +443,7 @@ void Dispatcher::take_turn(const std::string& name) {
 /// False if its limits do not allow a message now: then it comes back by itself.
 bool Dispatcher::may_go(const std::string& name, Destination& destination) {
   const net::TimePoint now = runtime_.now();
-  const net::TimePoint next = destination.pace.next(now);
+  const net::TimePoint next = std::max(destination.pace.next(now), destination.slow.next(now));
   const bool full = destination.most_busy > 0 && destination.busy >= destination.most_busy;
   if (!full && next <= now) return true;
   destination.wants_turn = true;
@@ -469,7 +470,8 @@ std::optional<queue::Due> Dispatcher::next_job(Site& site) {
     if (schedule_.waiting(*name) > 0) site.add_turn(*name);
     ++entry->second.busy;
     entry->second.pace.take(runtime_.now());
-    site.pace.take(runtime_.now());
+    entry->second.slow.take(runtime_.now());
+    site.took(runtime_.now());
     return due;
   }
   return std::nullopt;
@@ -524,7 +526,7 @@ net::Task<> Dispatcher::work(std::string key) {
 
 /// True if nothing is lost with the site. Its rate holds from one message to the next, however long after.
 bool Dispatcher::is_over(const Site& site) const {
-  return site.workers == 0 && !site.has_turns() && site.pace.next(runtime_.now()) <= runtime_.now();
+  return site.workers == 0 && !site.has_turns() && site.next_message(runtime_.now()) <= runtime_.now();
 }
 
 ClientSettings Dispatcher::client_settings(const conf::Config& config) {

@@ -73,12 +73,12 @@ class Dispatcher {
     queue::DestinationState state;
     std::string site;           ///< its key, once planned; "" before
     std::vector<TlsTerms> tls;  ///< what it wants of each next hop of its site
-    Pace pace;
-    int most_busy = 0;         ///< messages on the way at a time; 0: any number
-    int busy = 0;              ///< messages on the way
-    bool wants_turn = false;   ///< it had its turn, and has to wait for the end of another message, or for its pace
-    bool timed = false;        ///< as Site::timed
-    queue::WallTime joined{};  ///< since when the site fails that the store knows it to wait with
+    Pace pace, slow;            ///< as those of Site
+    int most_busy = 0;          ///< messages on the way at a time; 0: any number
+    int busy = 0;               ///< messages on the way
+    bool wants_turn = false;    ///< it had its turn, and has to wait for the end of another message, or for its pace
+    bool timed = false;         ///< as Site::timed
+    queue::WallTime joined{};   ///< since when the site fails that the store knows it to wait with
     net::TimePoint valid_until{};
     bool planning = false;
     bool by_dns = false;  ///< its hosts are what the DNS names for it, not the configuration's
@@ -130,6 +130,8 @@ class Dispatcher {
                                         std::vector<std::size_t>& positions);
   net::Task<> open_next(Peer peer, SessionFor whom, std::unique_ptr<Connection>& connection, HostFailure& failure);
   void met_ourselves(const Site& site, Tally& tally, const net::Address& address, HostFailure found, HostFailure& last);
+  void react(Site& site, const net::Address& address, HostFailure told, Tally& tally);
+  std::shared_ptr<const ReplyRules> rules();
   void log_unlearnt(const Tally& tally, const HostFailure& failure);
   net::Task<> into_maildirs(const std::string& path_template, Tally& tally,
                             std::shared_ptr<const queue::Content> content);
@@ -149,6 +151,9 @@ class Dispatcher {
   net::Task<> record(queue::DestinationState state);
   net::Task<> fail_destination(std::string destination, HostFailure failure);
   net::Task<> fail_site(Site& site, std::string destination, HostFailure failure);
+  net::Task<> slow_site(std::string key, Reaction reaction, std::string reply);
+  void set_spacing(const queue::DestinationState& state);
+  void speed_up_all();
   void log_failing(const std::string& destination, const queue::DestinationState& state) const;
   net::Task<> join_site(std::string destination, std::string key);
   net::Task<> destination_reached(std::string destination);
@@ -175,6 +180,8 @@ class Dispatcher {
   queue::OpenFolder open_folder_;  ///< Maildirs
   TlsSource tls_;
   TlsMemory tls_memory_;
+  std::shared_ptr<const ReplyRules> rules_;
+  std::vector<conf::RuleFile> rules_of_;  ///< what they were made from
   net::Scope scope_;
   queue::Schedule schedule_;
   std::unordered_map<std::string, Destination> destinations_;

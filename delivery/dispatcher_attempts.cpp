@@ -9,6 +9,7 @@
 #include "delivery/dispatcher.h"
 #include "delivery/disposition.h"
 #include "delivery/local.h"
+#include "delivery/reply_rules.h"
 #include "queue/retry.h"
 #include "smtp/address.h"
 
@@ -20,6 +21,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t kMaxAddresses = 5;         // PROTOCOL, "order of addresses": that are tried in one attempt
 constexpr int kMaxSessions = 2;                  // of these, those in which a transaction was begun
 constexpr net::Duration kAvoidFailed = 60s;      // a host that failed comes last for so long
+constexpr net::Duration kAvoidFamily = 24h;      // by which a host wants no mail
 constexpr net::Duration kLongestSession = 300s;  // a connection is not kept for further messages after it
 
 std::string_view status_word(queue::Event event) {
@@ -54,6 +56,15 @@ bool suits(const Connection& connection, const SessionFor& whom, const std::vect
     return each.name == peer.name && each.address.port == peer.address.port && each.tls == peer.tls;
   });
   return same != candidates.end() && is_enough(policy_for(peer, whom, false), connection.tls());
+}
+
+HostFailure told_by(const Outcome& outcome) {
+  HostFailure told;
+  told.status = outcome.status;
+  told.reason = outcome.reply;
+  told.host = outcome.host;
+  told.reaction = outcome.reaction;
+  return told;
 }
 
 Outcome outcome(queue::Event event, std::string status, std::string reply) {
@@ -129,7 +140,9 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
 
   if (tally.any_unlearnt()) {
     if (!failure.ours || !stopping_) {
-      if (failure.ours || failure.of_destination) {
+      if (tally.told_to_wait) {
+        co_await fail_site(site, destination, *tally.told_to_wait);
+      } else if (failure.ours || failure.of_destination) {
         co_await fail_destination(destination, failure);
       } else {
         co_await fail_site(site, destination, failure);
@@ -141,6 +154,8 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
         log_unlearnt(tally, failure);
       }
     }
+  } else if (tally.told_to_wait) {
+    co_await fail_site(site, destination, *tally.told_to_wait);
   } else if (tally.reached) {
     co_await destination_reached(destination);
     co_await site_reached(site.plan().key, destination);
@@ -148,6 +163,35 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
   co_await settle(tally, tally.unsettled(), content);
   --site.busy;
   release(tally.due());
+}
+
+/// What a rule about a reply wants of the site.
+void Dispatcher::react(Site& site, const net::Address& address, HostFailure told, Tally& tally) {
+  if (!told.reaction) return;
+  switch (told.reaction->action) {
+    case Action::slow:
+      scope_.spawn(slow_site(site.plan().key, *told.reaction, told.host + ": " + told.reason));
+      return;
+    case Action::wait:
+      if (!tally.told_to_wait || tally.told_to_wait->reaction->time < told.reaction->time)
+        tally.told_to_wait = std::move(told);
+      return;
+    case Action::other_address:
+      site.avoid_family(address.family, runtime_.now() + kAvoidFamily);
+      return;
+    default:
+      return;
+  }
+}
+
+std::shared_ptr<const ReplyRules> Dispatcher::rules() {
+  const std::vector<conf::RuleFile>& files = config_()->delivery.reply_rules;
+  if (rules_ != nullptr && files == rules_of_) return rules_;
+  ReplyRules::Parsed parsed = ReplyRules::parse(files);
+  if (!parsed.errors.empty()) log::failure("rules about replies: " + parsed.errors.front().text());
+  rules_ = std::move(parsed.rules);
+  rules_of_ = files;
+  return rules_;
 }
 
 /// Deferred with their destination: a line each, though nothing is recorded of them.
@@ -177,6 +221,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
   const std::vector<Peer> candidates =
       doubted_first(site.candidates(runtime_.now(), runtime_.random(), terms), tally.due().recipients);
   std::set<net::Address> tried;
+  std::set<std::uint8_t> shunned;  // families by which a host wants no mail: the others are asked first
   HostFailure last;
   bool unasked = false;  // a host that may come back
   bool apart = false;    // a host may do well for other destinations
@@ -190,14 +235,19 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     if (!kept) {
       if (connection) open_.erase(connection.get());
       connection.reset();
-      const auto next = std::find_if(candidates.begin(), candidates.end(),
-                                     [&](const Peer& peer) { return !tried.contains(peer.address); });
+      auto next = std::find_if(candidates.begin(), candidates.end(), [&](const Peer& peer) {
+        return !tried.contains(peer.address) && !shunned.contains(peer.address.family);
+      });
+      if (next == candidates.end())
+        next = std::find_if(candidates.begin(), candidates.end(),
+                            [&](const Peer& peer) { return !tried.contains(peer.address); });
       last.ours = last.ours || stopping_;
       if (next == candidates.end() || tried.size() >= kMaxAddresses || sessions >= kMaxSessions || stopping_) break;
       tried.insert(next->address);
       co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
       HostFailure failure;
       co_await open_next(*next, whom, connection, failure);
+      react(site, next->address, failure, tally);
       if (!connection && failure.loop) {
         met_ourselves(site, tally, next->address, std::move(failure), last);
         break;
@@ -235,6 +285,12 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
     std::vector<std::size_t> positions;
     AttemptResult result = co_await transactions(*connection, tally, content, positions);
     if (connection->transactions() > before && !(kept && result.host)) ++sessions;
+    for (const Outcome& one : result.outcomes) {
+      if (!one.reaction) continue;
+      if (one.reaction->action == Action::other_address) shunned.insert(address.family);
+      react(site, address, told_by(one), tally);
+    }
+    if (result.host) react(site, address, *result.host, tally);
     if (!result.host) {
       site.succeeded();
       const bool too_old = runtime_.now() - open_.at(connection.get()) > kLongestSession;
@@ -276,6 +332,7 @@ net::Task<> Dispatcher::open_next(Peer peer, SessionFor whom, std::unique_ptr<Co
   const std::shared_ptr<const conf::Config> config = config_();
   ClientSettings settings = client_settings(*config);
   if (tls_) settings.tls = tls_();
+  settings.rules = rules();
   Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(settings), std::move(whom),
                                                     tls_memory_, scope_.stop_token());
   failure = std::move(opened.failure);
@@ -360,9 +417,13 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
     out.reply = outcome.reply;
     out.host = outcome.host;
     out.tls = outcome.tls;
+    if (outcome.reaction) out.rule = outcome.reaction->rule;
     if (out.event == queue::Event::attempt_deferred) {
       out.next_attempt = queue::next_attempt(config->queue.retry, recipient.attempts + 1, now, runtime_.random());
       if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
+      std::optional<std::chrono::seconds> time;
+      if (outcome.reaction) time = retry_after(*outcome.reaction, recipient.attempts);
+      if (time) out.next_attempt = queue::next_attempt(not_before(*time), 1, now, runtime_.random());
       due_at(out.next_attempt);
     }
     std::optional<Subject> subject = subject_of(recipient, outcome);
@@ -386,7 +447,8 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const queue::RecipientOutcome& out = outcomes[i];
     const std::string to = tally.due().recipients[positions[i]].forward_path.text();
-    log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), out.reply, out.tls});
+    const std::string reply = queue::with_rule(out.reply, out.rule);
+    log::attempt({id, to, out.host, now - message.arrival, out.status, status_word(out.event), reply, out.tls});
     stats_.count(out.event);
   }
   if (!report_id.empty()) log::notified(id, report_id, any_failed ? "non-delivery" : "delivery status");

@@ -5,6 +5,8 @@
 
 #include "base/event_log.h"
 #include "delivery/dispatcher.h"
+#include "delivery/reply_rules.h"
+#include "delivery/slow.h"
 #include "queue/retry.h"
 
 namespace waypost::delivery {
@@ -17,20 +19,37 @@ constexpr std::size_t kMaxIdleDestinations = 50'000;
 
 using Kind = queue::DestinationState::Kind;
 
+/// What no attempt changes, or what is as the store has it.
+void keep_orders(queue::DestinationState& known, const queue::DestinationState& stored) {
+  known.held_until = stored.held_until;
+  known.held_reason = stored.held_reason;
+  known.spacing = stored.spacing;
+  known.slow_until = stored.slow_until;
+  known.slow_reason = stored.slow_reason;
+}
+
+queue::DestinationState without_failure(queue::DestinationState state) {
+  state.failures = 0;
+  state.next_attempt = state.failing_since = {};
+  state.status = state.reason = state.host = "";
+  return state;
+}
+
 }  // namespace
 
 /// As the store has it. A worker may have learnt more since it was read.
 void Dispatcher::note_state(queue::DestinationState state) {
   const queue::WallTime now = runtime_.wall_now();
   if (state.kind == Kind::site) {
-    const bool well = state.failures == 0 && state.held_until <= now;
+    const bool well = state.failures == 0 && state.held_until <= now && state.spacing == 0ms;
     const auto found = troubles_.find(state.name);
     if (found == troubles_.end() && well) return;
     Trouble& trouble = found != troubles_.end() ? found->second : troubles_[state.name];
+    set_spacing(state);
     // Of its destinations one was read at most, to ask for all.
     trouble.unread = trouble.unread || state.failures > 0;
     if (trouble.state.failures > 0 && trouble.state.next_attempt > now) {
-      trouble.state.held_until = state.held_until;
+      keep_orders(trouble.state, state);
       return;
     }
     trouble.state = std::move(state);
@@ -39,7 +58,8 @@ void Dispatcher::note_state(queue::DestinationState state) {
   if (state.waits(now) && destinations_.size() >= kMaxIdleDestinations) return;
   const auto [entry, is_new] = destinations_.try_emplace(state.name);
   queue::DestinationState& known = entry->second.state;
-  known.held_until = state.held_until;
+  keep_orders(known, state);
+  entry->second.slow.set(state.spacing);
   known.site = state.site;
   const auto site = troubles_.find(state.site);
   if (site != troubles_.end()) entry->second.joined = site->second.state.failing_since;
@@ -137,19 +157,23 @@ void Dispatcher::read_unread(const std::string& name) {
 /// Those without mail in the window, and sites likewise. What fails is kept, within a bound, so that its next message
 /// waits with it.
 void Dispatcher::forget_destinations() {
+  speed_up_all();
   std::erase_if(destinations_, [this](const auto& entry) {
     const auto& [name, destination] = entry;
     if (destination.planning || destination.busy > 0 || schedule_.holds(name) ||
         destination.valid_until > runtime_.now())
       return false;
-    if (destination.pace.next(runtime_.now()) > runtime_.now()) return false;
-    const bool well = destination.state.failures == 0 && destination.state.held_until <= runtime_.wall_now();
+    if (std::max(destination.pace.next(runtime_.now()), destination.slow.next(runtime_.now())) > runtime_.now())
+      return false;
+    const bool well = destination.state.failures == 0 && destination.state.held_until <= runtime_.wall_now() &&
+                      destination.state.spacing == 0ms;
     return well || destinations_.size() > kMaxIdleDestinations;
   });
   std::erase_if(sites_, [this](const auto& entry) { return is_over(*entry.second); });
   std::erase_if(troubles_, [this](const auto& entry) {
     const queue::DestinationState& state = entry.second.state;
-    return state.failures == 0 && state.held_until <= runtime_.wall_now() && !entry.second.unread;
+    return state.failures == 0 && state.held_until <= runtime_.wall_now() && state.spacing == 0ms &&
+           !entry.second.unread;
   });
 }
 
@@ -161,8 +185,18 @@ net::Task<> Dispatcher::recall() {
     if (!stopping_) log::failure("reading what fails or is held: " + rows.error().what);
     co_return;
   }
-  for (queue::DestinationRow& row : *rows)
-    if (row.state.kind == Kind::site || row.state.held_until > runtime_.wall_now()) note_state(std::move(row.state));
+  // What is not among them is neither held nor slowed any more.
+  for (auto& [key, trouble] : troubles_) keep_orders(trouble.state, {});
+  for (auto& [name, destination] : destinations_) {
+    keep_orders(destination.state, {});
+    destination.slow.set(0ms);
+  }
+  for (auto& [key, site] : sites_) site->slow.set(0ms);
+  for (queue::DestinationRow& row : *rows) {
+    const queue::DestinationState& state = row.state;
+    const bool ordered = state.held_until > runtime_.wall_now() || state.spacing > 0ms;
+    if (state.kind == Kind::site || ordered) note_state(std::move(row.state));
+  }
 }
 
 /// One failure more. Returns false where another worker has said so.
@@ -173,9 +207,12 @@ bool Dispatcher::add_failure(queue::DestinationState& state, const HostFailure& 
   const bool another = (state.status == kNoUsableExchangerStatus) != (failure.status == kNoUsableExchangerStatus);
   if (state.failures == 0 || another) state.failing_since = now;
   ++state.failures;
-  state.next_attempt = queue::next_attempt(config_()->queue.retry, state.failures, now, runtime_.random());
+  std::vector<std::chrono::seconds> steps = config_()->queue.retry;
+  const bool told = failure.reaction && failure.reaction->action == Action::wait;
+  if (told) steps = not_before(failure.reaction->time);
+  state.next_attempt = queue::next_attempt(steps, state.failures, now, runtime_.random());
   state.status = failure.status;
-  state.reason = failure.reason;
+  state.reason = queue::with_rule(failure.reason, told ? failure.reaction->rule : "");
   state.host = failure.host;
   due_at(state.next_attempt);
   return true;
@@ -222,6 +259,46 @@ net::Task<> Dispatcher::fail_site(Site& site, std::string name, HostFailure fail
   co_await join_site(std::move(name), site.plan().key);
 }
 
+/// A site that gets less mail, and then more by and by.
+net::Task<> Dispatcher::slow_site(std::string key, Reaction reaction, std::string reply) {
+  const auto site = sites_.find(key);
+  if (site == sites_.end()) co_return;
+  queue::DestinationState state;
+  {
+    Trouble& trouble = troubles_[key];
+    trouble.state.kind = Kind::site;
+    trouble.state.name = key;
+    const net::Duration before = trouble.state.spacing;
+    slow_down(trouble.state, site->second->last_minute(runtime_.now()), reaction.time,
+              queue::with_rule(reply, reaction.rule), runtime_.wall_now());
+    if (trouble.state.spacing == before) co_return;
+    state = trouble.state;
+  }
+  site->second->slow.set(state.spacing);
+  log::site_slowed(key, state.spacing, reaction.time, state.slow_reason);
+  co_await record(std::move(state));
+}
+
+/// Of a site that is there now.
+void Dispatcher::set_spacing(const queue::DestinationState& state) {
+  const auto site = sites_.find(state.name);
+  if (site != sites_.end()) site->second->slow.set(state.spacing);
+}
+
+/// Those whose time is over.
+void Dispatcher::speed_up_all() {
+  for (auto& [key, trouble] : troubles_) {
+    if (!speed_up(trouble.state, runtime_.wall_now())) continue;
+    set_spacing(trouble.state);
+    scope_.spawn(record(trouble.state));
+  }
+  for (auto& [name, destination] : destinations_) {
+    if (!speed_up(destination.state, runtime_.wall_now())) continue;
+    destination.slow.set(destination.state.spacing);
+    scope_.spawn(record(destination.state));
+  }
+}
+
 void Dispatcher::log_failing(const std::string& name, const queue::DestinationState& state) const {
   const auto wait = std::chrono::duration_cast<std::chrono::seconds>(state.next_attempt - runtime_.wall_now());
   log::destination_deferred(name, state.failures, wait, state.host, state.status, state.reason);
@@ -248,12 +325,8 @@ net::Task<> Dispatcher::join_site(std::string name, std::string key) {
 net::Task<> Dispatcher::destination_reached(std::string name) {
   const auto found = destinations_.find(name);
   if (found == destinations_.end() || found->second.state.failures == 0) co_return;
-  queue::DestinationState& known = found->second.state;
-  queue::DestinationState state;
-  state.name = name;
-  state.site = known.site;
-  state.held_until = known.held_until;
-  known = state;
+  queue::DestinationState state = without_failure(found->second.state);
+  found->second.state = state;
   log::destination_recovered(name);
   co_await record(std::move(state));
 }
@@ -262,12 +335,8 @@ net::Task<> Dispatcher::destination_reached(std::string name) {
 net::Task<> Dispatcher::site_reached(std::string key, std::string name) {
   const auto found = troubles_.find(key);
   if (found == troubles_.end() || found->second.state.failures == 0) co_return;
-  queue::DestinationState& known = found->second.state;
-  queue::DestinationState state;
-  state.kind = Kind::site;
-  state.name = key;
-  state.held_until = known.held_until;
-  known = state;
+  queue::DestinationState state = without_failure(found->second.state);
+  found->second.state = state;
   log::destination_recovered(name);
   read_unread(name);
   co_await record(std::move(state));

@@ -2,9 +2,11 @@
 // else.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "delivery/reaction.h"
 #include "queue/state.h"
 
 namespace waypost::delivery {
@@ -23,6 +25,8 @@ struct Outcome {
   bool next_transaction = false;
 
   std::string tls;  ///< what the session with the host had: TlsEvidence::text(); "" where nobody asked
+
+  std::optional<Reaction> reaction{};  ///< what a rule wants done about the reply
 
   bool own_words = false;  ///< `reply` is none of the host's: we saw what it offers
 
@@ -48,6 +52,7 @@ struct HostFailure {
   /// The hosts may be well, for others: what failed is what this destination's policy wants of them, or what came of
   /// its message.
   bool of_destination = false;
+  std::optional<Reaction> reaction{};  ///< as Outcome::reaction: slow, wait or other_address
   bool loop = false;  ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
 };
 

@@ -21,6 +21,10 @@ void Pace::set(const std::optional<conf::Rate>& rate) {
   spacing_ = std::max<std::int64_t>(period / static_cast<std::int64_t>(rate->most), 1);
 }
 
+void Pace::set(net::Duration spacing) {
+  spacing_ = std::chrono::duration_cast<std::chrono::microseconds>(spacing).count();
+}
+
 net::TimePoint Pace::next(net::TimePoint now) const {
   if (spacing_ == 0 || free_at_ <= micros(now)) return now;
   return net::TimePoint(std::chrono::ceil<net::Duration>(std::chrono::microseconds(free_at_)));

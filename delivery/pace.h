@@ -14,6 +14,7 @@ class Pace {
  public:
   /// nullopt: any number. What was taken before counts on.
   void set(const std::optional<conf::Rate>& rate);
+  void set(net::Duration spacing);  ///< 0: any number
   bool is_bounded() const { return spacing_ > 0; }
 
   /// When the next may go: `now`, or later.

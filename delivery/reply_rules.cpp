@@ -333,6 +333,44 @@ std::optional<Reaction> ReplyRules::react(const RemoteReply& reply) const {
   return std::nullopt;
 }
 
+void react(const ReplyRules* rules, Stage stage, const smtp::Reply& reply, const Peer& peer, Outcome& outcome) {
+  if (rules == nullptr || outcome.taken()) return;
+  outcome.reaction = rules->react(remote_reply(stage, reply, peer.text(), peer.address.family));
+  if (!outcome.reaction) return;
+  const Action action = outcome.reaction->action;
+  if (defers(action)) {
+    outcome.event = queue::Event::attempt_deferred;
+    outcome.status.front() = '4';
+    outcome.try_next_host = false;
+  } else if (action == Action::fail) {
+    outcome.event = queue::Event::attempt_failed;
+    outcome.status.front() = '5';
+    outcome.try_next_host = false;
+  } else {
+    outcome.try_next_host = true;
+  }
+}
+
+void react(const ReplyRules* rules, Stage stage, const smtp::Reply& reply, const Peer& peer, HostFailure& failure) {
+  if (rules == nullptr) return;
+  std::optional<Reaction> reaction = rules->react(remote_reply(stage, reply, peer.text(), peer.address.family));
+  if (!reaction) return;
+  const Action action = reaction->action;
+  if (action == Action::slow || action == Action::wait || action == Action::other_address)
+    failure.reaction = std::move(reaction);
+}
+
+std::optional<std::chrono::seconds> retry_after(const Reaction& reaction, std::uint32_t attempts) {
+  const bool counts = reaction.action == Action::wait || reaction.action == Action::defer ||
+                      (reaction.action == Action::retry && attempts == 0);
+  if (!counts || reaction.time == seconds(0)) return std::nullopt;
+  return reaction.time;
+}
+
+std::vector<std::chrono::seconds> not_before(std::chrono::seconds time) {
+  return {time + time / 9 + seconds(1)};
+}
+
 std::vector<std::string> ReplyRules::names() const {
   std::vector<std::string> names;
   for (const std::unique_ptr<const Rule>& rule : rules_) names.push_back(rule->name);

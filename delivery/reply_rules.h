@@ -12,7 +12,9 @@
 
 #include "conf/config.h"
 #include "conf/load.h"
+#include "delivery/connection.h"
 #include "delivery/disposition.h"
+#include "delivery/reaction.h"
 #include "smtp/reply.h"
 
 namespace waypost::delivery {
@@ -29,27 +31,9 @@ struct RemoteReply {
 };
 RemoteReply remote_reply(Stage stage, const smtp::Reply& reply, std::string host, int family);
 
-enum class Action : std::uint8_t {
-  slow,           ///< the site gets less mail for the time; a recipient that was answered is deferred
-  wait,           ///< the site gets none for the time; so is the recipient
-  retry,          ///< this recipient alone is deferred for the time: greylisting
-  other_address,  ///< at once by another family, source address or exchanger; where there is none the reply counts
-  fail,           ///< permanent in truth: the recipient's end. Of 4xx alone
-  defer,          ///< temporary in truth: the recipient is deferred. Of 5xx alone
-};
 std::string_view name_of(Action action);  ///< as in files: "other_address"
 /// The recipient is deferred, whatever the class of the reply's code.
 bool defers(Action action);
-
-struct Reaction {
-  Action action = Action::retry;
-  /// slow, wait: at least 1 s, at most 24 h. retry: at most 1 h; defer: at most 24 h; 0 for both: by queue.retry.
-  /// Others: 0. Where the host says it, it may say the same each time.
-  std::chrono::seconds time{0};
-  bool hinted = false;  ///< the time is what the reply asks for, within these bounds
-  std::string rule;     ///< "yahoo-ts03": for the log and the history
-  std::string why;      ///< one sentence for people
-};
 
 /// The rules of all files, compiled. Any number of threads may ask.
 class ReplyRules {
@@ -79,6 +63,18 @@ class ReplyRules {
   ReplyRules();
   std::vector<std::unique_ptr<const Rule>> rules_;
 };
+
+/// What a reply by which a recipient has this outcome wants done, where there are rules: the outcome is changed, and
+/// has the reaction.
+void react(const ReplyRules* rules, Stage stage, const smtp::Reply& reply, const Peer& peer, Outcome& outcome);
+/// Likewise of a host as a whole: only what its site has to do with counts.
+void react(const ReplyRules* rules, Stage stage, const smtp::Reply& reply, const Peer& peer, HostFailure& failure);
+/// When the recipient is to be tried again, where it is not by queue.retry. `attempts`: before this one. A hint counts
+/// the first time.
+std::optional<std::chrono::seconds> retry_after(const Reaction& reaction, std::uint32_t attempts);
+
+/// As a step of a schedule (queue/retry.h), which is moved by a tenth either way: not before the time is over.
+std::vector<std::chrono::seconds> not_before(std::chrono::seconds time);
 
 /// The text of conf/reply-rules.toml when this was built.
 std::string_view shipped_reply_rules();

@@ -5,6 +5,11 @@
 #include <utility>
 
 namespace waypost::delivery {
+namespace {
+
+constexpr net::Duration kMinute = std::chrono::minutes(1);
+
+}  // namespace
 
 const conf::OutLimit* limit_of_site(const conf::Config& config, const Plan& plan) {
   const auto has = [&plan](const std::string& pattern) {
@@ -59,7 +64,9 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, con
     for (const resolver::Exchanger& host : hosts) {
       for (const net::Address& address : host.addresses) {
         const auto entry = avoided_.find(address);
-        const bool avoid_it = entry != avoided_.end() && entry->second > now;
+        const auto family = avoided_families_.find(address.family);
+        const bool avoid_it = (entry != avoided_.end() && entry->second > now) ||
+                              (family != avoided_families_.end() && family->second > now);
         // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
         const std::string name = host.name.starts_with("[") ? address.host() : host.name;
         (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol, tls[at]});
@@ -68,6 +75,26 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, con
   }
   good.insert(good.end(), avoided.begin(), avoided.end());
   return good;
+}
+
+void Site::took(net::TimePoint now) {
+  pace.take(now);
+  slow.take(now);
+  const net::Duration passed = now - minute_;
+  if (passed >= kMinute) {
+    taken_before_ = passed < 2 * kMinute ? taken_ : 0;
+    taken_ = 0;
+    minute_ = now;
+  }
+  ++taken_;
+}
+
+int Site::last_minute(net::TimePoint now) const {
+  return now - minute_ < 2 * kMinute ? std::max(taken_, taken_before_) : 0;
+}
+
+void Site::avoid_family(std::uint8_t family, net::TimePoint until) {
+  avoided_families_[family] = until;
 }
 
 void Site::avoid(const net::Address& address, net::TimePoint until) {

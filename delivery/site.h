@@ -1,5 +1,6 @@
 // delivery/site.h: destinations that share a next hop: its hosts, how many connections it gets, whose turn it is. Pure.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -56,6 +57,7 @@ class Site {
   /// none of those beyond it.
   std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance, const std::vector<TlsTerms>& tls) const;
   void avoid(const net::Address& address, net::TimePoint until);
+  void avoid_family(std::uint8_t family, net::TimePoint until);
   /// True if no other host is more preferred than the one with this address.
   bool is_most_preferred(const net::Address& address) const;
 
@@ -64,9 +66,14 @@ class Site {
   std::optional<std::string> next_turn();  ///< at the front; it goes out of the line
   bool has_turns() const { return !turns_.empty(); }
   /// There is somebody's turn, and the rate allows a message.
-  bool is_ready(net::TimePoint now) const { return has_turns() && pace.next(now) <= now; }
-  Pace pace;
-  bool timed = false;  ///< somebody will come when the rate allows the next message
+  bool is_ready(net::TimePoint now) const { return has_turns() && next_message(now) <= now; }
+  net::TimePoint next_message(net::TimePoint now) const { return std::max(pace.next(now), slow.next(now)); }
+  /// A message is taken.
+  void took(net::TimePoint now);
+  int last_minute(net::TimePoint now) const;  ///< messages that were taken, about
+  Pace pace;                                  ///< of the configuration
+  Pace slow;                                  ///< while it gets less than others (delivery/slow.h)
+  bool timed = false;                         ///< somebody will come when the next message is allowed
 
   int workers = 0;       ///< coroutines that work for this site
   int coming = 0;        ///< of these, those that were begun or woken and have not looked for mail yet
@@ -80,6 +87,9 @@ class Site {
   int most_;
   int limit_;
   std::map<net::Address, net::TimePoint> avoided_;
+  std::map<std::uint8_t, net::TimePoint> avoided_families_;
+  net::TimePoint minute_{};  ///< when the counting of `taken_` began
+  int taken_ = 0, taken_before_ = 0;
   std::deque<std::string> turns_;
   std::unordered_set<std::string> in_line_;  ///< those in turns_
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "delivery/outcome.h"
@@ -44,6 +45,7 @@ class Tally {
   /// A recipient of which nothing was learnt: its destination failed.
   bool any_unlearnt() const;
   bool in_doubt = false;
+  std::optional<HostFailure> told_to_wait;  ///< a rule about a reply wants the site left alone for a while
   bool reached = false;  ///< a host answered, or it is certain that none is to be asked: the destination does not fail
   bool begun = false;    ///< a host failed in the midst of a transaction: that may be this message's doing
 

@@ -1,11 +1,13 @@
 #include "mta/cmd_dest.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
 #include <sysexits.h>
 
 #include "conf/units.h"
+#include "conf/values.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -22,8 +24,16 @@ std::string short_name(const Json& row) {
   return "site " + first + (more == 0 ? "" : " and " + std::to_string(more) + " more");
 }
 
+/// "20 a minute".
+std::string per_minute(const Json& row) {
+  const std::uint64_t spacing = std::max<std::uint64_t>(number_of(row, "spacing_ms"), 1);
+  return spacing <= 60'000 ? std::to_string(60'000 / spacing) + " a minute"
+                           : "one in " + std::to_string(spacing / 60'000) + " minutes";
+}
+
 std::string why(const Json& row) {
   if (text_of(row, "state") == "held") return shown(row, "held_because");
+  if (text_of(row, "state") == "slowed") return "to " + per_minute(row) + ": " + shown(row, "slow_because");
   const std::string status = shown(row, "status");
   return status.empty() ? "" : status + " " + shown(row, "reason");
 }
@@ -32,7 +42,8 @@ void write_table(const Json& rows, Console& console) {
   Table table;
   table.add({"WAITING", "STATE", "UNTIL", "TRIES", "DESTINATION", "WHY"});
   for (const Json& row : rows)
-    table.add({grouped(number_of(row, "recipients")), shown(row, "state"), shown_time(row, "until"),
+    table.add({grouped(number_of(row, "recipients")), shown(row, "state"),
+               shown_time(row, text_of(row, "state") == "slowed" ? "slow_until" : "until"),
                grouped(number_of(row, "failures")), short_name(row), why(row)});
   console.out << table.text();
 }
@@ -46,6 +57,9 @@ void write_one(const Json& row, Console& console) {
   table.add({"state", shown(row, "state")});
   if (const std::string until = shown_time(row, "until"); !until.empty()) table.add({"until", until});
   if (const std::string because = shown(row, "held_because"); !because.empty()) table.add({"because", because});
+  if (number_of(row, "spacing_ms") > 0)
+    table.add({"slowed", "to " + per_minute(row) + " until " + shown_time(row, "slow_until") +
+                             ", then twice as much: " + shown(row, "slow_because")});
   table.add({"waiting", counted(number_of(row, "recipients"), "recipient", "recipients")});
   if (number_of(row, "failures") > 0) {
     table.add({"failed", counted(number_of(row, "failures"), "time", "times") + " since " + shown_time(row, "since")});
@@ -70,7 +84,7 @@ int dest_list(const std::string& name, bool json, Console& console) {
     return 0;
   }
   if (rows.empty()) {
-    console.out << "no destination fails or is held\n";
+    console.out << "no destination fails, is held or slowed\n";
     return 0;
   }
   if (name.empty()) {
@@ -86,7 +100,17 @@ int dest_change(const DestChangeOptions& options, Console& console) {
   order["change"] = options.verb;
   order["name"] = options.name;
   order["site"] = options.site;
-  if (options.verb == "hold") {
+  const bool slow = options.verb == "slow";
+  if (slow) {
+    const Result<conf::Rate> rate = conf::parse_rate(options.rate);
+    const std::uint64_t spacing = rate ? static_cast<std::uint64_t>(rate->period.count()) * 1000 / rate->most : 0;
+    if (spacing == 0) {
+      console.give_up(EX_USAGE, "--rate: " + (rate ? "at most 1000/1s" : rate.error().what));
+      return console.exit_code;
+    }
+    order["spacing_ms"] = spacing;
+  }
+  if (slow || options.verb == "hold") {
     const Result<std::chrono::milliseconds> time = conf::parse_duration(options.time);
     if (!time || *time < std::chrono::seconds(1)) {
       console.give_up(EX_USAGE, "--for: " + (time ? "at least 1s" : time.error().what));
@@ -102,22 +126,26 @@ int dest_change(const DestChangeOptions& options, Console& console) {
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
   const std::string what = (options.site ? "the site of " : "") + shown(*answer, "name");
-  if (options.verb == "hold") {
+  if (slow) {
+    console.out << what << " gets " << options.rate << " until " << shown_time(*answer, "until")
+                << ", and then twice as much each quarter of an hour\n";
+  } else if (options.verb == "hold") {
     console.out << what << " is held until " << shown_time(*answer, "until") << "\n";
   } else {
-    console.out << what << (options.verb == "release" ? " is held no more" : " is tried now") << "\n";
+    console.out << what << (options.verb == "release" ? " is neither held nor slowed any more" : " is tried now")
+                << "\n";
   }
   return 0;
 }
 
 void add_dest(CLI::App& app, Console& console) {
-  CLI::App* dest = app.add_subcommand("dest", "Destinations that fail or are held, and why");
+  CLI::App* dest = app.add_subcommand("dest", "Destinations that fail, are held or slowed, and why");
   dest->require_subcommand(1);
   dest->footer("Example: waypost dest list");
 
   auto json = std::make_shared<bool>(false);
   auto name = std::make_shared<std::string>();
-  CLI::App* list = dest->add_subcommand("list", "All that fail or are held");
+  CLI::App* list = dest->add_subcommand("list", "All that fail, are held or slowed");
   list->add_flag("--json", *json, "A JSON object a line, keys stable");
   list->footer("Example: waypost dest list");
   list->callback([json, &console] { console.exit_code = dest_list("", *json, console); });
@@ -143,7 +171,13 @@ void add_dest(CLI::App& app, Console& console) {
                           "Example: waypost dest hold b.example --for 2h --reason \"their migration\"");
   hold->add_option("--for", options->time, "For how long: 90s, 5m, 4h, 5d")->type_name("TIME")->required();
   hold->add_option("--reason", options->reason, "Shown by list and show")->type_name("TEXT");
-  change("release", "End a hold", "Example: waypost dest release b.example");
+  CLI::App* slow =
+      change("slow", "Give it less mail for a time, and then more by and by",
+             "Example: waypost dest slow b.example --site --rate 20/1m --for 2h --reason \"they ask for it\"");
+  slow->add_option("--rate", options->rate, "Messages in a time, evenly spaced: 20/1m")->type_name("RATE")->required();
+  slow->add_option("--for", options->time, "For how long: 90s, 5m, 4h, 5d")->type_name("TIME")->required();
+  slow->add_option("--reason", options->reason, "Shown by list and show")->type_name("TEXT");
+  change("release", "End a hold, and slowness", "Example: waypost dest release b.example");
   change("retry", "Ask it now, though it failed", "Example: waypost dest retry b.example --site");
 }
 

@@ -1,4 +1,5 @@
-// mta/cmd_dest.h: `waypost dest list|show|hold|release|retry`: destinations that fail or are held, and their sites.
+// mta/cmd_dest.h: `waypost dest list|show|hold|slow|release|retry`: destinations that fail, are held or slowed, and
+// their sites.
 #pragma once
 #include <string>
 
@@ -12,10 +13,11 @@ namespace waypost::mta {
 int dest_list(const std::string& name, bool json, Console& console);
 
 struct DestChangeOptions {
-  std::string verb;  ///< "hold", "release", "retry"
+  std::string verb;  ///< "hold", "release", "retry", "slow"
   std::string name;
   bool site = false;
-  std::string time;  ///< hold: "2h"
+  std::string rate;  ///< slow: "20/1m"
+  std::string time;  ///< hold, slow: "2h"
   std::string reason;
 };
 int dest_change(const DestChangeOptions& options, Console& console);

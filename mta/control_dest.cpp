@@ -18,7 +18,8 @@ struct ChangeName {
   std::string_view name;
   Kind kind;
 };
-constexpr ChangeName kChanges[] = {{"hold", Kind::hold}, {"release", Kind::release}, {"retry", Kind::retry}};
+constexpr ChangeName kChanges[] = {
+    {"hold", Kind::hold}, {"release", Kind::release}, {"retry", Kind::retry}, {"slow", Kind::slow}};
 constexpr std::chrono::hours kLongest{24 * 366};
 
 /// Errors: invalid.
@@ -40,16 +41,23 @@ Result<queue::DestinationChange> parse_change(const std::string& body, net::Wall
     change.kind = each.kind;
     known = true;
   }
-  if (!known) return fail(Errc::invalid, "change is one of hold, release, retry");
+  if (!known) return fail(Errc::invalid, "change is one of hold, release, retry, slow");
   if (change.name.empty()) return fail(Errc::invalid, "name says which destination is meant");
   const auto site = json.find("site");
   change.with_site = site != json.end() && site->is_boolean() && site->get<bool>();
-  if (change.kind != Kind::hold) return change;
+  if (change.kind != Kind::hold && change.kind != Kind::slow) return change;
+  const auto spacing = json.find("spacing_ms");
+  if (change.kind == Kind::slow) {
+    const bool fits = spacing != json.end() && spacing->is_number_unsigned() && spacing->get<std::uint64_t>() > 0 &&
+                      spacing->get<std::uint64_t>() <= 86'400'000;
+    if (!fits) return fail(Errc::invalid, "spacing_ms is from 1 to 86400000");
+    change.spacing = std::chrono::milliseconds(spacing->get<std::int64_t>());
+  }
   const auto seconds = json.find("seconds");
   if (seconds == json.end() || !seconds->is_number_unsigned() || seconds->get<std::uint64_t>() == 0)
     return fail(Errc::invalid, "seconds says for how long");
   if (seconds->get<std::uint64_t>() > static_cast<std::uint64_t>(std::chrono::seconds(kLongest).count()))
-    return fail(Errc::invalid, "a hold ends within a year");
+    return fail(Errc::invalid, "it ends within a year");
   change.until = now + std::chrono::seconds(seconds->get<std::int64_t>());
   return change;
 }
@@ -79,7 +87,7 @@ ControlAnswer ControlApi::change_destination(const ControlRequest& request) {
   log::changed(verb, (change->with_site ? "site of " : "") + change->name, 0, change->reason, request.uid);
   Json json;
   json["name"] = change->name;
-  if (change->kind == Kind::hold) json["until"] = time_json(change->until);
+  if (change->kind == Kind::hold || change->kind == Kind::slow) json["until"] = time_json(change->until);
   return ControlAnswer{200, to_line(json), "application/json"};
 }
 

@@ -147,10 +147,11 @@ Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
   const queue::DestinationState& state = row.state;
   const bool is_site = state.kind == queue::DestinationState::Kind::site;
   const bool held = state.held_until > now;
+  constexpr net::Duration none{0};
   Json json;
   json["name"] = state.name;
   json["kind"] = is_site ? "site" : "destination";
-  json["state"] = held ? "held" : state.failures > 0 ? "failing" : "well";
+  json["state"] = held ? "held" : state.failures > 0 ? "failing" : state.spacing > none ? "slowed" : "well";
   json["until"] = state.waits(now) ? time_json(state.waits_until()) : Json(nullptr);
   json["recipients"] = row.waiting;
   if (!is_site) json["site"] = state.site;
@@ -162,6 +163,11 @@ Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
     json["host"] = state.host;
   }
   if (held) json["held_because"] = state.held_reason;
+  if (state.spacing > none) {
+    json["spacing_ms"] = state.spacing.count();
+    json["slow_until"] = time_json(state.slow_until);
+    json["slow_because"] = state.slow_reason;
+  }
   return json;
 }
 

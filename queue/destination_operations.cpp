@@ -10,11 +10,13 @@ namespace waypost::queue {
 namespace {
 
 constexpr Sql kSettle{
-    "INSERT INTO destination(name, kind, site, failures, next_attempt, failing_since, status, reason, host) "
-    "VALUES (?1, ?2, coalesce((SELECT id FROM destination WHERE name = ?3), 0), ?4, ?5, ?6, ?7, ?8, ?9) "
+    "INSERT INTO destination(name, kind, site, failures, next_attempt, failing_since, status, reason, host, spacing, "
+    "slow_until, slow_reason) "
+    "VALUES (?1, ?2, coalesce((SELECT id FROM destination WHERE name = ?3), 0), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) "
     "ON CONFLICT(name) DO UPDATE SET kind = excluded.kind, site = excluded.site, failures = excluded.failures, "
     "next_attempt = excluded.next_attempt, failing_since = excluded.failing_since, status = excluded.status, "
-    "reason = excluded.reason, host = excluded.host"};
+    "reason = excluded.reason, host = excluded.host, spacing = excluded.spacing, slow_until = excluded.slow_until, "
+    "slow_reason = excluded.slow_reason"};
 constexpr Sql kSlice{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                      " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id > ?1 "
                      "ORDER BY d.id LIMIT ?2"};
@@ -29,7 +31,12 @@ constexpr Sql kWaitingForSite{
 constexpr Sql kHold{
     "INSERT INTO destination(name, held_until, held_reason) VALUES (?1, ?2, ?3) "
     "ON CONFLICT(name) DO UPDATE SET held_until = excluded.held_until, held_reason = excluded.held_reason"};
-constexpr Sql kRelease{"UPDATE destination SET held_until = 0, held_reason = '' WHERE name = ?1"};
+constexpr Sql kSlow{
+    "INSERT INTO destination(name, slow_until, slow_reason, spacing) VALUES (?1, ?2, ?3, ?4) ON CONFLICT(name) "
+    "DO UPDATE SET slow_until = excluded.slow_until, slow_reason = excluded.slow_reason, spacing = excluded.spacing"};
+constexpr Sql kRelease{
+    "UPDATE destination SET held_until = 0, held_reason = '', spacing = 0, slow_until = 0, slow_reason = '' "
+    "WHERE name = ?1"};
 constexpr Sql kRetry{"UPDATE destination SET next_attempt = min(next_attempt, ?2) WHERE name = ?1"};
 constexpr Sql kSiteOf{"SELECT s.name FROM destination d JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
 
@@ -50,7 +57,7 @@ Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
 }
 
 bool is_in_trouble(const DestinationState& state, WallTime now) {
-  return state.failures > 0 || state.held_until > now;
+  return state.failures > 0 || state.held_until > now || state.spacing > net::Duration(0);
 }
 
 }  // namespace
@@ -61,7 +68,8 @@ SettleDestinationOperation::SettleDestinationOperation(DestinationState state)
 Result<> SettleDestinationOperation::apply(Database& db) {
   Run row(db, kSettle);
   row << state_.name << static_cast<int>(state_.kind) << state_.site << state_.failures << millis(state_.next_attempt)
-      << millis(state_.failing_since) << state_.status << state_.reason << state_.host;
+      << millis(state_.failing_since) << state_.status << state_.reason << state_.host << state_.spacing.count()
+      << millis(state_.slow_until) << state_.slow_reason;
   return row.done();
 }
 
@@ -151,14 +159,17 @@ Result<> ChangeDestinationOperation::apply(Database& db) {
     if (!*found) return fail(Errc::not_found, change_.name + " waits with no site");
     name = site.text(0);
   }
-  const bool hold = change_.kind == DestinationChange::Kind::hold;
-  const bool retry = change_.kind == DestinationChange::Kind::retry;
-  Run row(db, hold ? kHold : retry ? kRetry : kRelease);
+  using Change = DestinationChange::Kind;
+  const bool hold = change_.kind == Change::hold;
+  const bool slow = change_.kind == Change::slow;
+  const bool retry = change_.kind == Change::retry;
+  Run row(db, hold ? kHold : slow ? kSlow : retry ? kRetry : kRelease);
   row << name;
-  if (hold) row << millis(change_.until) << change_.reason;
+  if (hold || slow) row << millis(change_.until) << change_.reason;
+  if (slow) row << change_.spacing.count();
   if (retry) row << millis(change_.now);
   Result<> done = row.done();
-  if (!done || hold || db.changed_rows() > 0) return done;
+  if (!done || hold || slow || db.changed_rows() > 0) return done;
   return fail(Errc::not_found, "nothing is known of a destination " + change_.name);
 }
 

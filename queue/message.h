@@ -100,6 +100,11 @@ struct DestinationState {
 
   WallTime held_until;      ///< an administrator keeps its mail back; the past: nobody does
   std::string held_reason;  ///< and why
+
+  net::Duration spacing{0};  ///< between two messages, while it gets less than others; 0: it does not
+  WallTime slow_until;       ///< when it gets more again
+  std::string slow_reason;
+
   /// True if nothing of it is to be attempted at `now`.
   bool waits(WallTime now) const { return held_until > now || (failures > 0 && next_attempt > now); }
   /// When an attempt is allowed again, of one that waits.
@@ -115,7 +120,10 @@ struct RecipientOutcome {
   std::string reply;      ///< the remote's, or our own words; one line, at most 512 octets
   std::string host;       ///< "mx1.b.example[192.0.2.7]:25"; "" where none was reached
   std::string tls{};      ///< what TLS the session had, for the history; "" where nobody asked
+  std::string rule{};     ///< the rule about replies that had a say; "": none
 };
+/// "421 too many [rule greedy]", as log and history have it.
+std::string with_rule(const std::string& reply, const std::string& rule);
 
 /// The end of one attempt: committed as one, with the notifications that it causes.
 struct Settlement {

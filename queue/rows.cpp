@@ -160,6 +160,9 @@ DestinationState read_destination(const Run& row, int first) {
   state.host = row.text(first + 7);
   state.held_until = wall_time(row.integer(first + 8));
   state.held_reason = row.text(first + 9);
+  state.spacing = net::Duration(std::clamp<std::int64_t>(row.integer(first + 10), 0, 86'400'000));
+  state.slow_until = wall_time(row.integer(first + 11));
+  state.slow_reason = row.text(first + 12);
   return state;
 }
 

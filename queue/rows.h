@@ -52,10 +52,11 @@ Result<DueRecipient> read_recipient(const Run& row, std::string_view destination
 #define WAYPOST_DESTINATION_OF_RECIPIENT \
   "LEFT JOIN destination d ON d.id = r.destination LEFT JOIN destination s ON s.id = d.site"
 /// The columns of one of these that read_destination() takes, from column `first` on, and how many these are.
-#define WAYPOST_DESTINATION_COLUMNS(d)                                                                    \
-  #d ".name, " #d ".kind, " #d ".failures, " #d ".next_attempt, " #d ".failing_since, " #d ".status, " #d \
-     ".reason, " #d ".host, " #d ".held_until, " #d ".held_reason"
-constexpr int kDestinationColumns = 10;
+#define WAYPOST_DESTINATION_COLUMNS(d)                                                                     \
+  #d ".name, " #d ".kind, " #d ".failures, " #d ".next_attempt, " #d ".failing_since, " #d ".status, " #d  \
+     ".reason, " #d ".host, " #d ".held_until, " #d ".held_reason, " #d ".spacing, " #d ".slow_until, " #d \
+     ".slow_reason"
+constexpr int kDestinationColumns = 13;
 DestinationState read_destination(const Run& row, int first);
 /// The columns of both; what holds up the destination's mail is told of it, even if it is of its site.
 #define WAYPOST_BOTH_COLUMNS WAYPOST_DESTINATION_COLUMNS(d) ", " WAYPOST_DESTINATION_COLUMNS(s)

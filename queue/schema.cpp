@@ -81,6 +81,9 @@ ALTER TABLE destination ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN site INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN held_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN held_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE destination ADD COLUMN spacing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN slow_until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN slow_reason TEXT NOT NULL DEFAULT '';
 )";
 
 // Flows of one destination take turns (queue/flow.h).

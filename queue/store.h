@@ -75,12 +75,13 @@ struct DestinationRow {
   static constexpr std::uint64_t kCounted = 100'000;
 };
 struct DestinationChange {
-  enum class Kind : std::uint8_t { hold, release, retry };
+  enum class Kind : std::uint8_t { hold, release, retry, slow };
   Kind kind = Kind::hold;
   std::string name;
-  bool with_site = false;  ///< the site that the destination waits with is meant, where there is one
-  WallTime until;          ///< hold
-  std::string reason;      ///< hold
+  bool with_site = false;    ///< the site that the destination waits with is meant, where there is one
+  WallTime until;            ///< hold, slow
+  net::Duration spacing{0};  ///< slow: between two messages
+  std::string reason;        ///< hold, slow
   WallTime now;
 };
 
@@ -104,10 +105,11 @@ class Store {
   /// effect. True: the message has left the queue.
   virtual net::Task<Result<bool>> settle(Settlement settlement) = 0;
 
-  /// Records success or failure of a destination, or of a site, as a whole. What an administrator set stays.
+  /// Records success or failure of a destination, or of a site, as a whole, and whether it is slowed. A hold stays.
   virtual net::Task<Result<>> settle_destination(DestinationState state) = 0;
 
-  /// Destinations and sites that fail or are held, by name; or the one of `name` and its site, whatever they do.
+  /// Destinations and sites that fail, are held or slowed, by name; or the one of `name` and its site, whatever they
+  /// do.
   virtual net::Task<Result<std::vector<DestinationRow>>> destinations(std::string name, WallTime now) = 0;
   /// What an administrator says of one. Errors: not_found (of a release or retry).
   virtual net::Task<Result<>> change_destination(DestinationChange change) = 0;

@@ -24,7 +24,7 @@ constexpr Sql kIsOpen{"SELECT 1 FROM meta WHERE key = 'open'"};
 constexpr Sql kSweepTo{"SELECT max(id) FROM (SELECT id FROM destination WHERE id > ?1 ORDER BY id LIMIT 500)"};
 constexpr Sql kSweep{
     "DELETE FROM destination WHERE id > ?1 AND id <= ?2 AND (failures = 0 OR next_attempt < ?3) "
-    "AND held_until < ?4 AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
+    "AND held_until < ?4 AND spacing = 0 AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
     "WHERE state = 0 AND recipient.destination = destination.id) "
     "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_held "
     "WHERE state = 1 AND recipient.destination = destination.id)"};

@@ -102,6 +102,10 @@ bool is_attempt(Event event) {
 
 }  // namespace
 
+std::string with_rule(const std::string& reply, const std::string& rule) {
+  return rule.empty() ? reply : reply + " [rule " + rule + "]";
+}
+
 Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished body, BodyNotes notes) {
   Prepared out;
   std::vector<smtp::EnvelopeRecipient>& recipients = message.envelope.recipients;
@@ -352,7 +356,7 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
       event.recipient = row.text(2);
       event.host = outcome.host;
       event.status = outcome.status;
-      event.text = outcome.reply;
+      event.text = with_rule(outcome.reply, outcome.rule);
       event.tls = outcome.tls;
       if (outcome.event == Event::attempt_deferred) event.next_attempt = outcome.next_attempt;
       history_.push_back(std::move(event));

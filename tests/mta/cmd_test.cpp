@@ -365,7 +365,7 @@ TEST_SUITE("mta/cmd") {
   TEST_CASE("dest: what fails or is held; one with its site; changes") {
     Terminal t;
     CHECK(t.run({"dest", "list"}) == 0);
-    CHECK(t.said("no destination fails or is held"));
+    CHECK(t.said("no destination fails, is held or slowed"));
     CHECK(t.run({"dest", "show", "b.example"}) == 1);
     queue::DestinationRow destination;
     destination.state.name = "b.example";
@@ -409,6 +409,20 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.run({"dest", "hold", "b.example", "--for", "soon"}) == 64);
     CHECK(t.run({"dest", "hold", "b.example", "--for", "500d"}) != 0);
     CHECK(t.run({"dest", "hold", "b.example"}) == 64);
+
+    CHECK(t.run({"dest", "slow", "b.example", "--rate", "20/1m", "--for", "1h"}) == 0);
+    CHECK(t.said("b.example gets 20/1m until"));
+    CHECK((t.backend.destination_changes.back().spacing == std::chrono::seconds(3)));
+    CHECK(t.run({"dest", "slow", "b.example", "--rate", "5000/1s", "--for", "1h"}) == 64);
+    CHECK(t.run({"dest", "slow", "b.example", "--rate", "fast", "--for", "1h"}) == 64);
+    site.state.failures = 0;
+    site.state.spacing = std::chrono::seconds(3);
+    site.state.slow_until = tests::kNow + std::chrono::minutes(20);
+    site.state.slow_reason = "421 too many [rule greedy]";
+    t.backend.destination_rows = {site};
+    CHECK(t.run({"dest", "list"}) == 0);
+    CHECK(t.said("slowed"));
+    CHECK(t.said("to 20 a minute: 421 too many [rule greedy]"));
   }
 
   TEST_CASE("reload: the findings, and 78 where the old configuration stays") {

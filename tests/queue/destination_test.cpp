@@ -193,8 +193,9 @@ TEST_SUITE("queue/destination") {
       for (const char* sql :
            {"ALTER TABLE destination DROP COLUMN kind", "ALTER TABLE destination DROP COLUMN site",
             "ALTER TABLE destination DROP COLUMN held_until", "ALTER TABLE destination DROP COLUMN held_reason",
-            "DELETE FROM meta WHERE key = 'routes'", "DROP INDEX recipient_due",
-            "ALTER TABLE recipient DROP COLUMN flow",
+            "ALTER TABLE destination DROP COLUMN spacing", "ALTER TABLE destination DROP COLUMN slow_until",
+            "ALTER TABLE destination DROP COLUMN slow_reason", "DELETE FROM meta WHERE key = 'routes'",
+            "DROP INDEX recipient_due", "ALTER TABLE recipient DROP COLUMN flow",
             "CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state = 0",
             "PRAGMA user_version = 1"})
         REQUIRE(db->run(sql));
