@@ -14,7 +14,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr net::Duration kIdle = 5s;           // a connection is kept so long for the next message
+constexpr net::Duration kIdle = 5s;  // a connection is kept so long for the next message
+constexpr net::Duration kBetweenRounds = 100ms;
 constexpr net::Duration kLongestSleep = 60s;  // the wall clock may jump: look again
 constexpr auto kNoUsableExchanger = 24h;      // PROTOCOL, "MX exists, none usable": deferred for a day, then 5.4.4
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
@@ -105,6 +106,7 @@ void Dispatcher::changed() {
   schedule_.drop_waiting();
   for (auto& [name, destination] : destinations_) destination.state.next_attempt = {};
   for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = {};
+  knows_states_ = false;
   recall_ = true;
   read_store_ = true;
   resume_.reset();
@@ -112,7 +114,12 @@ void Dispatcher::changed() {
 }
 
 void Dispatcher::reconfigured() {
-  for (auto& [name, destination] : destinations_) destination.valid_until = {};
+  // Limits may be others, too: who waits for its pace comes anew.
+  for (auto& [name, destination] : destinations_) {
+    destination.valid_until = {};
+    destination.wants_turn = destination.timed = false;
+  }
+  for (auto& [key, site] : sites_) site->timed = false;
   compare_routes_ = true;
   changed();
   pump_starved();  // more connections may be allowed now
@@ -129,11 +136,16 @@ net::Task<> Dispatcher::run() {
     if (std::exchange(recall_, false)) co_await recall();
     knows_states_ = true;
     if (next_due_ && *next_due_ <= runtime_.wall_now()) read_store_ = true;
-    if (wants_to_read()) {
-      co_await refill();
-      continue;
-    }
     net::Duration wait = kLongestSleep;
+    if (wants_to_read()) {
+      // Rounds are whole walks through the destinations: one that brought nothing is not begun again at once.
+      if (resume_ || round_found_ || runtime_.now() >= round_at_) {
+        co_await refill();
+        continue;
+      }
+      wait = round_at_ - runtime_.now();
+      woken_ = false;
+    }
     // With something to read already, it is room that is waited for.
     if (next_due_ && !read_store_) wait = std::min(wait, *next_due_ - runtime_.wall_now() + 1ms);
     if (!woken_) {
@@ -147,7 +159,7 @@ net::Task<> Dispatcher::run() {
 net::Task<> Dispatcher::refill() {
   queue::DueQuery query;
   query.now = runtime_.wall_now();
-  query.limit = schedule_.limits().recipients - std::min(schedule_.held(), schedule_.limits().recipients);
+  query.limit = schedule_.room();
   // With those that are held already, which mostly come first: as many as may be held.
   query.per_destination = schedule_.limits().per_destination;
   query.resume = resume_;
@@ -156,6 +168,8 @@ net::Task<> Dispatcher::refill() {
     // A whole round begins: what it meets later tells anew when something is due.
     next_due_.reset();
     read_store_ = false;
+    round_found_ = false;
+    round_at_ = runtime_.now() + kBetweenRounds;
     schedule_.read_again();
   }
   Result<queue::DuePage> page = co_await store_.due(std::move(query));
@@ -171,13 +185,20 @@ net::Task<> Dispatcher::refill() {
 }
 
 void Dispatcher::take_page(queue::DuePage page) {
-  for (queue::DestinationState& state : page.destinations) note_state(std::move(state));
+  for (queue::DestinationState& state : page.destinations) {
+    const auto trouble = troubles_.find(state.name);
+    if (state.kind == queue::DestinationState::Kind::destination) {
+      note_state(std::move(state));
+    } else if (trouble != troubles_.end() && trouble->second.state.failures > 0) {
+      trouble->second.unread = true;  // of its destinations one was read at most, to ask for all
+    }
+  }
   if (page.next_due) due_at(*page.next_due);
   std::set<std::string> read;
   for (queue::Due& due : page.due) {
     const std::string destination = due.destination;
     if (stays_in_store(destination)) continue;
-    schedule_.add(std::move(due));
+    if (schedule_.add(std::move(due))) round_found_ = true;
     read.insert(destination);
   }
   for (const queue::DuePage::More& more : page.more)
@@ -204,31 +225,31 @@ void Dispatcher::begin(const std::string& name) {
 }
 
 net::Task<> Dispatcher::plan(std::string name) {
-  net::TimePoint valid_until = runtime_.now() + kLongestSleep;
-  HostFailure trouble;
   Destination& entry = destinations_[name];  // stays while `planning` is set
   const std::shared_ptr<const conf::Config> config = config_();
-  Plan plan = co_await find_plan(name, entry, valid_until, trouble);
+  Found found = co_await find_plan(name);
   entry.planning = false;
   if (stopping_) co_return;
   if (config_() != config) {  // it was replaced meanwhile: where mail goes, and by which policy, is asked again
     begin(name);
     co_return;
   }
+  Plan& plan = found.plan;
   if (plan.key.empty()) {
-    co_await fail_destination(name, trouble);
+    co_await fail_destination(name, found.trouble);
     co_return;
   }
   std::string key = plan.key;
-  // It waited with the hosts that it had before.
-  const bool parts = !entry.state.site.empty() && entry.state.site != key;
   entry.site = key;
-  entry.valid_until = valid_until;
-  if (parts) {
-    co_await join_site(name, key);
-    read_store_ = true;  // what else waited with them
-    begin(name);
-    co_return;
+  entry.tls = std::move(found.tls);
+  entry.by_dns = found.by_dns;
+  entry.valid_until = found.valid_until;
+  if (!entry.state.site.empty() && entry.state.site != key) {
+    // It waited with the hosts that it had before, and may have been the one that was to ask for them.
+    const std::string before = entry.state.site;
+    entry.state.site.clear();
+    scope_.spawn(join_site(name, key));
+    read_site(before);
   }
   Trouble* const of_site = trouble_of(entry);
   const bool fails = of_site != nullptr && of_site->state.failures > 0;
@@ -258,14 +279,15 @@ net::Task<> Dispatcher::plan(std::string name) {
   pump(key);
 }
 
-/// A plan, or one without a key and why there is none for now.
-net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net::TimePoint& valid_until,
-                                      HostFailure& trouble) {
+net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
   const std::shared_ptr<const conf::Config> config = config_();
   const std::vector<conf::NextHop> next_hops = route(*config, name);
-  Plan plan;
+  queue::DestinationState state;
+  if (const auto known = destinations_.find(name); known != destinations_.end()) state = known->second.state;
+  Found out;
+  out.valid_until = runtime_.now() + kLongestSleep;
+  Plan& plan = out.plan;
   std::string key;
-  entry.tls.clear();
   for (const conf::NextHop& next_hop : next_hops) {
     switch (next_hop.kind) {
       case conf::NextHop::Kind::reject: {
@@ -275,20 +297,20 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
         plan.text =
             code ? next_hop.value.substr(std::min(next_hop.value.size(), code->text().size() + 1)) : next_hop.value;
         plan.key = next_hop.text();
-        co_return plan;
+        co_return out;
       }
       case conf::NextHop::Kind::discard:
         plan.kind = Plan::Kind::discard;
         plan.key = next_hop.text();
-        co_return plan;
+        co_return out;
       case conf::NextHop::Kind::maildir:
         plan.kind = Plan::Kind::maildir;
         plan.text = next_hop.value;
         plan.key = next_hop.text();
-        co_return plan;
+        co_return out;
       case conf::NextHop::Kind::lmtp_socket:
         plan.hops.push_back(socket_hop(next_hop.value));
-        entry.tls.emplace_back();
+        out.tls.emplace_back();
         key += (key.empty() ? "" : ",") + next_hop.text();
         continue;
       case conf::NextHop::Kind::lmtp_tcp:
@@ -301,7 +323,7 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
     const resolver::Self self{config->hostname, own_addresses_()};
     resolver::Exchangers found;
     const bool literal = !next_hop.look_up_mx && next_hop.host.host == smtp::literal_address(name);
-    entry.by_dns = literal || (next_hop.look_up_mx && next_hop.host.host == name);
+    out.by_dns = literal || (next_hop.look_up_mx && next_hop.host.host == name);
     if (literal) {
       found = co_await resolver::find_exchangers(resolver_, runtime_, name, look_up, self);
     } else if (next_hop.look_up_mx) {
@@ -309,34 +331,34 @@ net::Task<Plan> Dispatcher::find_plan(std::string name, Destination& entry, net:
     } else {
       found = co_await resolver::find_host(resolver_, runtime_, next_hop.host.host, look_up, self);
     }
-    valid_until = std::min(valid_until, std::max(found.valid_until, runtime_.now() + 1s));
+    out.valid_until = std::min(out.valid_until, std::max(found.valid_until, runtime_.now() + 1s));
     if (found.status == resolver::Exchangers::Status::found) {
       const TlsTerms terms = lmtp ? TlsTerms() : tls_terms(*config, name, next_hop);
       plan.hops.push_back({found.hosts, lmtp ? Protocol::lmtp : Protocol::smtp});
-      entry.tls.push_back(terms);
+      out.tls.push_back(terms);
       // What the configuration wants of its own next hop is a matter of that hop; else policy is the destination's.
       if (!key.empty()) key += ',';
-      key += (lmtp ? "lmtp:" : "") + found.site + (entry.by_dns ? "" : tls_key(terms, name));
+      key += (lmtp ? "lmtp:" : "") + found.site + (out.by_dns ? "" : tls_key(terms, name));
       continue;
     }
-    const bool for_a_day = found.no_usable_exchanger && entry.state.status == kNoUsableExchangerStatus &&
-                           runtime_.wall_now() - entry.state.failing_since > kNoUsableExchanger;
+    const bool for_a_day = found.no_usable_exchanger && state.status == kNoUsableExchangerStatus &&
+                           runtime_.wall_now() - state.failing_since > kNoUsableExchanger;
     const bool failed = found.status == resolver::Exchangers::Status::failed || for_a_day;
     // A next hop that does not resolve is the configuration's trouble, not the recipient's: it defers.
-    if (failed && entry.by_dns) {
+    if (failed && out.by_dns) {
       plan.kind = Plan::Kind::fail;
       plan.status = for_a_day ? "5.4.4" : found.enhanced;
       plan.text = found.reason;
       plan.key = "fail:" + name + ":" + plan.status;
-      co_return plan;
+      co_return out;
     }
     std::string status = found.enhanced.empty() ? "4.4.3" : found.enhanced;
     status.front() = '4';
-    trouble = trouble_with(status, found.reason);
-    trouble.ours = found.our_trouble;
+    out.trouble = trouble_with(status, found.reason);
+    out.trouble.ours = found.our_trouble;
   }
   plan.key = key;
-  co_return plan;
+  co_return out;
 }
 
 /// Where the configuration sends mail another way than it did, nothing waits for what was.
@@ -451,7 +473,7 @@ bool Dispatcher::may_go(const std::string& name, Destination& destination) {
   return false;
 }
 
-std::optional<queue::Due> Dispatcher::next_job(Site& site) {
+std::optional<Dispatcher::Job> Dispatcher::next_job(Site& site) {
   if (!site.is_ready(runtime_.now())) return std::nullopt;
   for (std::optional<std::string> name = site.next_turn(); name; name = site.next_turn()) {
     if (waits(*name)) {
@@ -472,7 +494,7 @@ std::optional<queue::Due> Dispatcher::next_job(Site& site) {
     entry->second.pace.take(runtime_.now());
     entry->second.slow.take(runtime_.now());
     site.took(runtime_.now());
-    return due;
+    return Job{*std::move(due), entry->second.tls, entry->second.by_dns};
   }
   return std::nullopt;
 }
@@ -493,10 +515,10 @@ net::Task<> Dispatcher::work(std::string key) {
   std::unique_ptr<Connection> connection;
   int messages = 0;
   for (;;) {
-    std::optional<queue::Due> due;
-    if (!stopping_) due = next_job(site);
+    std::optional<Job> job;
+    if (!stopping_) job = next_job(site);
     site.coming = 0;
-    if (!due) {
+    if (!job) {
       if (stopping_ || !connection || !connection->usable()) break;
       const bool again = co_await idle(site);
       if (!again) break;
@@ -504,7 +526,7 @@ net::Task<> Dispatcher::work(std::string key) {
     }
     ++site.busy;
     pump(key);
-    co_await deliver(site, std::move(*due), connection);
+    co_await deliver(site, std::move(*job), connection);
     if (gives_way(site, ++messages)) break;
   }
   ++site.leaving;
@@ -524,9 +546,9 @@ net::Task<> Dispatcher::work(std::string key) {
   if (found != sites_.end() && is_over(*found->second)) sites_.erase(found);
 }
 
-/// True if nothing is lost with the site. Its rate holds from one message to the next, however long after.
+/// True if nothing is lost with the site: its rate holds from one message to the next, and what was learnt has an end.
 bool Dispatcher::is_over(const Site& site) const {
-  return site.workers == 0 && !site.has_turns() && site.next_message(runtime_.now()) <= runtime_.now();
+  return site.workers == 0 && !site.has_turns() && !site.remembers(runtime_.now());
 }
 
 ClientSettings Dispatcher::client_settings(const conf::Config& config) {

@@ -78,11 +78,24 @@ class Dispatcher {
     int busy = 0;               ///< messages on the way
     bool wants_turn = false;    ///< it had its turn, and has to wait for the end of another message, or for its pace
     bool timed = false;         ///< as Site::timed
-    queue::WallTime joined{};   ///< since when the site fails that the store knows it to wait with
+    bool by_dns = false;        ///< its hosts are what the DNS names for it, not the configuration's
     net::TimePoint valid_until{};
     bool planning = false;
-    bool by_dns = false;  ///< its hosts are what the DNS names for it, not the configuration's
     bool unread = false;  ///< mail of it was left in the store while it failed
+  };
+  /// A message to deliver, and what its destination wants of the hosts of its site.
+  struct Job {
+    queue::Due due;
+    std::vector<TlsTerms> tls;
+    bool by_dns = false;
+  };
+  /// What was found out about a destination.
+  struct Found {
+    Plan plan;                  ///< without a key: there is none for now
+    std::vector<TlsTerms> tls;  ///< of each next hop
+    bool by_dns = false;
+    net::TimePoint valid_until{};
+    HostFailure trouble;  ///< why there is none
   };
   /// A site that fails, or is held: durable, whereas a Site is there while there is mail for it.
   struct Trouble {
@@ -105,15 +118,14 @@ class Dispatcher {
   void take_page(queue::DuePage page);
   void begin(const std::string& destination);
   net::Task<> plan(std::string destination);
-  net::Task<Plan> find_plan(std::string destination, Destination& entry, net::TimePoint& valid_until,
-                            HostFailure& trouble);
+  net::Task<Found> find_plan(std::string destination);
   void pump(const std::string& key);
   void pump_starved();
   bool connection_free() const;
   void wake_idler(Idlers::iterator entry);
   bool gives_way(const Site& site, int messages) const;
   net::Task<> work(std::string key);
-  std::optional<queue::Due> next_job(Site& site);
+  std::optional<Job> next_job(Site& site);
   bool may_go(const std::string& name, Destination& destination);
   net::Task<> come_back(std::string key, net::TimePoint at);
   net::Task<> come_back_for(std::string destination, net::TimePoint at);
@@ -122,14 +134,15 @@ class Dispatcher {
   bool is_over(const Site& site) const;
 
   // dispatcher_attempts.cpp
-  net::Task<> deliver(Site& site, queue::Due due, std::unique_ptr<Connection>& connection);
-  net::Task<HostFailure> relay(Site& site, Tally& tally, std::shared_ptr<const queue::Content> content,
+  net::Task<> deliver(Site& site, Job job, std::unique_ptr<Connection>& connection);
+  net::Task<HostFailure> relay(Site& site, const Job& job, Tally& tally, std::shared_ptr<const queue::Content> content,
                                std::unique_ptr<Connection>& connection);
   net::Task<AttemptResult> transactions(Connection& connection, Tally& tally,
                                         std::shared_ptr<const queue::Content> content,
                                         std::vector<std::size_t>& positions);
   net::Task<> open_next(Peer peer, SessionFor whom, std::unique_ptr<Connection>& connection, HostFailure& failure);
-  void met_ourselves(const Site& site, Tally& tally, const net::Address& address, HostFailure found, HostFailure& last);
+  void met_ourselves(const Site& site, bool by_dns, Tally& tally, const net::Address& address, HostFailure found,
+                     HostFailure& last);
   void react(Site& site, const net::Address& address, HostFailure told, Tally& tally);
   std::shared_ptr<const ReplyRules> rules();
   void log_unlearnt(const Tally& tally, const HostFailure& failure);
@@ -158,11 +171,12 @@ class Dispatcher {
   net::Task<> join_site(std::string destination, std::string key);
   net::Task<> destination_reached(std::string destination);
   net::Task<> site_reached(std::string key, std::string destination);
-  static bool is_joined(const Destination& destination, const queue::DestinationState& site);
+  bool is_joined(const Destination& destination, const std::string& key) const;
   bool waits(const std::string& destination);
   bool is_asked(const std::string& key) const;
   bool stays_in_store(const std::string& destination);
-  void release(const queue::Due& due);
+  void release(const queue::Due& due, const std::string& key);
+  void read_site(const std::string& key);
   void drop_waiting(const std::string& destination);
   void read_unread(const std::string& destination);
   void forget_destinations();
@@ -204,6 +218,8 @@ class Dispatcher {
   std::stop_source wake_;
   bool woken_ = false;
   bool read_store_ = true;
+  net::TimePoint round_at_{};  ///< when the store may be read from its beginning again
+  bool round_found_ = false;   ///< the last round brought something
   bool recall_ = true;
   bool knows_states_ = false;  ///< what fails or is held was read from the store
   bool compare_routes_ = true;

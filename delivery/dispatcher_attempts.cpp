@@ -99,9 +99,9 @@ void Dispatcher::Stats::count(queue::Event event) {
   }
 }
 
-net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Connection>& connection) {
-  const std::string destination = due.destination;
-  Tally tally(std::move(due));
+net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>& connection) {
+  const std::string destination = job.due.destination;
+  Tally tally(std::move(job.due));
   std::shared_ptr<const queue::Content> content = tally.due().content;
   if (!content) {
     Result<std::shared_ptr<const queue::Content>> read = co_await store_.content(tally.due().message->id);
@@ -109,7 +109,7 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
       content = *read;
     } else if (read.error().code == Errc::not_found || read.error().code == Errc::cancelled) {
       --site.busy;
-      release(tally.due());  // an administrator removed it, or we stop
+      release(tally.due(), site.plan().key);  // an administrator removed it, or we stop
       co_return;
     } else {
       log::failure(tally.due().message->id.text() + ": reading the message: " + read.error().what);
@@ -121,7 +121,7 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
   if (tally.any_open()) {
     switch (site.plan().kind) {
       case Plan::Kind::relay:
-        failure = co_await relay(site, tally, content, connection);
+        failure = co_await relay(site, job, tally, content, connection);
         break;
       case Plan::Kind::maildir:
         tally.reached = true;
@@ -162,7 +162,7 @@ net::Task<> Dispatcher::deliver(Site& site, queue::Due due, std::unique_ptr<Conn
   }
   co_await settle(tally, tally.unsettled(), content);
   --site.busy;
-  release(tally.due());
+  release(tally.due(), site.plan().key);
 }
 
 /// What a rule about a reply wants of the site.
@@ -209,17 +209,14 @@ void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
 
 /// Tries the site's hosts until no recipient is open. Returns the last host's failure, for those of which nothing was
 /// learnt.
-net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_ptr<const queue::Content> content,
+net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tally,
+                                         std::shared_ptr<const queue::Content> content,
                                          std::unique_ptr<Connection>& connection) {
   const queue::MessageInfo& message = *tally.due().message;
   // A report is better delivered without what it asks for than not at all (RFC 8689 §5).
   const SessionFor whom{tally.due().destination, message.require_tls && !message.reverse_path.is_null()};
-  const auto destination = destinations_.find(whom.destination);
-  const bool by_dns = destination != destinations_.end() && destination->second.by_dns;
-  std::vector<TlsTerms> terms;
-  if (destination != destinations_.end()) terms = destination->second.tls;
   const std::vector<Peer> candidates =
-      doubted_first(site.candidates(runtime_.now(), runtime_.random(), terms), tally.due().recipients);
+      doubted_first(site.candidates(runtime_.now(), runtime_.random(), job.tls), tally.due().recipients);
   std::set<net::Address> tried;
   std::set<std::uint8_t> shunned;  // families by which a host wants no mail: the others are asked first
   HostFailure last;
@@ -249,11 +246,11 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, Tally& tally, std::shared_p
       co_await open_next(*next, whom, connection, failure);
       react(site, next->address, failure, tally);
       if (!connection && failure.loop) {
-        met_ourselves(site, tally, next->address, std::move(failure), last);
+        met_ourselves(site, job.by_dns, tally, next->address, std::move(failure), last);
         break;
       }
       const bool own_demand = whom.require_tls && next->tls.level < conf::TlsLevel::verify;
-      const bool of_destination = by_dns && next->tls.level > conf::TlsLevel::opportunistic;
+      const bool of_destination = job.by_dns && next->tls.level > conf::TlsLevel::opportunistic;
       const bool by_tls = failure.tls_trouble != HostFailure::Tls::none && (own_demand || of_destination);
       // Other mail for the host does not wait with it; but a handshake that fails may have held a worker for a minute.
       if (!connection && by_tls && failure.tls_trouble == HostFailure::Tls::handshake) {
@@ -370,10 +367,8 @@ net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally&
 /// An exchanger that is ourselves, though its address did not tell. Mail that no other host is to take before us loops,
 /// for good; else the others are down for now. No host after ourselves is to be tried (RFC 5321 §5.1). A next hop of
 /// the configuration is the administrator's to mend.
-void Dispatcher::met_ourselves(const Site& site, Tally& tally, const net::Address& address, HostFailure found,
-                               HostFailure& last) {
-  const auto destination = destinations_.find(tally.due().destination);
-  const bool by_dns = destination != destinations_.end() && destination->second.by_dns;
+void Dispatcher::met_ourselves(const Site& site, bool by_dns, Tally& tally, const net::Address& address,
+                               HostFailure found, HostFailure& last) {
   if (by_dns && site.is_most_preferred(address)) {
     tally.reached = true;
     tally.close(from_host_failure(found));

@@ -16,6 +16,8 @@ using namespace std::chrono_literals;
 
 constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
+constexpr net::Duration kJoined = 1h;
+constexpr std::chrono::hours kForgetSite{24};  // after the end of its back-off, as the store does
 
 using Kind = queue::DestinationState::Kind;
 
@@ -46,7 +48,6 @@ void Dispatcher::note_state(queue::DestinationState state) {
     if (found == troubles_.end() && well) return;
     Trouble& trouble = found != troubles_.end() ? found->second : troubles_[state.name];
     set_spacing(state);
-    // Of its destinations one was read at most, to ask for all.
     trouble.unread = trouble.unread || state.failures > 0;
     if (trouble.state.failures > 0 && trouble.state.next_attempt > now) {
       keep_orders(trouble.state, state);
@@ -61,22 +62,24 @@ void Dispatcher::note_state(queue::DestinationState state) {
   keep_orders(known, state);
   entry->second.slow.set(state.spacing);
   known.site = state.site;
-  const auto site = troubles_.find(state.site);
-  if (site != troubles_.end()) entry->second.joined = site->second.state.failing_since;
+  known.site_until = state.site_until;
   const bool waits = state.failures > 0 && state.next_attempt > now;
   if (!is_new && ((known.failures > 0 && known.next_attempt > now) || (waits && known.failures == 0))) return;
   known = std::move(state);
 }
 
-/// What is wrong with the site of a destination, or nullptr.
+/// What is wrong with the site of a destination, or nullptr: as it was planned lately, or as the store knows it.
 Dispatcher::Trouble* Dispatcher::trouble_of(const Destination& destination) {
-  const auto found = troubles_.find(destination.site.empty() ? destination.state.site : destination.site);
+  const bool planned = !destination.site.empty() && destination.valid_until > runtime_.now();
+  const bool joined = destination.state.site_until > runtime_.wall_now();
+  if (!planned && !joined) return nullptr;
+  const auto found = troubles_.find(planned ? destination.site : destination.state.site);
   return found == troubles_.end() ? nullptr : &found->second;
 }
 
 /// True if the store knows that the destination waits with this site.
-bool Dispatcher::is_joined(const Destination& destination, const queue::DestinationState& site) {
-  return destination.state.site == site.name && destination.joined == site.failing_since;
+bool Dispatcher::is_joined(const Destination& destination, const std::string& key) const {
+  return destination.state.site == key && destination.state.site_until > runtime_.wall_now();
 }
 
 /// True if nothing of this destination is to be attempted now: it waits, or its site does.
@@ -91,8 +94,10 @@ bool Dispatcher::waits(const std::string& name) {
   // What is left in the store is read then, whatever the store knows of it.
   destination.unread = true;
   if (with_site) trouble->unread = true;
-  if (with_site && !is_joined(destination, trouble->state)) scope_.spawn(join_site(name, trouble->state.name));
-  due_at(with_site ? trouble->state.waits_until() : destination.state.waits_until());
+  if (with_site && !is_joined(destination, trouble->state.name)) scope_.spawn(join_site(name, trouble->state.name));
+  queue::WallTime until = destination.state.waits_until();
+  if (with_site) until = std::min(trouble->state.waits_until(), destination.state.site_until);
+  due_at(until);
   return true;
 }
 
@@ -119,12 +124,25 @@ bool Dispatcher::stays_in_store(const std::string& name) {
 }
 
 /// An attempt is over, whatever came of it.
-void Dispatcher::release(const queue::Due& due) {
+void Dispatcher::release(const queue::Due& due, const std::string& key) {
   schedule_.finished(due);
   const auto found = destinations_.find(due.destination);
   if (found != destinations_.end()) --found->second.busy;
   take_turn(due.destination);
   read_unread(due.destination);
+  read_site(key);  // which may be another than it has by now
+}
+
+/// What was left in the store of a site's destinations is read if the site is back, or if nothing is on the way any
+/// more that would tell.
+void Dispatcher::read_site(const std::string& key) {
+  const auto found = troubles_.find(key);
+  if (found == troubles_.end() || !found->second.unread) return;
+  const queue::DestinationState& state = found->second.state;
+  if (state.waits(runtime_.wall_now()) || (state.failures > 0 && is_asked(key))) return;
+  found->second.unread = false;
+  read_store_ = true;
+  wake();
 }
 
 /// The destination waits: its mail is in the store.
@@ -141,11 +159,7 @@ void Dispatcher::read_unread(const std::string& name) {
   if (found != destinations_.end()) {
     Destination& destination = found->second;
     Trouble* trouble = trouble_of(destination);
-    if (trouble != nullptr && trouble->unread && !trouble->state.waits(runtime_.wall_now()) &&
-        (trouble->state.failures == 0 || !is_asked(trouble->state.name))) {
-      trouble->unread = false;
-      read_store_ = true;
-    }
+    if (trouble != nullptr) read_site(trouble->state.name);
     if (destination.unread && !waits(name) && (destination.state.failures == 0 || !schedule_.holds(name))) {
       destination.unread = false;
       read_store_ = true;
@@ -171,16 +185,18 @@ void Dispatcher::forget_destinations() {
   });
   std::erase_if(sites_, [this](const auto& entry) { return is_over(*entry.second); });
   std::erase_if(troubles_, [this](const auto& entry) {
-    const queue::DestinationState& state = entry.second.state;
-    return state.failures == 0 && state.held_until <= runtime_.wall_now() && state.spacing == 0ms &&
-           !entry.second.unread;
+    const auto& [key, trouble] = entry;
+    const queue::DestinationState& state = trouble.state;
+    const queue::WallTime now = runtime_.wall_now();
+    if (state.held_until > now || state.spacing > 0ms || is_asked(key)) return false;
+    return state.failures == 0 ? !trouble.unread : state.next_attempt + kForgetSite < now;
   });
 }
 
 /// Sites that fail or are held: destinations that do not know yet that these are theirs wait with them. And
 /// destinations that are held, which may have no mail that would tell.
 net::Task<> Dispatcher::recall() {
-  Result<std::vector<queue::DestinationRow>> rows = co_await store_.destinations("", runtime_.wall_now());
+  Result<std::vector<queue::DestinationRow>> rows = co_await store_.destinations("", false, runtime_.wall_now());
   if (!rows) {
     if (!stopping_) log::failure("reading what fails or is held: " + rows.error().what);
     co_return;
@@ -304,22 +320,20 @@ void Dispatcher::log_failing(const std::string& name, const queue::DestinationSt
   log::destination_deferred(name, state.failures, wait, state.host, state.status, state.reason);
 }
 
-/// The store is told once for each time that the site fails: its mail is not read before the site may be asked again.
+/// The store is told, so that its mail is not read before the site may be asked again; not for long, since its hosts
+/// may be others by then.
 net::Task<> Dispatcher::join_site(std::string name, std::string key) {
-  queue::DestinationState state;
+  queue::WallTime until;
   {
     Destination& destination = destinations_[name];
     destination.state.name = name;
-    const auto trouble = troubles_.find(key);
-    queue::DestinationState site;
-    if (trouble != troubles_.end()) site = trouble->second.state;
-    site.name = key;
-    if (is_joined(destination, site)) co_return;
+    if (is_joined(destination, key)) co_return;
+    until = runtime_.wall_now() + kJoined + kJoined / 4 * (runtime_.random() % 1000) / 1000;
     destination.state.site = key;
-    destination.joined = site.failing_since;
-    state = destination.state;
+    destination.state.site_until = until;
   }
-  co_await record(std::move(state));
+  const Result<> joined = co_await store_.join_site(name, std::move(key), until);
+  if (!joined) log::failure("recording the site of " + name + ": " + joined.error().what);
 }
 
 net::Task<> Dispatcher::destination_reached(std::string name) {
@@ -338,7 +352,7 @@ net::Task<> Dispatcher::site_reached(std::string key, std::string name) {
   queue::DestinationState state = without_failure(found->second.state);
   found->second.state = state;
   log::destination_recovered(name);
-  read_unread(name);
+  read_site(key);
   co_await record(std::move(state));
 }
 

@@ -15,14 +15,18 @@ std::int64_t micros(net::TimePoint time) {
 }  // namespace
 
 void Pace::set(const std::optional<conf::Rate>& rate) {
-  spacing_ = 0;
-  if (!rate || rate->most == 0) return;
+  if (!rate || rate->most == 0) return respace(0);
   const std::int64_t period = std::chrono::duration_cast<std::chrono::microseconds>(rate->period).count();
-  spacing_ = std::max<std::int64_t>(period / static_cast<std::int64_t>(rate->most), 1);
+  respace(std::max<std::int64_t>(period / static_cast<std::int64_t>(rate->most), 1));
 }
 
 void Pace::set(net::Duration spacing) {
-  spacing_ = std::chrono::duration_cast<std::chrono::microseconds>(spacing).count();
+  respace(std::chrono::duration_cast<std::chrono::microseconds>(spacing).count());
+}
+
+void Pace::respace(std::int64_t spacing) {
+  spacing_ = spacing;
+  free_at_ = std::min(free_at_, taken_at_ + spacing);
 }
 
 net::TimePoint Pace::next(net::TimePoint now) const {
@@ -31,6 +35,7 @@ net::TimePoint Pace::next(net::TimePoint now) const {
 }
 
 void Pace::take(net::TimePoint now) {
+  taken_at_ = micros(now);
   free_at_ = std::max(free_at_, micros(now) - kBlur) + spacing_;
 }
 

@@ -12,7 +12,7 @@ namespace waypost::delivery {
 /// the blur of a timer, so that no burst follows a pause.
 class Pace {
  public:
-  /// nullopt: any number. What was taken before counts on.
+  /// nullopt: any number. What was taken last counts on, by the new rate.
   void set(const std::optional<conf::Rate>& rate);
   void set(net::Duration spacing);  ///< 0: any number
   bool is_bounded() const { return spacing_ > 0; }
@@ -23,8 +23,10 @@ class Pace {
   void take(net::TimePoint now);
 
  private:
-  std::int64_t spacing_ = 0;  ///< microseconds; 0: unbounded
-  std::int64_t free_at_ = 0;  ///< microseconds of the same clock
+  std::int64_t spacing_ = 0;   ///< microseconds; 0: unbounded
+  std::int64_t taken_at_ = 0;  ///< microseconds of the same clock
+  std::int64_t free_at_ = 0;
+  void respace(std::int64_t spacing);
 };
 
 }  // namespace waypost::delivery

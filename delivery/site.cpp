@@ -89,6 +89,12 @@ void Site::took(net::TimePoint now) {
   ++taken_;
 }
 
+bool Site::remembers(net::TimePoint now) const {
+  const auto is_later = [now](const auto& entry) { return entry.second > now; };
+  return next_message(now) > now || std::any_of(avoided_.begin(), avoided_.end(), is_later) ||
+         std::any_of(avoided_families_.begin(), avoided_families_.end(), is_later);
+}
+
 int Site::last_minute(net::TimePoint now) const {
   return now - minute_ < 2 * kMinute ? std::max(taken_, taken_before_) : 0;
 }

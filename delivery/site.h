@@ -70,6 +70,7 @@ class Site {
   net::TimePoint next_message(net::TimePoint now) const { return std::max(pace.next(now), slow.next(now)); }
   /// A message is taken.
   void took(net::TimePoint now);
+  bool remembers(net::TimePoint now) const;   ///< hosts that are to come last, or when the next message is allowed
   int last_minute(net::TimePoint now) const;  ///< messages that were taken, about
   Pace pace;                                  ///< of the configuration
   Pace slow;                                  ///< while it gets less than others (delivery/slow.h)

@@ -27,7 +27,7 @@ class DiskBackend : public ControlBackend {
   }
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override { return reader_->content(id); }
   Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {
-    return reader_->destinations(name, now());
+    return reader_->destinations(name, true, now());
   }
   Result<std::size_t> settle_doubt(queue::Id, const std::string&, bool, const std::string&) override {
     return fail(needs_daemon());

@@ -104,7 +104,7 @@ Result<std::size_t> LiveBackend::settle_doubt(queue::Id id, const std::string& a
 
 Result<std::vector<queue::DestinationRow>> LiveBackend::destinations(const std::string& name) {
   return wait<std::vector<queue::DestinationRow>>(
-      [&parts = parts_, name] { return parts.store.destinations(name, parts.runtime.wall_now()); }, kRead);
+      [&parts = parts_, name] { return parts.store.destinations(name, true, parts.runtime.wall_now()); }, kRead);
 }
 
 Result<> LiveBackend::change_destination(queue::DestinationChange change) {

@@ -10,13 +10,16 @@ namespace waypost::queue {
 namespace {
 
 constexpr Sql kSettle{
-    "INSERT INTO destination(name, kind, site, failures, next_attempt, failing_since, status, reason, host, spacing, "
-    "slow_until, slow_reason) "
-    "VALUES (?1, ?2, coalesce((SELECT id FROM destination WHERE name = ?3), 0), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) "
-    "ON CONFLICT(name) DO UPDATE SET kind = excluded.kind, site = excluded.site, failures = excluded.failures, "
+    "INSERT INTO destination(name, kind, failures, next_attempt, failing_since, status, reason, host, spacing, "
+    "slow_until, slow_reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
+    "ON CONFLICT(name) DO UPDATE SET kind = excluded.kind, failures = excluded.failures, "
     "next_attempt = excluded.next_attempt, failing_since = excluded.failing_since, status = excluded.status, "
     "reason = excluded.reason, host = excluded.host, spacing = excluded.spacing, slow_until = excluded.slow_until, "
     "slow_reason = excluded.slow_reason"};
+constexpr Sql kJoin{
+    "INSERT INTO destination(name, site, site_until) "
+    "VALUES (?1, coalesce((SELECT id FROM destination WHERE name = ?2), 0), ?3) "
+    "ON CONFLICT(name) DO UPDATE SET site = excluded.site, site_until = excluded.site_until"};
 constexpr Sql kSlice{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                      " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id > ?1 "
                      "ORDER BY d.id LIMIT ?2"};
@@ -34,19 +37,23 @@ constexpr Sql kHold{
 constexpr Sql kSlow{
     "INSERT INTO destination(name, slow_until, slow_reason, spacing) VALUES (?1, ?2, ?3, ?4) ON CONFLICT(name) "
     "DO UPDATE SET slow_until = excluded.slow_until, slow_reason = excluded.slow_reason, spacing = excluded.spacing"};
+// When a hold ended stays known: nothing expires before it was tried (OverdueOperation).
 constexpr Sql kRelease{
-    "UPDATE destination SET held_until = 0, held_reason = '', spacing = 0, slow_until = 0, slow_reason = '' "
-    "WHERE name = ?1"};
-constexpr Sql kRetry{"UPDATE destination SET next_attempt = min(next_attempt, ?2) WHERE name = ?1"};
+    "UPDATE destination SET held_until = min(held_until, ?2), held_reason = '', spacing = 0, slow_until = 0, "
+    "slow_reason = '' WHERE name = ?1"};
+constexpr Sql kRetry{
+    "UPDATE destination SET next_attempt = min(next_attempt, ?2) "
+    "WHERE name = ?1 OR id = (SELECT site FROM destination WHERE name = ?1)"};
 constexpr Sql kSiteOf{"SELECT s.name FROM destination d JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
 
 constexpr Sql kRoutes{"SELECT value FROM meta WHERE key = 'routes'"};
 constexpr Sql kSetRoutes{"INSERT OR REPLACE INTO meta(key, value) VALUES ('routes', ?1)"};
 constexpr Sql kWaitNoMore{
-    "UPDATE destination SET site = 0, next_attempt = min(next_attempt, ?1) "
+    "UPDATE destination SET site = 0, site_until = 0, next_attempt = min(next_attempt, ?1) "
     "WHERE kind = 0 AND (site <> 0 OR next_attempt > ?1)"};
 
 constexpr std::int64_t kDestinationsInOneTurn = 2000;
+constexpr std::uint64_t kCountedInOneTurn = 100'000;  // recipients: some milliseconds
 
 Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
   Run row(db, sql);
@@ -67,30 +74,40 @@ SettleDestinationOperation::SettleDestinationOperation(DestinationState state)
 
 Result<> SettleDestinationOperation::apply(Database& db) {
   Run row(db, kSettle);
-  row << state_.name << static_cast<int>(state_.kind) << state_.site << state_.failures << millis(state_.next_attempt)
+  row << state_.name << static_cast<int>(state_.kind) << state_.failures << millis(state_.next_attempt)
       << millis(state_.failing_since) << state_.status << state_.reason << state_.host << state_.spacing.count()
       << millis(state_.slow_until) << state_.slow_reason;
   return row.done();
 }
 
-DestinationsOperation::DestinationsOperation(std::int64_t after, WallTime now)
-    : Operation(Kind::read), after_(after), now_(now) {}
+JoinSiteOperation::JoinSiteOperation(std::string name, std::string site, WallTime until)
+    : Operation(Kind::write, 256), name_(std::move(name)), site_(std::move(site)), until_(until) {}
+
+Result<> JoinSiteOperation::apply(Database& db) {
+  Run row(db, kJoin);
+  row << name_ << site_ << millis(until_);
+  return row.done();
+}
+
+DestinationsOperation::DestinationsOperation(std::int64_t after, bool count, WallTime now)
+    : Operation(Kind::read), after_(after), count_(count), now_(now) {}
 
 Result<> DestinationsOperation::apply(Database& db) {
   rows.clear();
   upto = after_;
-  std::int64_t visited = 0;
+  counted_ = 0;
   Run row(db, kSlice);
   row << after_ << kDestinationsInOneTurn;
   Result<bool> found = row.step();
-  for (; found && *found; found = row.step()) {
+  std::int64_t visited = 0;
+  for (; found && *found && counted_ < kCountedInOneTurn; found = row.step()) {
     upto = row.integer(0);
     ++visited;
     Result<> taken = take(db, row);
     if (!taken) return taken;
   }
   if (!found) return fail(found.error());
-  last = visited < kDestinationsInOneTurn;
+  last = !*found && visited < kDestinationsInOneTurn;
   return {};
 }
 
@@ -101,8 +118,9 @@ Result<> DestinationsOperation::take(Database& db, const Run& row) {
   const bool alone = is_in_trouble(state, now_);
   const bool with_site = is_in_trouble(site, now_);
   if (!alone && !with_site) return {};
-  Result<std::uint64_t> count = waiting(db, kWaiting, row.integer(0));
+  Result<std::uint64_t> count = count_ ? waiting(db, kWaiting, row.integer(0)) : Result<std::uint64_t>(0);
   if (!count) return fail(count.error());
+  counted_ += *count;
   if (alone) rows.push_back({std::move(state), *count});
   if (with_site) rows.push_back({std::move(site), *count});
   return {};
@@ -162,12 +180,11 @@ Result<> ChangeDestinationOperation::apply(Database& db) {
   using Change = DestinationChange::Kind;
   const bool hold = change_.kind == Change::hold;
   const bool slow = change_.kind == Change::slow;
-  const bool retry = change_.kind == Change::retry;
-  Run row(db, hold ? kHold : slow ? kSlow : retry ? kRetry : kRelease);
+  Run row(db, hold ? kHold : slow ? kSlow : change_.kind == Change::retry ? kRetry : kRelease);
   row << name;
   if (hold || slow) row << millis(change_.until) << change_.reason;
   if (slow) row << change_.spacing.count();
-  if (retry) row << millis(change_.now);
+  if (!hold && !slow) row << millis(change_.now);
   Result<> done = row.done();
   if (!done || hold || slow || db.changed_rows() > 0) return done;
   return fail(Errc::not_found, "nothing is known of a destination " + change_.name);

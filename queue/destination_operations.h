@@ -21,10 +21,21 @@ class SettleDestinationOperation : public Operation {
   DestinationState state_;
 };
 
+/// Store::join_site().
+class JoinSiteOperation : public Operation {
+ public:
+  JoinSiteOperation(std::string name, std::string site, WallTime until);
+  Result<> apply(Database& db) override;
+
+ private:
+  std::string name_, site_;
+  WallTime until_;
+};
+
 /// Store::destinations(), a slice: destinations that fail, are held or wait with a site that does, and these sites.
 class DestinationsOperation : public Operation {
  public:
-  DestinationsOperation(std::int64_t after, WallTime now);
+  DestinationsOperation(std::int64_t after, bool count, WallTime now);
   Result<> apply(Database& db) override;
 
   std::vector<DestinationRow> rows;  ///< of a site once for each of its destinations: `waiting` is of that one
@@ -34,7 +45,9 @@ class DestinationsOperation : public Operation {
  private:
   Result<> take(Database& db, const Run& row);
   std::int64_t after_;
+  bool count_;
   WallTime now_;
+  std::uint64_t counted_ = 0;
 };
 
 /// A site whose destinations are in several slices is one row.

@@ -44,6 +44,7 @@ constexpr Sql kHoldDamaged{
 constexpr std::size_t kDestinationsInOneTurn = 2000;
 constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
 constexpr std::chrono::hours kLookAgainAfter{1};
+constexpr std::chrono::hours kAfterHold{4};
 constexpr std::chrono::seconds kLookAtMoreFlows{1};
 
 }  // namespace
@@ -105,12 +106,15 @@ Result<std::optional<DueOperation::Destination>> DueOperation::next_destination(
 /// How many recipients were read.
 Result<std::size_t> DueOperation::visit(Database& db, const Destination& destination) {
   const DestinationState& state = destination.state;
-  const DestinationState& site = destination.site;
+  // Its hosts may be others by now.
+  const bool joined = state.site_until > query_.now;
+  const DestinationState none;
+  const DestinationState& site = joined ? destination.site : none;
   const bool waits = state.waits(query_.now) || site.waits(query_.now);
   if (waits) {
     WallTime until = query_.now;
-    for (const DestinationState* each : {&state, &site})
-      if (each->waits(query_.now)) until = std::max(until, each->waits_until());
+    if (state.waits(query_.now)) until = state.waits_until();
+    if (site.waits(query_.now)) until = std::max(until, std::min(site.waits_until(), state.site_until));
     later(millis(until));
     add_states(destination);
     return 0;
@@ -121,8 +125,6 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
   Result<std::vector<DueFlow>> flows = due_flows(db, destination.id);
   if (!flows) return fail(flows.error());
   if (flows->empty()) return 0;
-  if (asks) asked_.insert(site.name);
-
   // Alike at first; what some do not need is for those that have more.
   const std::size_t first = page.due.size();
   places_.clear();
@@ -139,6 +141,7 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
       total += flow.read - before;
     }
   }
+  if (asks) asked_.insert(site.name);
   if (page.due.size() > first) add_states(destination);
   if (flows->size() >= query_.per_destination) page.more.push_back({state.name, std::nullopt});
   for (const DueFlow& flow : *flows) {
@@ -268,14 +271,15 @@ Result<bool> read_message_of(Database& db, Id id, Overdue& into, bool& unreadabl
   return true;
 }
 
-/// False if none is deferred. What an administrator keeps back at `held_at` is left out: it comes to no end meanwhile.
+/// False if none is deferred. What an administrator keeps back at `held_at`, or did until lately, is left out: it
+/// comes to no end before it could be tried.
 Result<bool> read_deferred(Database& db, std::optional<WallTime> held_at, Overdue& into) {
   Run row(db, kDeferredRecipients);
   row << number(into.message->id);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
     DestinationState destination = read_with_site(row, kRecipientColumns);
-    if (held_at && destination.held_until > *held_at) continue;
+    if (held_at && destination.held_until + kAfterHold > *held_at) continue;
     Result<DueRecipient> recipient = read_recipient(row, destination.name);
     if (!recipient) return fail(recipient.error());
     into.recipients.push_back(*std::move(recipient));

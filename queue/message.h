@@ -91,6 +91,7 @@ struct DestinationState {
   Kind kind = Kind::destination;
   std::string name;            ///< domain_key() of the recipients' domain; of a site its hosts: "10 mx.b.example:25"
   std::string site;            ///< of a destination: the site that it waits with; "": none so far
+  WallTime site_until;         ///< until then: its hosts are looked up again after that
   std::uint32_t failures = 0;  ///< in a row; 0: the last attempt reached it
   WallTime next_attempt;       ///< of anything for it; the past if failures is 0
   WallTime failing_since;

@@ -56,7 +56,7 @@ class Reader : public QueueReader {
 
   Result<std::shared_ptr<const Content>> content(Id id) override { return read_content(db_, id); }
 
-  Result<std::vector<DestinationRow>> destinations(std::string name, WallTime now) override {
+  Result<std::vector<DestinationRow>> destinations(std::string name, bool count, WallTime now) override {
     if (!name.empty()) {
       DestinationOperation one(std::move(name));
       Result<> done = one.apply(db_);
@@ -65,7 +65,7 @@ class Reader : public QueueReader {
     }
     std::map<std::string, DestinationRow> all;
     for (std::int64_t after = 0;;) {
-      DestinationsOperation slice(after, now);
+      DestinationsOperation slice(after, count, now);
       Result<> done = slice.apply(db_);
       if (!done) return fail(done.error());
       gather(all, std::move(slice.rows));

@@ -163,6 +163,7 @@ DestinationState read_destination(const Run& row, int first) {
   state.spacing = net::Duration(std::clamp<std::int64_t>(row.integer(first + 10), 0, 86'400'000));
   state.slow_until = wall_time(row.integer(first + 11));
   state.slow_reason = row.text(first + 12);
+  state.site_until = wall_time(row.integer(first + 13));
   return state;
 }
 

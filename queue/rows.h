@@ -55,8 +55,8 @@ Result<DueRecipient> read_recipient(const Run& row, std::string_view destination
 #define WAYPOST_DESTINATION_COLUMNS(d)                                                                     \
   #d ".name, " #d ".kind, " #d ".failures, " #d ".next_attempt, " #d ".failing_since, " #d ".status, " #d  \
      ".reason, " #d ".host, " #d ".held_until, " #d ".held_reason, " #d ".spacing, " #d ".slow_until, " #d \
-     ".slow_reason"
-constexpr int kDestinationColumns = 13;
+     ".slow_reason, " #d ".site_until"
+constexpr int kDestinationColumns = 14;
 DestinationState read_destination(const Run& row, int first);
 /// The columns of both; what holds up the destination's mail is told of it, even if it is of its site.
 #define WAYPOST_BOTH_COLUMNS WAYPOST_DESTINATION_COLUMNS(d) ", " WAYPOST_DESTINATION_COLUMNS(s)

@@ -5,6 +5,13 @@
 #include <utility>
 
 namespace waypost::queue {
+namespace {
+
+bool is_not_high(std::uint32_t flow) {
+  return Flow{flow}.priority() != Priority::high;
+}
+
+}  // namespace
 
 /// Every change of what a backlog holds goes through here, so that wants_more() need not look at them all.
 void Schedule::set(Backlog& backlog, std::size_t held, std::size_t ahead, bool more) {
@@ -40,7 +47,7 @@ bool Schedule::add(Due due) {
 bool Schedule::add_new(Due due) {
   const auto found = backlogs_.find(due.destination);
   const bool is_full = held_ - ahead_ >= limits_.recipients;
-  const bool may_be_ahead = ahead_ < for_new(limits_.recipients);
+  const bool may_be_ahead = ahead_ + due.recipients.size() <= for_new(limits_.recipients);
   if (found == backlogs_.end() || found->second.messages.empty()) {
     if (is_full && !may_be_ahead) {
       more_ = true;
@@ -57,7 +64,8 @@ bool Schedule::add_new(Due due) {
   const bool ahead = is_full || backlog.more || backlog.held - backlog.ahead >= limits_.per_destination;
   const std::size_t few = for_new(limits_.per_destination);
   // A flow that has many in the window is the backlog.
-  const bool may_overtake = may_be_ahead && backlog.ahead < few && (!is_known || lane->second.waiting.size() < few);
+  const bool may_overtake =
+      may_be_ahead && backlog.ahead + due.recipients.size() <= few && (!is_known || lane->second.waiting.size() < few);
   if (left_behind || (ahead && !may_overtake)) {
     set_more(due.destination, due.flow);
     return false;
@@ -73,11 +81,10 @@ void Schedule::put(Backlog& backlog, Due due, bool ahead) {
   Lane& lane = backlog.lanes[due.flow.value];
   if (lane.waiting.empty()) {
     lane.credit = weight(due.flow.priority());
-    if (due.flow.priority() == Priority::high) {
-      backlog.turns.push_front(due.flow.value);
-    } else {
-      backlog.turns.push_back(due.flow.value);
-    }
+    // Before the others, but behind those that are as high.
+    const auto first_other = std::find_if(backlog.turns.begin(), backlog.turns.end(), is_not_high);
+    const bool high = due.flow.priority() == Priority::high;
+    backlog.turns.insert(high ? first_other : backlog.turns.end(), due.flow.value);
   }
   lane.waiting.push_back(std::move(due));
   ++backlog.waiting;
@@ -87,15 +94,20 @@ std::optional<Due> Schedule::take(const std::string& destination) {
   const auto found = backlogs_.find(destination);
   if (found == backlogs_.end() || found->second.waiting == 0) return std::nullopt;
   Backlog& backlog = found->second;
-  const std::uint32_t flow = backlog.turns.front();
+  // What is high goes first, but not for ever while others wait.
+  auto turn = backlog.turns.begin();
+  if (backlog.high_in_a_row >= weight(Priority::high)) turn = std::find_if(turn, backlog.turns.end(), is_not_high);
+  if (turn == backlog.turns.end()) turn = backlog.turns.begin();
+  const std::uint32_t flow = *turn;
   Lane& lane = backlog.lanes.at(flow);
   Due due = std::move(lane.waiting.front());
   lane.waiting.pop_front();
   --backlog.waiting;
+  backlog.high_in_a_row = is_not_high(flow) ? 0 : backlog.high_in_a_row + 1;
   backlog.messages[due.message->id.value].in_flight = true;
   const bool over = lane.waiting.empty();
   if (over || --lane.credit == 0) {
-    backlog.turns.pop_front();
+    backlog.turns.erase(turn);
     if (!over) backlog.turns.push_back(flow);
     lane.credit = weight(due.flow.priority());
   }

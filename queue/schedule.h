@@ -50,6 +50,8 @@ class Schedule {
   bool has_room() const {
     return held_ - ahead_ + std::min(limits_.per_destination, limits_.recipients / 2) <= limits_.recipients;
   }
+  /// Recipients that a page may bring.
+  std::size_t room() const { return limits_.recipients - std::min(held_ - ahead_, limits_.recipients); }
   const Limits& limits() const { return limits_; }
 
   /// Something that is due found no room, and there is room now: for a backlog, half of what one may hold. Read the
@@ -69,6 +71,7 @@ class Schedule {
   struct Backlog {
     std::unordered_map<std::uint32_t, Lane> lanes;  ///< by flow
     std::deque<std::uint32_t> turns;                ///< flows with something that waits
+    int high_in_a_row = 0;                          ///< that were taken
     struct Message {
       bool in_flight = false;
       std::size_t ahead = 0;  ///< recipients that went ahead of what is left in the store

@@ -79,6 +79,7 @@ CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1;
 constexpr const char* kQueueVersion2 = R"(
 ALTER TABLE destination ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN site INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN site_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN held_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN held_reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE destination ADD COLUMN spacing INTEGER NOT NULL DEFAULT 0;
@@ -86,9 +87,9 @@ ALTER TABLE destination ADD COLUMN slow_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN slow_reason TEXT NOT NULL DEFAULT '';
 )";
 
-// Flows of one destination take turns (queue/flow.h).
+// Flows of one destination take turns (queue/flow.h). What was there before is one of Priority::normal.
 constexpr const char* kQueueVersion3 = R"(
-ALTER TABLE recipient ADD COLUMN flow INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE recipient ADD COLUMN flow INTEGER NOT NULL DEFAULT 268435456;
 DROP INDEX recipient_due;
 CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0;
 )";

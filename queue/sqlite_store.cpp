@@ -29,8 +29,9 @@ class SqliteStore : public Store {
                              std::optional<Notification> notification) override;
   net::Task<Result<bool>> settle(Settlement settlement) override;
   net::Task<Result<>> settle_destination(DestinationState state) override;
-  net::Task<Result<std::vector<DestinationRow>>> destinations(std::string name, WallTime now) override;
+  net::Task<Result<std::vector<DestinationRow>>> destinations(std::string name, bool count, WallTime now) override;
   net::Task<Result<>> change_destination(DestinationChange change) override;
+  net::Task<Result<>> join_site(std::string destination, std::string site, WallTime until) override;
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, WallTime now) override;
   net::Task<Result<std::shared_ptr<const Content>>> content(Id id) override;
   BodyReader read_body(std::shared_ptr<const Content> content) override {
@@ -128,7 +129,7 @@ net::Task<Result<>> SqliteStore::settle_destination(DestinationState state) {
   co_return co_await end;
 }
 
-net::Task<Result<std::vector<DestinationRow>>> SqliteStore::destinations(std::string name, WallTime now) {
+net::Task<Result<std::vector<DestinationRow>>> SqliteStore::destinations(std::string name, bool count, WallTime now) {
   if (!name.empty()) {
     DestinationOperation operation(std::move(name));
     Result<> done = co_await run(operation);
@@ -137,7 +138,7 @@ net::Task<Result<std::vector<DestinationRow>>> SqliteStore::destinations(std::st
   }
   std::map<std::string, DestinationRow> all;
   for (std::int64_t after = 0;;) {
-    DestinationsOperation operation(after, now);
+    DestinationsOperation operation(after, count, now);
     Result<> done = co_await run(operation);
     if (!done) co_return fail(done.error());
     gather(all, std::move(operation.rows));
@@ -145,6 +146,11 @@ net::Task<Result<std::vector<DestinationRow>>> SqliteStore::destinations(std::st
     after = operation.upto;
   }
   co_return by_name(std::move(all));
+}
+
+net::Task<Result<>> SqliteStore::join_site(std::string destination, std::string site, WallTime until) {
+  JoinSiteOperation operation(std::move(destination), std::move(site), until);
+  co_return co_await run(operation);
 }
 
 net::Task<Result<>> SqliteStore::change_destination(DestinationChange change) {

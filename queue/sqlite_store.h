@@ -63,7 +63,7 @@ class QueueReader {
   virtual Result<Listing> list(const Filter& filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
   virtual Result<Counts> count(const Filter& filter, WallTime now) = 0;
   virtual Result<std::shared_ptr<const Content>> content(Id id) = 0;
-  virtual Result<std::vector<DestinationRow>> destinations(std::string name, WallTime now) = 0;
+  virtual Result<std::vector<DestinationRow>> destinations(std::string name, bool count, WallTime now) = 0;
 };
 
 }  // namespace waypost::queue

@@ -108,9 +108,12 @@ class Store {
   /// Records success or failure of a destination, or of a site, as a whole, and whether it is slowed. A hold stays.
   virtual net::Task<Result<>> settle_destination(DestinationState state) = 0;
 
+  /// Until then the destination waits with this site, whenever that waits; "": with none.
+  virtual net::Task<Result<>> join_site(std::string destination, std::string site, WallTime until) = 0;
+
   /// Destinations and sites that fail, are held or slowed, by name; or the one of `name` and its site, whatever they
-  /// do.
-  virtual net::Task<Result<std::vector<DestinationRow>>> destinations(std::string name, WallTime now) = 0;
+  /// do. What waits for them is counted if `count` says so: that is a question to many rows.
+  virtual net::Task<Result<std::vector<DestinationRow>>> destinations(std::string name, bool count, WallTime now) = 0;
   /// What an administrator says of one. Errors: not_found (of a release or retry).
   virtual net::Task<Result<>> change_destination(DestinationChange change) = 0;
   /// `routes` stands for where mail goes. True if it is another value than the last time: then no destination waits any

@@ -23,7 +23,7 @@ std::pair<std::size_t, std::size_t> written(const RelayWorld& world) {
   const auto sites = static_cast<std::size_t>(
       std::count_if(world.tapped->states.begin(), world.tapped->states.end(),
                     [](const queue::DestinationState& state) { return state.kind == Kind::site; }));
-  return {sites, world.tapped->states.size() - sites};
+  return {sites, world.tapped->joins};
 }
 
 void smarthost(conf::Config& config, const std::string& host) {
@@ -100,6 +100,36 @@ TEST_SUITE("delivery/dispatcher_site") {
     CHECK(open[0] == 1);
     for (std::size_t taken = 1; taken < 19; ++taken) CHECK(open[taken] <= static_cast<int>(taken) + 1);
     CHECK(open.back() == 20);
+  }
+
+  TEST_CASE(
+      "of a dead site's domains those that have moved are found within the hour or so, though nobody can ask for "
+      "them") {
+    RelayWorld world([](conf::Config& config) {
+      config.queue.retry = {20h};
+      config.queue.expire = 48h;
+    });
+    many_domains(world, 30).banner = "421 4.3.2 closed for ever";
+    for (int i = 0; i < 30; ++i) world.submit("", {"r@" + domain(i)});
+    world.pass(10s);
+    Host& host = own_host(world, domain(29), "192.0.2.1");
+    REQUIRE(world.until([&] { return host.taken.size() == 1; }, 90min));
+    CHECK(world.counts().messages == 29);
+  }
+
+  TEST_CASE("a rate that was a mistake is over with the reload that mends it") {
+    RelayWorld world([](conf::Config& config) {
+      config.delivery.limits = {{{"d0.test"}, {}, {}, {}, conf::Rate{1, 86400s}},
+                                {{}, {"mx.many.test"}, {}, {}, conf::Rate{1, 86400s}}};
+    });
+    Host& host = many_domains(world, 2);
+    for (int i = 0; i < 6; ++i) world.submit("", {"r@" + domain(i % 2)});
+    world.pass(10min);
+    CHECK(host.taken.size() == 1);
+    world.reload([](conf::Config& config) {
+      config.delivery.limits = {{{"d0.test"}, {}, {}, {}, conf::Rate{10, 1s}}};
+    });
+    REQUIRE(world.drained(5s));
   }
 
   TEST_CASE("after a restart a domain that is new waits with its dead site") {

@@ -164,6 +164,7 @@ class TappedStore : public queue::Store {
   std::optional<Errc> fail_destinations;        ///< settle_destination() ends so, without effect
   std::optional<Errc> fail_pages;               ///< and due()
   std::vector<queue::Settlement> settled;       ///< without their notifications
+  std::size_t joins = 0;                        ///< calls of join_site()
   std::vector<queue::DestinationState> states;  ///< what settle_destination() was given
 
   queue::Draft draft() override { return store_.draft(); }
@@ -182,8 +183,14 @@ class TappedStore : public queue::Store {
     if (fail_destinations) return failed(*fail_destinations);
     return store_.settle_destination(std::move(state));
   }
-  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, queue::WallTime now) override {
-    return store_.destinations(std::move(name), now);
+  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, bool count,
+                                                                     queue::WallTime now) override {
+    return store_.destinations(std::move(name), count, now);
+  }
+  net::Task<Result<>> join_site(std::string destination, std::string site, queue::WallTime until) override {
+    ++joins;
+    if (fail_destinations) return failed(*fail_destinations);
+    return store_.join_site(std::move(destination), std::move(site), until);
   }
   net::Task<Result<>> change_destination(queue::DestinationChange change) override {
     return store_.change_destination(std::move(change));

@@ -29,10 +29,7 @@ DestinationState failing(const QueueFixture& f, const std::string& name, Kind ki
 }
 
 void join(QueueFixture& f, const std::string& destination, const std::string& site) {
-  DestinationState state;
-  state.name = destination;
-  state.site = site;
-  REQUIRE(f.run(f.store->settle_destination(state)));
+  REQUIRE(f.run(f.store->join_site(destination, site, f.now() + hours(3))));
 }
 
 DestinationChange change(const QueueFixture& f, DestinationChange::Kind kind, const std::string& name) {
@@ -93,6 +90,18 @@ TEST_SUITE("queue/destination") {
     CHECK(f.due().size() == 3);
   }
 
+  TEST_CASE("a destination waits with its site for a while: then its hosts are looked up again") {
+    Shared f;
+    DestinationState longer = failing(f, kSite, Kind::site, hours(48));
+    REQUIRE(f.run(f.store->settle_destination(longer)));
+    CHECK(f.due().size() == 1);
+    f.runtime.advance(hours(3));
+    CHECK(f.due().size() == 3);
+    REQUIRE(f.run(f.store->join_site("a.example", "", f.now())));
+    REQUIRE(f.run(f.store->join_site("b.example", kSite, f.now() + hours(1))));
+    CHECK(f.due().size() == 2);
+  }
+
   TEST_CASE("retry asks the site too; other mail of it follows with it") {
     Shared f;
     const Changed changed = f.change(Change::retry, "destination:a.example");
@@ -123,6 +132,10 @@ TEST_SUITE("queue/destination") {
     CHECK(overdue->empty());
     REQUIRE(f.run(f.store->change_destination(change(f, DestinationChange::Kind::release, "a.example"))));
     CHECK(f.due().size() == 1);
+    f.runtime.advance(hours(3));  // it is tried first
+    overdue = f.run(f.store->overdue(f.now(), 10));
+    REQUIRE(overdue);
+    CHECK(overdue->empty());
     f.runtime.advance(hours(2));
     overdue = f.run(f.store->overdue(f.now(), 10));
     REQUIRE(overdue);
@@ -135,7 +148,7 @@ TEST_SUITE("queue/destination") {
   TEST_CASE("the list: what fails or is held, a site once, with what waits for it; and one by its name") {
     Shared f;
     f.accept(f.message("s@s.example", {"q@b.example"}));
-    Result<std::vector<DestinationRow>> rows = f.run(f.store->destinations("", f.now()));
+    Result<std::vector<DestinationRow>> rows = f.run(f.store->destinations("", true, f.now()));
     REQUIRE(rows);
     REQUIRE(rows->size() == 1);
     CHECK((*rows)[0].state.name == kSite);
@@ -147,19 +160,19 @@ TEST_SUITE("queue/destination") {
     hold.with_site = true;
     hold.reason = "moving";
     REQUIRE(f.run(f.store->change_destination(hold)));
-    rows = f.run(f.store->destinations("", f.now()));
+    rows = f.run(f.store->destinations("", true, f.now()));
     REQUIRE(rows);
     REQUIRE(rows->size() == 2);
     CHECK((*rows)[0].state.held_reason == "moving");
     CHECK((*rows)[1].state.name == "c.example");
-    rows = f.run(f.store->destinations("b.example", f.now()));
+    rows = f.run(f.store->destinations("b.example", true, f.now()));
     REQUIRE(rows);
     REQUIRE(rows->size() == 2);
     CHECK((*rows)[0].waiting == 2);
     CHECK((*rows)[0].state.failures == 0);
     CHECK((*rows)[1].state.name == kSite);
     CHECK((*rows)[1].waiting == 3);
-    rows = f.run(f.store->destinations("z.example", f.now()));
+    rows = f.run(f.store->destinations("z.example", true, f.now()));
     REQUIRE(rows);
     CHECK(rows->empty());
     hold.name = "c.example";
@@ -194,8 +207,9 @@ TEST_SUITE("queue/destination") {
            {"ALTER TABLE destination DROP COLUMN kind", "ALTER TABLE destination DROP COLUMN site",
             "ALTER TABLE destination DROP COLUMN held_until", "ALTER TABLE destination DROP COLUMN held_reason",
             "ALTER TABLE destination DROP COLUMN spacing", "ALTER TABLE destination DROP COLUMN slow_until",
-            "ALTER TABLE destination DROP COLUMN slow_reason", "DELETE FROM meta WHERE key = 'routes'",
-            "DROP INDEX recipient_due", "ALTER TABLE recipient DROP COLUMN flow",
+            "ALTER TABLE destination DROP COLUMN slow_reason", "ALTER TABLE destination DROP COLUMN site_until",
+            "DELETE FROM meta WHERE key = 'routes'", "DROP INDEX recipient_due",
+            "ALTER TABLE recipient DROP COLUMN flow",
             "CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state = 0",
             "PRAGMA user_version = 1"})
         REQUIRE(db->run(sql));

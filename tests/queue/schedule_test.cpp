@@ -1,5 +1,7 @@
 #include "queue/schedule.h"
 
+#include <algorithm>
+
 #include <doctest/doctest.h>
 
 namespace waypost::queue {
@@ -151,6 +153,24 @@ TEST_SUITE("queue/schedule") {
     CHECK(schedule.add_new(due(2000, "a", 1, high)));
     CHECK(schedule.take("a")->message->id == Id{2000});
     CHECK(schedule.waiting("a") == 385);
+  }
+
+  TEST_CASE("what is high goes first, in its order, but others have their turn") {
+    Schedule schedule(Schedule::Limits{1000, 500});
+    const Flow normal{1U << 28 | 1}, first{1}, second{2};
+    for (std::uint64_t id = 1; id <= 100; ++id) CHECK(schedule.add(due(id, "a", 1, normal)));
+    std::string order;
+    for (std::uint64_t n = 0; n < 40; ++n) {
+      // As many come as go: each flow has one, and then none.
+      CHECK(schedule.add_new(due(1000 + n, "a", 1, n % 2 == 0 ? first : second)));
+      const Due taken = *schedule.take("a");
+      order += taken.flow == normal ? 'n' : 'h';
+      schedule.finished(taken);
+    }
+    CHECK(std::count(order.begin(), order.end(), 'n') == 2);
+    CHECK(schedule.add_new(due(2000, "b", 1, first)));
+    CHECK(schedule.add_new(due(2001, "b", 1, second)));
+    CHECK(schedule.take("b")->message->id == Id{2000});
   }
 
   TEST_CASE("what is new goes ahead of a backlog in the store if nothing of its flow is there, within a bound") {

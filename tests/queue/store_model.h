@@ -55,7 +55,8 @@ class StoreModel {
   bool is_held(const std::string& name, net::WallTime now) const {
     auto found = destinations.find(name);
     if (found == destinations.end()) return false;
-    return found->second.held_until > now || (!found->second.site.empty() && is_held(found->second.site, now));
+    return found->second.held_until + std::chrono::hours(4) > now ||
+           (!found->second.site.empty() && is_held(found->second.site, now));
   }
   /// The site of a destination, if it fails and may be asked again: one of its destinations does so for all.
   std::string asked_site(const std::string& name) const {

@@ -223,9 +223,8 @@ class StoreWalk {
     DestinationState state;
     state.name = a_destination();
     StoreModel::BackOff& known = model_.destinations[state.name];
-    state.site = known.site;
     // A row of what does well may be swept, and with it what site it waits with.
-    state.failures = static_cast<std::uint32_t>(roll(3)) + (state.site.empty() ? 0 : 1);
+    state.failures = static_cast<std::uint32_t>(roll(3)) + (known.site.empty() ? 0 : 1);
     // In wall time far ahead, so that the sweep at a start, which goes by the machine's clock, leaves it.
     state.next_attempt = f_.now() + std::chrono::seconds(roll(7200));
     Result<> done = f_.run(f_.store->settle_destination(state));
@@ -246,10 +245,10 @@ class StoreWalk {
     model_.destinations[site.name].next_attempt = site.next_attempt;
     DestinationState state;
     state.name = "d" + std::to_string(4 + roll(2)) + ".example";
-    state.site = site.name;
     state.failures = 1;
     state.next_attempt = f_.now();
     CHECK(f_.run(f_.store->settle_destination(state)));
+    CHECK(f_.run(f_.store->join_site(state.name, site.name, f_.now() + std::chrono::hours(100'000))));
     StoreModel::BackOff& known = model_.destinations[state.name];
     known.failures = 1;
     known.next_attempt = state.next_attempt;
@@ -270,8 +269,12 @@ class StoreWalk {
     if (roll(2) == 0) return;
     change.kind = roll(2) == 0 ? DestinationChange::Kind::release : DestinationChange::Kind::retry;
     CHECK(f_.run(f_.store->change_destination(change)));
-    if (change.kind == DestinationChange::Kind::release) meant.held_until = {};
-    if (change.kind == DestinationChange::Kind::retry) meant.next_attempt = std::min(meant.next_attempt, f_.now());
+    if (change.kind == DestinationChange::Kind::release) meant.held_until = std::min(meant.held_until, f_.now());
+    if (change.kind != DestinationChange::Kind::retry) return;
+    meant.next_attempt = std::min(meant.next_attempt, f_.now());
+    if (meant.site.empty()) return;
+    StoreModel::BackOff& site = model_.destinations[meant.site];
+    site.next_attempt = std::min(site.next_attempt, f_.now());
   }
 
   void change_some() {

@@ -122,8 +122,12 @@ net::Task<Result<>> FakeStore::settle_destination(queue::DestinationState state)
   co_return Result<>();
 }
 
-net::Task<Result<std::vector<queue::DestinationRow>>> FakeStore::destinations(std::string, net::WallTime) {
+net::Task<Result<std::vector<queue::DestinationRow>>> FakeStore::destinations(std::string, bool, net::WallTime) {
   co_return fail(Errc::unsupported, "destinations");
+}
+
+net::Task<Result<>> FakeStore::join_site(std::string, std::string, net::WallTime) {
+  co_return Result<>();
 }
 
 net::Task<Result<>> FakeStore::change_destination(queue::DestinationChange) {

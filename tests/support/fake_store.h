@@ -69,7 +69,8 @@ class FakeStore : public queue::Store {
                              std::optional<queue::Notification> notification) override;
   net::Task<Result<bool>> settle(queue::Settlement settlement) override;
   net::Task<Result<>> settle_destination(queue::DestinationState state) override;
-  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, net::WallTime now) override;
+  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, bool count, net::WallTime now) override;
+  net::Task<Result<>> join_site(std::string destination, std::string site, net::WallTime until) override;
   net::Task<Result<>> change_destination(queue::DestinationChange change) override;
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, net::WallTime now) override;
   net::Task<Result<std::shared_ptr<const queue::Content>>> content(queue::Id id) override;
