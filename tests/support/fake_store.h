@@ -57,11 +57,11 @@ class FakeStore : public queue::Store {
   /// Commits fail with this from now on, after they were released; nullopt: they succeed again.
   void fail_commits(std::optional<Errc> code) { failure_ = code; }
 
-  std::vector<Committed> committed;                        ///< durable by now
-  std::vector<queue::Settlement> settlements;              ///< in their order
-  std::vector<queue::DestinationState> settled_destinations;       ///< likewise
-  std::size_t begun = 0;                                   ///< commits that were asked for
-  std::size_t waiting() const { return waiting_.size(); }  ///< commits that are held back
+  std::vector<Committed> committed;                           ///< durable by now
+  std::vector<queue::Settlement> settlements;                 ///< in their order
+  std::vector<queue::DestinationState> settled_destinations;  ///< likewise
+  std::size_t begun = 0;                                      ///< commits that were asked for
+  std::size_t waiting() const { return waiting_.size(); }     ///< commits that are held back
   MemoryFiles files;
 
   queue::Draft draft() override;
@@ -69,7 +69,8 @@ class FakeStore : public queue::Store {
                              std::optional<queue::Notification> notification) override;
   net::Task<Result<bool>> settle(queue::Settlement settlement) override;
   net::Task<Result<>> settle_destination(queue::DestinationState state) override;
-  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, bool count, net::WallTime now) override;
+  net::Task<Result<std::vector<queue::DestinationRow>>> destinations(std::string name, bool count,
+                                                                     net::WallTime now) override;
   net::Task<Result<>> join_site(std::string destination, std::string site, net::WallTime until) override;
   net::Task<Result<>> change_destination(queue::DestinationChange change) override;
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, net::WallTime now) override;
