@@ -104,7 +104,12 @@ void Dispatcher::arrived(std::vector<queue::Due> due) {
 
 void Dispatcher::changed() {
   schedule_.drop_waiting();
-  for (auto& [name, destination] : destinations_) destination.state.next_attempt = {};
+  // Limits may be others, too: who waits for its pace comes anew.
+  for (auto& [name, destination] : destinations_) {
+    destination.state.next_attempt = {};
+    destination.wants_turn = destination.timed = false;
+  }
+  for (auto& [key, site] : sites_) site->timed = false;
   for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = {};
   knows_states_ = false;
   recall_ = true;
@@ -114,12 +119,7 @@ void Dispatcher::changed() {
 }
 
 void Dispatcher::reconfigured() {
-  // Limits may be others, too: who waits for its pace comes anew.
-  for (auto& [name, destination] : destinations_) {
-    destination.valid_until = {};
-    destination.wants_turn = destination.timed = false;
-  }
-  for (auto& [key, site] : sites_) site->timed = false;
+  for (auto& [name, destination] : destinations_) destination.valid_until = {};
   compare_routes_ = true;
   changed();
   pump_starved();  // more connections may be allowed now
@@ -519,6 +519,7 @@ net::Task<> Dispatcher::work(std::string key) {
     if (!stopping_) job = next_job(site);
     site.coming = 0;
     if (!job) {
+      read_site(key);  // what had its turn may be gone, and have been the one that was to ask
       if (stopping_ || !connection || !connection->usable()) break;
       const bool again = co_await idle(site);
       if (!again) break;

@@ -100,7 +100,8 @@ class Dispatcher {
   /// A site that fails, or is held: durable, whereas a Site is there while there is mail for it.
   struct Trouble {
     queue::DestinationState state;
-    bool unread = false;  ///< mail for it was left in the store
+    bool unread = false;           ///< mail for it was left in the store
+    queue::WallTime told_until{};  ///< it said itself that it wants no mail until then
   };
   /// A worker that keeps its connection for further mail.
   struct Idler {
@@ -137,7 +138,7 @@ class Dispatcher {
   net::Task<> deliver(Site& site, Job job, std::unique_ptr<Connection>& connection);
   net::Task<HostFailure> relay(Site& site, const Job& job, Tally& tally, std::shared_ptr<const queue::Content> content,
                                std::unique_ptr<Connection>& connection);
-  net::Task<AttemptResult> transactions(Connection& connection, Tally& tally,
+  net::Task<AttemptResult> transactions(Site& site, Connection& connection, Tally& tally,
                                         std::shared_ptr<const queue::Content> content,
                                         std::vector<std::size_t>& positions);
   net::Task<> open_next(Peer peer, SessionFor whom, std::unique_ptr<Connection>& connection, HostFailure& failure);

@@ -218,12 +218,16 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   const std::vector<Peer> candidates =
       doubted_first(site.candidates(runtime_.now(), runtime_.random(), job.tls), tally.due().recipients);
   std::set<net::Address> tried;
-  std::set<std::uint8_t> shunned;  // families by which a host wants no mail: the others are asked first
   HostFailure last;
   bool unasked = false;  // a host that may come back
   bool apart = false;    // a host may do well for other destinations
   int sessions = 0;      // in which a transaction was begun
-  while (tally.any_open()) {
+  if (candidates.empty()) {
+    last.ours = true;
+    last.status = "4.4.3";
+    last.reason = "none of its hosts is known any more";
+  }
+  while (tally.any_open() && !tally.told_to_wait) {
     if (connection && connection->usable() && !suits(*connection, whom, candidates)) {
       co_await connection->quit();
       connection->give_up();
@@ -232,10 +236,15 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     if (!kept) {
       if (connection) open_.erase(connection.get());
       connection.reset();
-      auto next = std::find_if(candidates.begin(), candidates.end(), [&](const Peer& peer) {
-        return !tried.contains(peer.address) && !shunned.contains(peer.address.family);
+      // A family by which a host wants no mail is asked only where there is no other.
+      const auto is_open = [&](const Peer& peer) {
+        return !tried.contains(peer.address) && !site.avoids_family(peer.address.family, runtime_.now());
+      };
+      auto next = std::find_if(candidates.begin(), candidates.end(), is_open);
+      const bool none_else = std::all_of(candidates.begin(), candidates.end(), [&](const Peer& peer) {
+        return site.avoids_family(peer.address.family, runtime_.now());
       });
-      if (next == candidates.end())
+      if (none_else)
         next = std::find_if(candidates.begin(), candidates.end(),
                             [&](const Peer& peer) { return !tried.contains(peer.address); });
       last.ours = last.ours || stopping_;
@@ -280,14 +289,9 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     tried.insert(address);
     const std::size_t before = connection->transactions();
     std::vector<std::size_t> positions;
-    AttemptResult result = co_await transactions(*connection, tally, content, positions);
-    if (connection->transactions() > before && !(kept && result.host)) ++sessions;
-    for (const Outcome& one : result.outcomes) {
-      if (!one.reaction) continue;
-      if (one.reaction->action == Action::other_address) shunned.insert(address.family);
-      react(site, address, told_by(one), tally);
-    }
-    if (result.host) react(site, address, *result.host, tally);
+    AttemptResult result = co_await transactions(site, *connection, tally, content, positions);
+    const bool wrong_family = site.avoids_family(address.family, runtime_.now());
+    if (connection->transactions() > before && !(kept && result.host) && !wrong_family) ++sessions;
     if (!result.host) {
       site.succeeded();
       const bool too_old = runtime_.now() - open_.at(connection.get()) > kLongestSession;
@@ -319,6 +323,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     site.avoid(address, runtime_.now() + kAvoidFailed);
     site.host_failed();
   }
+  if (tally.told_to_wait) last = *tally.told_to_wait;
   tally.stop(unasked || !last.reason.empty());
   last.of_destination = apart || tally.begun || tally.reached;
   co_return last;
@@ -340,7 +345,7 @@ net::Task<> Dispatcher::open_next(Peer peer, SessionFor whom, std::unique_ptr<Co
 /// One, and at once another for those for whom it had no room, as long as the host takes some (RFC 5321 §4.5.3.1.10).
 /// `positions` are the recipients of the last one; what came of the others is recorded, and of these too unless the
 /// host failed.
-net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally& tally,
+net::Task<AttemptResult> Dispatcher::transactions(Site& site, Connection& connection, Tally& tally,
                                                   std::shared_ptr<const queue::Content> content,
                                                   std::vector<std::size_t>& positions) {
   positions = tally.open();
@@ -349,6 +354,9 @@ net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally&
     queue::OpenBody open_body = [this, &content] { return store_.read_body(content); };
     AttemptResult result =
         co_await attempt(connection, *tally.due().message, recipients, *content, std::move(open_body));
+    for (const Outcome& one : result.outcomes)
+      if (one.reaction) react(site, connection.peer().address, told_by(one), tally);
+    if (result.host) react(site, connection.peer().address, *result.host, tally);
     if (result.host) co_return result;
     tally.reached = true;
     tally.record(positions, result.outcomes);
@@ -358,7 +366,7 @@ net::Task<AttemptResult> Dispatcher::transactions(Connection& connection, Tally&
       if (result.outcomes[i].next_transaction) further.push_back(positions[i]);
       any_taken = any_taken || result.outcomes[i].taken();
     }
-    if (further.empty() || !any_taken || !connection.usable() || stopping_) co_return result;
+    if (further.empty() || !any_taken || !connection.usable() || stopping_ || tally.told_to_wait) co_return result;
     co_await settle(tally, tally.taken(), content);
     positions = std::move(further);
   }

@@ -218,13 +218,15 @@ net::Task<> Dispatcher::recall() {
 /// One failure more. Returns false where another worker has said so.
 bool Dispatcher::add_failure(queue::DestinationState& state, const HostFailure& failure) {
   const queue::WallTime now = runtime_.wall_now();
-  if (state.failures > 0 && state.next_attempt > now) return false;
+  const bool told = failure.reaction && failure.reaction->action == Action::wait;
+  if (state.failures > 0 && state.next_attempt > now) {
+    if (!told || state.next_attempt >= now + failure.reaction->time) return false;
+  }
   // Having no usable exchanger counts for itself: it becomes permanent.
   const bool another = (state.status == kNoUsableExchangerStatus) != (failure.status == kNoUsableExchangerStatus);
   if (state.failures == 0 || another) state.failing_since = now;
   ++state.failures;
   std::vector<std::chrono::seconds> steps = config_()->queue.retry;
-  const bool told = failure.reaction && failure.reaction->action == Action::wait;
   if (told) steps = not_before(failure.reaction->time);
   state.next_attempt = queue::next_attempt(steps, state.failures, now, runtime_.random());
   state.status = failure.status;
@@ -264,6 +266,8 @@ net::Task<> Dispatcher::fail_site(Site& site, std::string name, HostFailure fail
     trouble.state.kind = Kind::site;
     trouble.state.name = site.plan().key;
     const bool is_new = add_failure(trouble.state, failure);
+    const bool told = failure.reaction && failure.reaction->action == Action::wait;
+    if (told) trouble.told_until = trouble.state.next_attempt;
     trouble.unread = true;
     if (is_new) state = trouble.state;
   }
@@ -285,9 +289,10 @@ net::Task<> Dispatcher::slow_site(std::string key, Reaction reaction, std::strin
     trouble.state.kind = Kind::site;
     trouble.state.name = key;
     const net::Duration before = trouble.state.spacing;
+    const queue::WallTime until = trouble.state.slow_until;
     slow_down(trouble.state, site->second->last_minute(runtime_.now()), reaction.time,
               queue::with_rule(reply, reaction.rule), runtime_.wall_now());
-    if (trouble.state.spacing == before) co_return;
+    if (trouble.state.spacing == before && trouble.state.slow_until == until) co_return;
     state = trouble.state;
   }
   site->second->slow.set(state.spacing);
@@ -303,15 +308,26 @@ void Dispatcher::set_spacing(const queue::DestinationState& state) {
 
 /// Those whose time is over.
 void Dispatcher::speed_up_all() {
-  for (auto& [key, trouble] : troubles_) {
-    if (!speed_up(trouble.state, runtime_.wall_now())) continue;
-    set_spacing(trouble.state);
-    scope_.spawn(record(trouble.state));
+  std::vector<std::string> sites, destinations;
+  for (auto& [key, trouble] : troubles_)
+    if (speed_up(trouble.state, runtime_.wall_now())) sites.push_back(key);
+  for (auto& [name, destination] : destinations_)
+    if (speed_up(destination.state, runtime_.wall_now())) destinations.push_back(name);
+  for (const std::string& key : sites) {
+    const queue::DestinationState& state = troubles_[key].state;
+    scope_.spawn(record(state));
+    const auto site = sites_.find(key);
+    if (site == sites_.end()) continue;
+    site->second->slow.set(state.spacing);
+    site->second->timed = false;
+    pump(key);
   }
-  for (auto& [name, destination] : destinations_) {
-    if (!speed_up(destination.state, runtime_.wall_now())) continue;
-    destination.slow.set(destination.state.spacing);
+  for (const std::string& name : destinations) {
+    Destination& destination = destinations_[name];
     scope_.spawn(record(destination.state));
+    destination.slow.set(destination.state.spacing);
+    destination.wants_turn = destination.timed = false;
+    begin(name);
   }
 }
 
@@ -349,6 +365,7 @@ net::Task<> Dispatcher::destination_reached(std::string name) {
 net::Task<> Dispatcher::site_reached(std::string key, std::string name) {
   const auto found = troubles_.find(key);
   if (found == troubles_.end() || found->second.state.failures == 0) co_return;
+  if (found->second.told_until > runtime_.wall_now()) co_return;  // what was under way says nothing against that
   queue::DestinationState state = without_failure(found->second.state);
   found->second.state = state;
   log::destination_recovered(name);

@@ -45,6 +45,10 @@ bool waits(Action action) {
   return action != Action::other_address && action != Action::fail;
 }
 
+bool concerns_site(Action action) {
+  return action == Action::slow || action == Action::wait || action == Action::other_address;
+}
+
 /// Host names alone: `mx1.b.example[192.0.2.7]:25` and "mx1.b.example." are mx1.b.example, [192.0.2.7]:25 is "".
 std::string host_name(const std::string& host) {
   std::string name = host.substr(0, host.find('['));
@@ -326,6 +330,7 @@ std::optional<Reaction> ReplyRules::react(const RemoteReply& reply) const {
   if (reply.host) host = host_name(*reply.host);
   const std::string line = one_line(reply.text);
   for (const std::unique_ptr<const Rule>& rule : rules_) {
+    if (reply.about_host && !concerns_site(rule->action)) continue;
     if (!rule->is_asked(reply, host)) continue;
     std::optional<Reaction> reaction = rule->reaction(line);
     if (reaction) return reaction;
@@ -353,11 +358,9 @@ void react(const ReplyRules* rules, Stage stage, const smtp::Reply& reply, const
 
 void react(const ReplyRules* rules, Stage stage, const smtp::Reply& reply, const Peer& peer, HostFailure& failure) {
   if (rules == nullptr) return;
-  std::optional<Reaction> reaction = rules->react(remote_reply(stage, reply, peer.text(), peer.address.family));
-  if (!reaction) return;
-  const Action action = reaction->action;
-  if (action == Action::slow || action == Action::wait || action == Action::other_address)
-    failure.reaction = std::move(reaction);
+  RemoteReply remote = remote_reply(stage, reply, peer.text(), peer.address.family);
+  remote.about_host = true;
+  failure.reaction = rules->react(remote);
 }
 
 std::optional<std::chrono::seconds> retry_after(const Reaction& reaction, std::uint32_t attempts) {

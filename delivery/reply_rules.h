@@ -28,6 +28,7 @@ struct RemoteReply {
   std::optional<std::string> host;  ///< a name, or as Outcome::host; a numeric address has no name
   std::optional<Stage> stage;       ///< what was answered
   std::optional<int> family;        ///< 4 or 6: of the address that the session went to
+  bool about_host = false;          ///< no recipient was answered: rules that want something of one are not asked
 };
 RemoteReply remote_reply(Stage stage, const smtp::Reply& reply, std::string host, int family);
 

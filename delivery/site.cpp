@@ -64,9 +64,8 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, con
     for (const resolver::Exchanger& host : hosts) {
       for (const net::Address& address : host.addresses) {
         const auto entry = avoided_.find(address);
-        const auto family = avoided_families_.find(address.family);
-        const bool avoid_it = (entry != avoided_.end() && entry->second > now) ||
-                              (family != avoided_families_.end() && family->second > now);
+        const bool failed = entry != avoided_.end() && entry->second > now;
+        const bool avoid_it = failed || avoids_family(address.family, now);
         // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
         const std::string name = host.name.starts_with("[") ? address.host() : host.name;
         (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol, tls[at]});
@@ -101,6 +100,11 @@ int Site::last_minute(net::TimePoint now) const {
 
 void Site::avoid_family(std::uint8_t family, net::TimePoint until) {
   avoided_families_[family] = until;
+}
+
+bool Site::avoids_family(std::uint8_t family, net::TimePoint now) const {
+  const auto found = avoided_families_.find(family);
+  return found != avoided_families_.end() && found->second > now;
 }
 
 void Site::avoid(const net::Address& address, net::TimePoint until) {

@@ -58,6 +58,7 @@ class Site {
   std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance, const std::vector<TlsTerms>& tls) const;
   void avoid(const net::Address& address, net::TimePoint until);
   void avoid_family(std::uint8_t family, net::TimePoint until);
+  bool avoids_family(std::uint8_t family, net::TimePoint now) const;
   /// True if no other host is more preferred than the one with this address.
   bool is_most_preferred(const net::Address& address) const;
 

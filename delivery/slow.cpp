@@ -21,7 +21,7 @@ void slow_down(queue::DestinationState& state, int last_minute, std::chrono::sec
   const bool again = state.spacing > 0ms;
   if (again && state.slow_until + kSameMoment >= now + time) return;
   const net::Duration spacing = again ? state.spacing * 2 : net::Duration(2min) / std::max(last_minute, 1);
-  state.spacing = std::clamp(spacing, kNarrowest, kWidest);
+  state.spacing = std::max(state.spacing, std::clamp(spacing, kNarrowest, kWidest));
   state.slow_until = now + time;
   state.slow_reason = std::move(reason);
 }

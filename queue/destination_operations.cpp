@@ -177,10 +177,10 @@ Result<> ChangeDestinationOperation::apply(Database& db) {
     if (!*found) return fail(Errc::not_found, change_.name + " waits with no site");
     name = site.text(0);
   }
-  using Change = DestinationChange::Kind;
-  const bool hold = change_.kind == Change::hold;
-  const bool slow = change_.kind == Change::slow;
-  Run row(db, hold ? kHold : slow ? kSlow : change_.kind == Change::retry ? kRetry : kRelease);
+  using Order = DestinationChange::Kind;
+  const bool hold = change_.kind == Order::hold;
+  const bool slow = change_.kind == Order::slow;
+  Run row(db, hold ? kHold : slow ? kSlow : change_.kind == Order::retry ? kRetry : kRelease);
   row << name;
   if (hold || slow) row << millis(change_.until) << change_.reason;
   if (slow) row << change_.spacing.count();

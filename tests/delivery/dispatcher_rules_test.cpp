@@ -141,6 +141,54 @@ TEST_SUITE("delivery/dispatcher_rules") {
     CHECK(host.taken.size() == 4);
   }
 
+  TEST_CASE("wait: what was under way when it was said, and what the next host takes, do not undo it") {
+    RelayWorld world([](conf::Config& config) {
+      with_rules(config);
+      config.queue.expire = 24h;
+    });
+    Host& host = many_domains(world, 4);
+    int asked = 0;
+    host.on_rcpt = [&](const std::string&) { return ++asked == 20 ? "451 4.3.2 come back tomorrow" : "250 ok"; };
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 400; ++i) world.submit("s@a.test", {"r@" + domain(i % 4)});
+    });
+    world.pass(1min);
+    CHECK(asked < 60);  // those that were under way
+    const int before = asked;
+    world.pass(2h);
+    CHECK(asked == before);
+    REQUIRE(world.drained(3h));
+  }
+
+  TEST_CASE("after a release mail leaves at once, whatever its pace had been") {
+    RelayWorld world;
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    struct Do {
+      static net::Task<> change(queue::Store& store, queue::DestinationChange change) {
+        const Result<> done = co_await store.change_destination(std::move(change));
+        CHECK(done);
+      }
+    };
+    const auto order = [&world](queue::DestinationChange::Kind kind) {
+      queue::DestinationChange change;
+      change.kind = kind;
+      change.name = "b.test";
+      change.now = world.runtime.wall_now();
+      change.until = change.now + 24h;
+      change.spacing = 24h;
+      net::Scope scope(world.runtime, [](std::string_view) {});
+      scope.spawn(Do::change(*world.store, change));
+      world.until([&] { return scope.running() == 0; }, 5s);
+    };
+    order(queue::DestinationChange::Kind::slow);
+    for (int i = 0; i < 4; ++i) world.submit("s@a.test", {"r@b.test"});
+    world.pass(5min);
+    CHECK(host.taken.size() == 1);
+    order(queue::DestinationChange::Kind::release);
+    REQUIRE(world.drained(2s));
+  }
+
   TEST_CASE("a banner may say so too") {
     RelayWorld world([](conf::Config& config) {
       with_rules(config);
@@ -202,6 +250,24 @@ TEST_SUITE("delivery/dispatcher_rules") {
     }
     CHECK(four.taken.size() == 5);
     CHECK(six.connections <= 1);
+  }
+
+  TEST_CASE("other_address: what the other family defers does not bounce by the first one") {
+    RelayWorld world(with_rules);
+    world.resolver.add_mx("b.test", {{10, "mx1.b.test"}, {20, "mx2.b.test"}});
+    world.resolver.add_host("mx1.b.test", {"2001:db8::1", "192.0.2.1"});
+    world.resolver.add_host("mx2.b.test", {"2001:db8::2", "192.0.2.2"});
+    bool busy = true;
+    for (const char* six : {"2001:db8::1", "2001:db8::2"})
+      world.host(six).on_rcpt = [](const std::string&) { return "550 5.7.1 no PTR"; };
+    for (const char* four : {"192.0.2.1", "192.0.2.2"})
+      world.host(four).on_rcpt = [&busy](const std::string&) { return busy ? "451 4.3.0 not now" : "250 ok"; };
+    for (int i = 0; i < 10; ++i) world.submit("", {"r@b.test"});
+    world.pass(10min);
+    CHECK(world.counts().messages == 10);
+    busy = false;
+    REQUIRE(world.drained(10min));
+    CHECK(world.host("192.0.2.1").taken.size() + world.host("192.0.2.2").taken.size() == 10);
   }
 }
 }  // namespace waypost::delivery

@@ -38,6 +38,15 @@ TEST_SUITE("delivery/slow") {
     CHECK(state.spacing == 100ms);
   }
 
+  TEST_CASE("what an administrator made slower than that stays so") {
+    DestinationState state;
+    state.spacing = 10min;
+    state.slow_until = kNow + 1min;
+    slow_down(state, 500, 1h, "x", kNow);
+    CHECK(state.spacing == 10min);
+    CHECK((state.slow_until == kNow + 1h));
+  }
+
   TEST_CASE("when the time is over it gets twice as much each quarter of an hour, until nothing is left of it") {
     DestinationState state;
     slow_down(state, 120, 10min, "x", kNow);

@@ -26,11 +26,17 @@ class NoHistory : public queue::History {
   std::uint64_t dropped() const override { return 0; }
 };
 
+/// What makes the tables of the newest version.
+inline std::string tables() {
+  std::string sql;
+  for (const queue::SchemaStep& step : queue::kQueueSchema.steps) sql += step.sql;
+  return sql;
+}
+
 class MemoryQueue {
  public:
   /// `fill` writes the tables before the queue begins. `schema`: what makes them.
-  explicit MemoryQueue(const std::string& schema = queue::kQueueSchema.steps[0].sql,
-                       const std::function<void(queue::Database&)>& fill = {}) {
+  explicit MemoryQueue(const std::string& schema = tables(), const std::function<void(queue::Database&)>& fill = {}) {
     Result<queue::Database> db = queue::Database::open(":memory:", "", queue::Database::Mode::read_write);
     check(db.has_value(), "a database in memory opens");
     check(db->run(schema.c_str()).has_value(), "and takes the tables");
