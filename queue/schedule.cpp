@@ -53,7 +53,8 @@ bool Schedule::add_new(Due due) {
       more_ = true;
       return false;
     }
-    put(backlogs_[due.destination], std::move(due), is_full);
+    Backlog& backlog = backlogs_[due.destination];  // before `due` is moved from: compilers differ in which is first
+    put(backlog, std::move(due), is_full);
     return true;
   }
   Backlog& backlog = found->second;

@@ -37,6 +37,14 @@ TEST_SUITE("queue/schedule") {
     CHECK_FALSE(schedule.take("b"));
   }
 
+  TEST_CASE("what has just come waits for its destination") {
+    Schedule schedule = small();
+    CHECK(schedule.add_new(due(1, "a")));
+    CHECK(schedule.waiting("a") == 1);
+    CHECK(schedule.waiting("") == 0);
+    CHECK(schedule.take("a")->message->id == Id{1});
+  }
+
   TEST_CASE("a finished message may come again") {
     Schedule schedule = small();
     CHECK(schedule.add(due(1, "a")));
