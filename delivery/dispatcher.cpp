@@ -110,7 +110,7 @@ void Dispatcher::changed() {
     destination.wants_turn = destination.timed = false;
   }
   for (auto& [key, site] : sites_) site->timed = false;
-  for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = {};
+  for (auto& [key, trouble] : troubles_) trouble.state.next_attempt = trouble.told_until = {};
   knows_states_ = false;
   recall_ = true;
   read_store_ = true;

@@ -316,9 +316,9 @@ void Dispatcher::speed_up_all() {
   for (const std::string& key : sites) {
     const queue::DestinationState& state = troubles_[key].state;
     scope_.spawn(record(state));
+    set_spacing(state);
     const auto site = sites_.find(key);
     if (site == sites_.end()) continue;
-    site->second->slow.set(state.spacing);
     site->second->timed = false;
     pump(key);
   }
