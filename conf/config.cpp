@@ -73,12 +73,6 @@ const Domain* Config::find_domain(const std::string& domain) const {
   return found == domains.end() ? nullptr : &*found;
 }
 
-const Route* Config::find_route(const std::string& domain) const {
-  const auto found =
-      std::find_if(routes.begin(), routes.end(), [&](const Route& route) { return matches(route.match, domain); });
-  return found == routes.end() ? nullptr : &*found;
-}
-
 bool matches(const std::string& pattern, const std::string& domain) {
   if (pattern == "*") return true;
   std::string wanted = to_lower(pattern);
@@ -86,6 +80,13 @@ bool matches(const std::string& pattern, const std::string& domain) {
   if (!wanted.starts_with("*.")) return wanted == name;
   std::string below = wanted.substr(1);
   return name.size() > below.size() && name.ends_with(below);
+}
+
+bool is_login(const std::string& pattern, const std::string& login) {
+  if (login.empty()) return false;
+  if (pattern == "*") return true;
+  const std::string name = to_lower(login);
+  return pattern.starts_with("*@") ? name.ends_with(pattern.substr(1)) : name == pattern;
 }
 
 }  // namespace waypost::conf

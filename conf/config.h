@@ -144,10 +144,31 @@ struct ClientClass {
   bool operator==(const ClientClass&) const = default;
 };
 
+/// As whom Waypost logs in at a next hop.
+struct HostLogin {
+  std::string user;
+  std::string password_file;            ///< absolute
+  std::string password;                 ///< its first line; never shown
+  std::int64_t password_changed = 0;    ///< when the file was, in nanoseconds
+  std::vector<std::string> mechanisms;  ///< that may be used: "SCRAM-SHA-256"; empty: whatever is known here
+  bool operator==(const HostLogin&) const = default;
+};
+
+/// Of the conditions (match, senders, logins) all that are given must hold; the first route counts.
 struct Route {
   std::string match;               ///< lower case: "a.example", "*.example", "*"
   std::vector<NextHop> next_hops;  ///< empty: the exchangers that DNS names
   HopTls tls{};
+  std::string name{};                  ///< lower case; always there where senders or logins are
+  std::vector<std::string> senders{};  ///< rules as of `waypost user senders`
+  std::vector<std::string> logins{};   ///< as of ClientClass
+  std::vector<int> weights{};          ///< empty: next hops are tried in order; else one for each of them
+  std::optional<HostLogin> login{};
+  std::vector<std::string> source{};  ///< numeric addresses; empty: delivery.source
+  std::string ehlo{};                 ///< "": the hostname
+  bool asks_sender() const { return !senders.empty() || !logins.empty(); }
+  /// A password is for nobody but the host that it is meant for. `usual`: delivery.tls.
+  TlsLevel tls_level(TlsLevel usual) const { return tls.level.value_or(login ? TlsLevel::verify : usual); }
   bool operator==(const Route&) const = default;
 };
 
@@ -278,12 +299,14 @@ struct Config {
 
   /// The domain's block, or nullptr. `domain` in any case.
   const Domain* find_domain(const std::string& domain) const;
-  /// The first route that matches, or nullptr. `domain` in any case.
-  const Route* find_route(const std::string& domain) const;
   bool operator==(const Config&) const = default;
 };
 
 /// True if `pattern` ("a.example", "*.example": all below it, "*") covers `domain`; neither case matters.
 bool matches(const std::string& pattern, const std::string& domain);
+
+/// True if `pattern` ("ann", "*@a.example", "*": whoever has logged in) covers `login`, which is in any case; "":
+/// nobody has.
+bool is_login(const std::string& pattern, const std::string& login);
 
 }  // namespace waypost::conf

@@ -29,8 +29,12 @@ class Findings {
   Reading& reading_;
 };
 
+/// An error where mail for this next hop would come in here again.
+void check_own(const Config& config, const NextHop& hop, const std::string& key, Findings& findings);
 /// [[client]]: validate_clients.cpp.
 void check_clients(const Config& config, Findings& findings);
+/// [[route]], but for its TLS: validate_routes.cpp.
+void check_routes(const Config& config, Findings& findings);
 /// TLS of routes and domains: validate_tls.cpp.
 void check_tls_out(const Config& config, Findings& findings);
 

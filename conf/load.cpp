@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <netdb.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -204,6 +205,35 @@ void read_rule_files(std::vector<RuleFile>& files, Reading& reading) {
   }
 }
 
+/// The first line of each file, and when it was written.
+void read_passwords(std::vector<Route>& routes, Reading& reading) {
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    if (!routes[i].login || routes[i].login->password_file.empty()) continue;
+    HostLogin& login = *routes[i].login;
+    const std::string key = "route[" + std::to_string(i + 1) + "].password_file";
+    const Place place = reading.places.of(key);
+    Result<std::string> text = read_file(login.password_file);
+    struct stat found {};
+    if (!text || stat(login.password_file.c_str(), &found) != 0) {
+      const std::string why = text ? std::string(std::strerror(errno)) : text.error().what;
+      reading.error(key, place, quoted(login.password_file) + " cannot be read: " + why);
+      continue;
+    }
+    login.password = text->substr(0, text->find_first_of("\r\n"));
+    login.password_changed = found.st_mtim.tv_sec * std::int64_t{1'000'000'000} + found.st_mtim.tv_nsec;
+    const bool fits = !login.password.empty() && login.password.size() <= 4096 &&
+                      std::none_of(login.password.begin(), login.password.end(), is_control);
+    if (!fits) {
+      reading.error(key, place,
+                    quoted(login.password_file) +
+                        " has no password in its first line: 1 to 4096 octets without control characters");
+    } else if ((found.st_mode & S_IROTH) != 0) {
+      reading.warning(key, place, quoted(login.password_file) + " can be read by everybody on this machine",
+                      "chmod 0640, with the group of the daemon's user");
+    }
+  }
+}
+
 /// The daemon reads the users at each login; what it could not read now is told before somebody needs it.
 void check_users_table(const Config& config, Reading& reading) {
   if (!database_path(config.auth.users)) return;
@@ -283,6 +313,7 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
                                                 : read_names(file, domain, reading);
     }
     read_rule_files(loaded.config.delivery.reply_rules, reading);
+    read_passwords(loaded.config.routes, reading);
     check_users_table(loaded.config, reading);
     fill_in(loaded.config, reading);
     validate(loaded.config, reading);

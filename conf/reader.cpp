@@ -143,19 +143,35 @@ void Section::boolean(const std::string& key, bool& into) {
 
 bool Section::integer(const std::string& key, std::int64_t& into, std::int64_t low, std::int64_t high) {
   const Value* value = ask(key);
-  if (!value) return false;
-  if (value->kind != Value::Kind::integer) {
-    wrong_type(shown(key), *value, "a whole number");
+  return value && one_integer(shown(key), *value, into, low, high);
+}
+
+bool Section::one_integer(const std::string& shown, const Value& value, std::int64_t& into, std::int64_t low,
+                          std::int64_t high) {
+  if (value.kind != Value::Kind::integer) {
+    wrong_type(shown, value, "a whole number");
     return false;
   }
-  if (value->integer < low || value->integer > high) {
-    reading_.error(shown(key), value->place,
-                   std::to_string(value->integer) + " is out of range: from " + std::to_string(low) + " to " +
+  if (value.integer < low || value.integer > high) {
+    reading_.error(shown, value.place,
+                   std::to_string(value.integer) + " is out of range: from " + std::to_string(low) + " to " +
                        std::to_string(high));
     return false;
   }
-  into = value->integer;
+  into = value.integer;
   return true;
+}
+
+void Section::numbers(const std::string& key, std::vector<int>& into, int low, int high) {
+  const Value* value = ask(key);
+  if (!value) return;
+  if (value->kind != Value::Kind::list) return wrong_type(shown(key), *value, "a list");
+  into.clear();
+  for (std::size_t i = 0; i < value->list.size(); ++i) {
+    std::int64_t read = low;
+    one_integer(numbered(shown(key), i), value->list[i], read, low, high);
+    into.push_back(static_cast<int>(read));
+  }
 }
 
 bool Section::word(const std::string& key, std::string& into, const std::vector<std::string>& names) {

@@ -75,6 +75,7 @@ class Section {
     std::int64_t wide = 0;
     if (integer(key, wide, low, high)) into = static_cast<Int>(wide);
   }
+  void numbers(const std::string& key, std::vector<int>& into, int low, int high);
   /// One of a few words, each with its value.
   template <class T>
   void choice(const std::string& key, T& into, std::initializer_list<std::pair<const char*, T>> words) {
@@ -138,6 +139,8 @@ class Section {
   bool string(const std::string& key, Item& into);
   bool word(const std::string& key, std::string& into, const std::vector<std::string>& names);
   bool integer(const std::string& key, std::int64_t& into, std::int64_t low, std::int64_t high);
+  bool one_integer(const std::string& shown, const Value& value, std::int64_t& into, std::int64_t low,
+                   std::int64_t high);
   bool one_duration(const std::string& key, const Value& value, std::chrono::milliseconds& into, Span span);
 
   template <class T, class Into>

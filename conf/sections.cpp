@@ -296,10 +296,22 @@ void read_delivery(Section section, Config::Delivery& delivery) {
 void read_route(Section& section, Route& route) {
   section.require("match", "such as match = \"partner.example\", \"*.example\" or \"*\"");
   section.parsed("match", route.match, parse_pattern);
+  section.parsed_or_empty("name", route.name, parse_route_name);
+  section.parsed_list("senders", route.senders, parse_sender_rule);
+  section.parsed_list("logins", route.logins, parse_login_pattern);
   // Without one the exchangers are those that DNS names: something else has to be the route's purpose.
-  if (!section.has("tls")) section.require("next_hop", "such as next_hop = \"smtp:[10.0.0.5]:2525\", or set tls alone");
+  if (!section.has("tls") && !section.has("source") && !section.has("ehlo"))
+    section.require("next_hop", "such as next_hop = \"smtp:[10.0.0.5]:2525\", or set tls or source alone");
   section.parsed_one_or_list("next_hop", route.next_hops, parse_route_hop);
+  section.numbers("weights", route.weights, 0, 1000);
   read_hop_tls(section, route.tls);
+  HostLogin login;
+  section.parsed("user", login.user, parse_host_user);
+  section.parsed("password_file", login.password_file, parse_path);
+  section.parsed_list("mechanisms", login.mechanisms, parse_mechanism);
+  if (section.has("user") || section.has("password_file")) route.login = login;
+  section.parsed_list("source", route.source, parse_source);
+  section.parsed_or_empty("ehlo", route.ehlo, parse_domain);
   section.finish();
 }
 

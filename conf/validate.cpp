@@ -190,11 +190,6 @@ bool is_own(const Config& config, const NextHop& hop) {
   });
 }
 
-void check_own(const Config& config, const NextHop& hop, const std::string& key, Findings& findings) {
-  if (is_own(config, hop))
-    findings.error(key, quoted(hop.text()) + " is a listener of this relay: mail would go round");
-}
-
 /// The key of the aliases that have this address as a name.
 std::string aliases_of(const Config& config, const std::string& address) {
   for (std::size_t i = 0; i < config.domains.size(); ++i)
@@ -272,41 +267,6 @@ void check_domains(const Config& config, Findings& findings) {
   }
 }
 
-void check_route(const Config& config, std::size_t index, Findings& findings) {
-  const Route& route = config.routes[index];
-  std::string section = numbered("route", index);
-  bool given = findings.given(section + ".next_hop");
-  if (given && route.next_hops.empty() && !findings.failed(section + ".next_hop")) {
-    findings.error(section + ".next_hop", "is empty");
-  }
-  for (std::size_t i = 0; i < route.next_hops.size(); ++i) {
-    const NextHop& hop = route.next_hops[i];
-    std::string item = numbered(section + ".next_hop", i);
-    std::string key = findings.given(item) ? item : section + ".next_hop";
-    bool final_one = hop.kind == NextHop::Kind::reject || hop.kind == NextHop::Kind::discard;
-    if (final_one && route.next_hops.size() > 1) {
-      findings.error(key, quoted(hop.text()) + " stands alone: there is nothing to try before or after it");
-    }
-    check_own(config, hop, key, findings);
-  }
-  if (route.match.empty()) return;
-  bool below = route.match.starts_with("*.");
-  for (std::size_t i = 0; i < index; ++i) {
-    const std::string& earlier = config.routes[i].match;
-    bool covered =
-        earlier == "*" || earlier == route.match ||
-        (!earlier.empty() && route.match != "*" && matches(earlier, below ? "x" + route.match.substr(1) : route.match));
-    if (!covered) continue;
-    findings.warning(section + ".match",
-                     quoted(route.match) + " is never reached: " + numbered("route", i) + " matches all of it first");
-    return;
-  }
-  if (config.find_domain(route.match)) {
-    findings.warning(section + ".match",
-                     quoted(route.match) + " has a [[domain]], whose \"deliver\" counts: this route is never used");
-  }
-}
-
 void check_queue(const Config& config, Findings& findings) {
   const Config::Queue& queue = config.queue;
   if (findings.failed("queue.retry")) return;
@@ -381,6 +341,11 @@ bool cover_the_internet_together(const std::vector<Network>& networks) {
   return addresses >= kTooManyAddresses;
 }
 
+void check_own(const Config& config, const NextHop& hop, const std::string& key, Findings& findings) {
+  if (is_own(config, hop))
+    findings.error(key, quoted(hop.text()) + " is a listener of this relay: mail would go round");
+}
+
 void validate(const Config& config, Reading& reading) {
   Findings findings(reading);
   check_names(config, findings);
@@ -389,7 +354,7 @@ void validate(const Config& config, Reading& reading) {
   check_relay(config, findings);
   check_clients(config, findings);
   check_domains(config, findings);
-  for (std::size_t i = 0; i < config.routes.size(); ++i) check_route(config, i, findings);
+  check_routes(config, findings);
   check_tls_out(config, findings);
   check_queue(config, findings);
   check_limits(config, findings);

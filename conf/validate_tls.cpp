@@ -25,6 +25,7 @@ struct Block {
   std::string hop_key;
   const HopTls& tls;
   std::vector<NextHop> hops;
+  TlsLevel level;
 };
 
 bool is_readable(const Block& block, const Findings& findings) {
@@ -33,10 +34,9 @@ bool is_readable(const Block& block, const Findings& findings) {
   return std::none_of(keys.begin(), keys.end(), [&](const std::string& key) { return findings.failed(key); });
 }
 
-void check_block(const Config& config, const Block& block, Findings& findings) {
+void check_block(const Block& block, Findings& findings) {
   if (!is_readable(block, findings)) return;
-  const auto& [section, hop_key, tls, hops] = block;
-  const TlsLevel level = tls.level.value_or(config.delivery.tls);
+  const auto& [section, hop_key, tls, hops, level] = block;
   const bool any_given = tls.level || !tls.names.empty() || !tls.fingerprints.empty();
   if (any_given && !hops.empty() && std::none_of(hops.begin(), hops.end(), is_smtp)) {
     findings.error(section + ".tls", "is for mail that leaves by SMTP, and " + quoted(hops.front().text()) + " is not");
@@ -80,12 +80,18 @@ void check_tls_out(const Config& config, Findings& findings) {
     if (!domain.deliver && domain.tls != HopTls()) {
       findings.error(section + ".tls", "is for mail that leaves by SMTP, and the domain has no deliver");
     } else if (domain.deliver) {
-      check_block(config, {section, ".deliver", domain.tls, hops}, findings);
+      check_block({section, ".deliver", domain.tls, hops, domain.tls.level.value_or(config.delivery.tls)}, findings);
     }
   }
   for (std::size_t i = 0; i < config.routes.size(); ++i) {
     const Route& route = config.routes[i];
-    check_block(config, {numbered("route", i), ".next_hop", route.tls, route.next_hops}, findings);
+    const TlsLevel level = route.tls_level(config.delivery.tls);
+    check_block({numbered("route", i), ".next_hop", route.tls, route.next_hops, level}, findings);
+    if (route.login && level < TlsLevel::encrypt) {
+      findings.warning(numbered("route", i) + ".tls",
+                       "lets a session be in clear: the login goes by SCRAM alone there, or not at all",
+                       "leave it out: it is \"verify\" for a route with a user");
+    }
   }
 }
 

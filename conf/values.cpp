@@ -1,6 +1,7 @@
 #include "conf/values.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string_view>
 
@@ -18,10 +19,6 @@ constexpr std::size_t kLongestLabel = 63;
 constexpr std::size_t kLongestLocal = 64;    // RFC 5321 section 4.5.3.1.1
 constexpr std::size_t kLongestReject = 400;  // leaves a reply line's 512 octets room for codes
 constexpr unsigned char kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-bool is_control(char c) {
-  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-}
 
 tl::unexpected<Error> wrong(const std::string& text, const std::string& why) {
   return fail(Errc::invalid, quoted(text) + " " + why);
@@ -207,6 +204,10 @@ Result<NextHop> parse_reject(const std::string& whole, const std::string& text) 
 
 }  // namespace
 
+bool is_control(char c) {
+  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
+
 std::string quoted(const std::string& text) {
   return "\"" + escape(text, 200) + "\"";
 }
@@ -368,6 +369,27 @@ Result<std::string> parse_tls_name(const std::string& text) {
 Result<std::string> parse_host_pattern(const std::string& text) {
   if (std::optional<Network> address = parse_address(text)) return address_text(*address);
   return parse_pattern(text);
+}
+
+Result<std::string> parse_route_name(const std::string& text) {
+  const bool fits = !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
+    return is_alnum(c) || c == '-' || c == '_' || c == '.';
+  });
+  if (fits) return to_lower(text);
+  return wrong(text, "is no name for a route: 1 to 64 letters, digits, \"-\", \"_\" or \".\"");
+}
+
+Result<std::string> parse_mechanism(const std::string& text) {
+  static constexpr std::array kKnown = {"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"};
+  for (const char* known : kKnown)
+    if (equals_no_case(text, known)) return std::string(known);
+  return wrong(text, "is none that Waypost logs in by: \"SCRAM-SHA-256\", \"SCRAM-SHA-1\", \"PLAIN\" or \"LOGIN\"");
+}
+
+Result<std::string> parse_host_user(const std::string& text) {
+  const bool fits = !text.empty() && text.size() <= 255 && std::none_of(text.begin(), text.end(), is_control);
+  if (fits) return text;
+  return wrong(text, "is no user to log in as: 1 to 255 octets without control characters");
 }
 
 Result<Rate> parse_rate(const std::string& text) {

@@ -11,6 +11,7 @@ namespace waypost::conf {
 
 // Every error here is `invalid`; its text begins with what was given, in quotes, and says how it is written.
 
+bool is_control(char c);  ///< of ASCII
 std::string quoted(const std::string& text);  ///< in double quotes, escaped and cut short
 
 /// A numeric address as a network of that address alone; IPv4-mapped IPv6 becomes IPv4. nullopt: it is none.
@@ -36,7 +37,7 @@ Result<std::string> parse_pattern(const std::string& text);
 Result<std::string> parse_local_part(const std::string& text);
 /// "postmaster@example.com"; the domain in lower case.
 Result<std::string> parse_mailbox(const std::string& text);
-/// A sender rule (mta/sender_rule.h): an address, "@example.com", "<>" or "*".
+/// A sender rule (smtp/sender_rule.h): an address, "@example.com", "<>" or "*".
 Result<std::string> parse_sender_rule(const std::string& text);
 /// "ann@example.com", "ann", "*@example.com", "*"; in lower case.
 Result<std::string> parse_login_pattern(const std::string& text);
@@ -48,9 +49,15 @@ Result<std::string> parse_certificate(const std::string& text);
 Result<std::string> parse_fingerprint(const std::string& text);
 /// As parse_pattern(), but "*".
 Result<std::string> parse_tls_name(const std::string& text);
-/// "500/1d", "30/1m": at least one, in a second to a year.
 /// As parse_pattern(), or a numeric address.
 Result<std::string> parse_host_pattern(const std::string& text);
+/// "smarthost-2": letters, digits, "-", "_" and ".", at most 64; in lower case.
+Result<std::string> parse_route_name(const std::string& text);
+/// A mechanism of SASL that a client can use here; in upper case.
+Result<std::string> parse_mechanism(const std::string& text);
+/// Whom to log in as at a next hop: no control characters, at most 255 octets.
+Result<std::string> parse_host_user(const std::string& text);
+/// "500/1d", "30/1m": at least one, in a second to a year.
 Result<Rate> parse_rate(const std::string& text);
 /// An absolute path of a file or folder.
 Result<std::string> parse_path(const std::string& text);

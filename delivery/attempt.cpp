@@ -326,6 +326,10 @@ net::Task<bool> Transaction::envelope() {
         host_failed(all[i].stage, *reply);
         co_return false;
       }
+      if (connection_.peer().given && wants_login(*reply)) {
+        host_failed(login_wanted(*reply, host_));
+        co_return false;
+      }
       on_reply(all[i], *reply);
     }
     if (!mail_accepted_) co_return false;

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/base64.h"
 #include "base/text.h"
 #include "delivery/disposition.h"
 #include "delivery/reply_rules.h"
+#include "delivery/sasl_client.h"
+#include "net/secure_random.h"
 #include "net/tls_stream.h"
 
 namespace waypost::delivery {
@@ -14,12 +17,16 @@ namespace {
 
 constexpr std::size_t kMaxReplyLine = 2048;  // what is longer is cut (RFC 5321 §4.5.3.1.5 says 512)
 constexpr std::size_t kBufferOctets = 4096;
+constexpr std::size_t kLongestAuthLine = SaslClient::kLongestChallenge + 6;  // "334 ", CRLF
+constexpr std::size_t kNonceOctets = 18;
 constexpr net::Duration kQuitTimeout = std::chrono::seconds(2);
 
-std::optional<net::Address> source_for(const net::Address& peer, const std::vector<net::Address>& sources) {
-  for (const net::Address& source : sources)
-    if (source.family == peer.family) return source;
-  return std::nullopt;
+std::optional<net::Address> source_for(const Peer& peer, const ClientSettings& settings) {
+  const bool by_route = peer.as != nullptr && !peer.as->source.empty();
+  std::vector<net::Address> sources = by_route ? peer.as->source : settings.source;
+  std::erase_if(sources, [&peer](const net::Address& each) { return each.family != peer.address.family; });
+  if (sources.empty()) return std::nullopt;
+  return sources[settings.chance % sources.size()];
 }
 
 /// `220 mx.b.example ESMTP` and `250-mx.b.example at your service`: the server's name comes first (RFC 5321 §4.2).
@@ -35,7 +42,7 @@ bool names(const smtp::Reply& reply, std::string_view hostname) {
 net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Peer peer, ClientSettings settings,
                                                TlsPolicy policy, std::stop_token stop) {
   Opened opened;
-  std::optional<net::Address> source = source_for(peer.address, settings.source);
+  std::optional<net::Address> source = source_for(peer, settings);
   net::TimePoint deadline = runtime.now() + settings.connect_timeout;
   Result<std::unique_ptr<net::Stream>> stream = co_await runtime.connect(peer.address, source, deadline, stop);
   if (!stream) {
@@ -67,7 +74,8 @@ Connection::Connection(net::Runtime& runtime, Peer peer, ClientSettings settings
       policy_(std::move(policy)),
       tls_(in_clear(policy_, "")),
       stream_(std::move(stream)),
-      lines_(*stream_, kBufferOctets) {}
+      lines_(*stream_, peer_.as != nullptr && peer_.as->login ? kLongestAuthLine : kBufferOctets),
+      longest_line_(kMaxReplyLine) {}
 
 Connection::~Connection() = default;
 
@@ -77,6 +85,7 @@ net::Task<std::optional<HostFailure>> Connection::begin() {
   if (policy_.implicit) failure = co_await secure();
   if (!failure) failure = co_await greet();
   if (!failure && !policy_.implicit) failure = co_await start_tls();
+  if (!failure) failure = co_await log_in();
   co_return failure;
 }
 
@@ -100,7 +109,7 @@ net::Task<std::optional<HostFailure>> Connection::hello() {
   const std::string host = peer_.text();
   const bool smtp = peer_.protocol == Protocol::smtp;
   const std::string verb = smtp ? "EHLO " : "LHLO ";
-  Result<smtp::Reply> hello = co_await command(verb + settings_.hostname);
+  Result<smtp::Reply> hello = co_await command(verb + ehlo_name());
   if (!hello) {
     HostFailure failure = of_error(Stage::ehlo, hello.error(), host);
     // What a server of TLS 1.3 has against a handshake it says after the client's part of it is over.
@@ -111,7 +120,7 @@ net::Task<std::optional<HostFailure>> Connection::hello() {
   bool extended = hello->positive();
   if (smtp && hello->permanent()) {
     // A server of before 1995, or behind something that thinks so (RFC 5321 §3.2).
-    hello = co_await command("HELO " + settings_.hostname);
+    hello = co_await command("HELO " + ehlo_name());
     if (!hello) co_return of_error(Stage::ehlo, hello.error(), host);
   }
   if (is_host_failure(Stage::ehlo, *hello)) co_return refused(Stage::ehlo, *hello);
@@ -178,6 +187,47 @@ net::Task<std::optional<HostFailure>> Connection::secure() {
   co_return too_little_tls(tls_, host);
 }
 
+std::string Connection::ehlo_name() const {
+  return peer_.as != nullptr && !peer_.as->ehlo.empty() ? peer_.as->ehlo : settings_.hostname;
+}
+
+/// AUTH (RFC 4954), where we are to come as somebody.
+net::Task<std::optional<HostFailure>> Connection::log_in() {
+  if (peer_.as == nullptr || !peer_.as->login) co_return std::nullopt;
+  const conf::HostLogin& login = *peer_.as->login;
+  const std::string host = peer_.text();
+  const bool content = tls_.is_encrypted() && peer_.tls.level == conf::TlsLevel::encrypt;
+  const bool is_private = content || tls_.verdict >= TlsEvidence::Verdict::verified;
+  const Result<SaslMechanism> mechanism = choose_mechanism(extensions_.auth, is_private, login.mechanisms);
+  if (!mechanism) co_return cannot_log_in(login.user, mechanism.error(), host);
+  Result<SaslClient> made =
+      SaslClient::make(*mechanism, {login.user, login.password}, base64_encode(net::secure_random(kNonceOctets)));
+  if (!made) co_return cannot_log_in(login.user, made.error(), host);
+  SaslClient client = *std::move(made);
+  longest_line_ = kLongestAuthLine;
+  parser_.keep(longest_line_);
+  Result<smtp::Reply> reply = co_await command(client.command());
+  while (reply && reply->code == 334) {
+    Result<std::string> answer("");
+    // Of SCRAM it takes its time.
+    auto compute = [&client, &reply, &answer] { answer = client.answer(reply->lines.front()); };
+    co_await runtime_.offload(compute);
+    if (!answer) {
+      reply = co_await command("*");
+      co_return cannot_log_in(login.user, answer.error(), host);
+    }
+    reply = co_await command(*answer);
+  }
+  longest_line_ = kMaxReplyLine;
+  parser_.keep(smtp::ReplyParser::kMaxLineOctets);
+  if (!reply) co_return of_error(Stage::auth, reply.error(), host);
+  if (is_host_failure(Stage::auth, *reply)) co_return host_failure(Stage::auth, *reply, host);
+  if (!reply->positive()) co_return login_refused(login.user, *reply, host);
+  const Result<> finished = client.finished();
+  if (!finished) co_return cannot_log_in(login.user, finished.error(), host);
+  co_return std::nullopt;
+}
+
 net::Task<Result<smtp::Reply>> Connection::command(std::string line) {
   queue_command(line);
   co_return co_await next_reply(settings_.command_timeout);
@@ -238,7 +288,7 @@ net::Task<Result<>> Connection::flush(net::TimePoint deadline) {
 /// One reply, all lines of it by the deadline: a host that drips octets gains nothing (RELIABILITY F36).
 net::Task<Result<smtp::Reply>> Connection::read_reply(net::TimePoint deadline) {
   while (true) {
-    Result<net::LineBuffer::Line> line = co_await lines_.read_line(kMaxReplyLine, deadline);
+    Result<net::LineBuffer::Line> line = co_await lines_.read_line(longest_line_, deadline);
     if (!line) co_return ended(line.error());
     Result<std::optional<smtp::Reply>> reply = parser_.on_line(line->text);
     if (!reply) co_return ended(reply.error());

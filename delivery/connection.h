@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "delivery/disposition.h"
+#include "delivery/identity.h"
 #include "delivery/outcome.h"
 #include "delivery/tls_policy.h"
 #include "net/line_buffer.h"
@@ -31,7 +32,9 @@ struct Peer {
   std::string name;      ///< the exchanger's name
   net::Address address;  ///< with port
   Protocol protocol = Protocol::smtp;
-  TlsTerms tls{};  ///< of its next hop
+  TlsTerms tls{};                        ///< of its next hop
+  std::shared_ptr<const Identity> as{};  ///< null: the usual one
+  bool given = false;                    ///< the configuration names it, or whose exchanger it is; no recipient does
   std::string text() const {
     const std::string at = name + "[" + address.host() + "]";
     return address.is_local() ? at : at + ":" + std::to_string(address.port);
@@ -46,12 +49,13 @@ class ReplyRules;
 struct ClientSettings {
   std::string hostname;  ///< said in EHLO; a server that greets with it is ourselves (5.4.6)
   net::Duration connect_timeout, command_timeout, data_timeout;
-  std::vector<net::Address> source;  ///< the first of the peer's family is bound to; none: the system chooses
-  bool chunking = true;              ///< BDAT where it is offered
-  bool send_unconverted = false;     ///< what cannot be converted goes as it is to a host without 8BITMIME
-  std::shared_ptr<const net::TlsClient> tls{};                 ///< null: there is no TLS here
-  int tls_retry = 1;                                           ///< as Config::Delivery
-  std::shared_ptr<const ReplyRules> rules{};                   ///< about replies; null: there are none
+  std::vector<net::Address> source;             ///< one of the peer's family is bound to; none: the system chooses
+  std::uint64_t chance = 0;                     ///< which of several
+  bool chunking = true;                         ///< BDAT where it is offered
+  bool send_unconverted = false;                ///< what cannot be converted goes as it is to a host without 8BITMIME
+  std::shared_ptr<const net::TlsClient> tls{};  ///< null: there is no TLS here
+  int tls_retry = 1;                            ///< as Config::Delivery
+  std::shared_ptr<const ReplyRules> rules{};    ///< about replies; null: there are none
   net::Duration handshake_timeout = std::chrono::seconds(60);  ///< or command_timeout, where that is less
 };
 
@@ -64,7 +68,9 @@ class Connection {
   };
   /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx) or LHLO. An SMTP host that greets with
   /// our own name is ourselves: HostFailure::loop. Where the policy wants TLS and it is offered, STARTTLS and EHLO
-  /// again; nothing but that goes out in clear where the policy demands TLS. A stop ends it at any point.
+  /// again; nothing but that goes out in clear where the policy demands TLS. AUTH where the peer wants to know who we
+  /// are: a password in clear only under TLS that is verified, or that the policy is content with. A stop ends it at
+  /// any point.
   static net::Task<Opened> open(net::Runtime& runtime, Peer peer, ClientSettings settings, TlsPolicy policy,
                                 std::stop_token stop);
 
@@ -102,6 +108,8 @@ class Connection {
   HostFailure refused(Stage stage, const smtp::Reply& reply) const;
   net::Task<std::optional<HostFailure>> start_tls();
   net::Task<std::optional<HostFailure>> secure();
+  net::Task<std::optional<HostFailure>> log_in();
+  std::string ehlo_name() const;
   std::optional<HostFailure> go_on_in_clear(std::string why);
   net::Task<Result<smtp::Reply>> command(std::string line);
   net::Task<Result<smtp::Reply>> reply_before_command(net::TimePoint deadline);
@@ -117,6 +125,7 @@ class Connection {
   std::unique_ptr<net::Stream> stream_;
   net::LineBuffer lines_;
   smtp::ReplyParser parser_;
+  std::size_t longest_line_;  ///< of a reply; what is longer is cut
   smtp::Extensions extensions_;
   std::string pending_;
   std::size_t transactions_ = 0;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/event_log.h"
-#include "delivery/route.h"
 #include "queue/retry.h"
 #include "smtp/address.h"
 
@@ -94,7 +93,11 @@ void Dispatcher::due_at(queue::WallTime at) {
 }
 
 void Dispatcher::arrived(std::vector<queue::Due> due) {
-  if (stopping_ || !knows_states_) return;  // what comes before the first reading is read with it
+  if (stopping_ || !knows_states_) return;          // what comes before the first reading is read with it
+  if (!take_redirected(*config_(), due).empty()) {  // accepted before the routes were replaced
+    read_store_ = true;
+    wake();
+  }
   for (queue::Due& one : due) {
     const std::string destination = one.destination;
     if (stays_in_store(destination)) continue;
@@ -194,6 +197,8 @@ void Dispatcher::take_page(queue::DuePage page) {
     }
   }
   if (page.next_due) due_at(*page.next_due);
+  std::vector<Redirected> redirected = take_redirected(*config_(), page.due);
+  if (!redirected.empty()) scope_.spawn(redirect(std::move(redirected)));
   std::set<std::string> read;
   for (queue::Due& due : page.due) {
     const std::string destination = due.destination;
@@ -242,6 +247,7 @@ net::Task<> Dispatcher::plan(std::string name) {
   std::string key = plan.key;
   entry.site = key;
   entry.tls = std::move(found.tls);
+  entry.as = std::move(found.as);
   entry.by_dns = found.by_dns;
   entry.valid_until = found.valid_until;
   if (!entry.state.site.empty() && entry.state.site != key) {
@@ -269,7 +275,7 @@ net::Task<> Dispatcher::plan(std::string name) {
     site = std::make_unique<Site>(std::move(plan), most);
   }
   site->pace.set(of_plan != nullptr ? of_plan->rate : std::nullopt);
-  const conf::OutLimit* of_domain = limit_of_domain(*config, name);
+  const conf::OutLimit* of_domain = limit_of_domain(*config, domain_of(name));
   if (of_site != nullptr) site->slow.set(of_site->state.spacing);
   entry.pace.set(of_domain != nullptr ? of_domain->rate : std::nullopt);
   entry.most_busy = of_domain != nullptr ? of_domain->concurrency.value_or(0) : 0;
@@ -281,14 +287,18 @@ net::Task<> Dispatcher::plan(std::string name) {
 
 net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
   const std::shared_ptr<const conf::Config> config = config_();
-  const std::vector<conf::NextHop> next_hops = route(*config, name);
+  const Directions way = route(*config, name);
+  const std::string domain = domain_of(name);
   queue::DestinationState state;
   if (const auto known = destinations_.find(name); known != destinations_.end()) state = known->second.state;
   Found out;
   out.valid_until = runtime_.now() + kLongestSleep;
+  out.as = way.as;
   Plan& plan = out.plan;
+  plan.weighted = !way.weights.empty();
   std::string key;
-  for (const conf::NextHop& next_hop : next_hops) {
+  for (std::size_t at = 0; at < way.next_hops.size(); ++at) {
+    const conf::NextHop& next_hop = way.next_hops[at];
     switch (next_hop.kind) {
       case conf::NextHop::Kind::reject: {
         plan.kind = Plan::Kind::fail;
@@ -310,6 +320,7 @@ net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
         co_return out;
       case conf::NextHop::Kind::lmtp_socket:
         plan.hops.push_back(socket_hop(next_hop.value));
+        if (plan.weighted) plan.hops.back().weight = way.weights[at];
         out.tls.emplace_back();
         key += (key.empty() ? "" : ",") + next_hop.text();
         continue;
@@ -322,10 +333,10 @@ net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
     look_up.port = next_hop.host.port != 0 ? next_hop.host.port : config->delivery.port;
     const resolver::Self self{config->hostname, own_addresses_()};
     resolver::Exchangers found;
-    const bool literal = !next_hop.look_up_mx && next_hop.host.host == smtp::literal_address(name);
-    out.by_dns = literal || (next_hop.look_up_mx && next_hop.host.host == name);
+    const bool literal = !next_hop.look_up_mx && next_hop.host.host == smtp::literal_address(domain);
+    out.by_dns = literal || (next_hop.look_up_mx && next_hop.host.host == domain);
     if (literal) {
-      found = co_await resolver::find_exchangers(resolver_, runtime_, name, look_up, self);
+      found = co_await resolver::find_exchangers(resolver_, runtime_, domain, look_up, self);
     } else if (next_hop.look_up_mx) {
       found = co_await resolver::find_exchangers(resolver_, runtime_, next_hop.host.host, look_up, self);
     } else {
@@ -335,10 +346,11 @@ net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
     if (found.status == resolver::Exchangers::Status::found) {
       const TlsTerms terms = lmtp ? TlsTerms() : tls_terms(*config, name, next_hop);
       plan.hops.push_back({found.hosts, lmtp ? Protocol::lmtp : Protocol::smtp});
+      if (plan.weighted) plan.hops.back().weight = way.weights[at];
       out.tls.push_back(terms);
       // What the configuration wants of its own next hop is a matter of that hop; else policy is the destination's.
       if (!key.empty()) key += ',';
-      key += (lmtp ? "lmtp:" : "") + found.site + (out.by_dns ? "" : tls_key(terms, name));
+      key += (lmtp ? "lmtp:" : "") + found.site + (out.by_dns ? "" : tls_key(terms, domain));
       continue;
     }
     const bool for_a_day = found.no_usable_exchanger && state.status == kNoUsableExchangerStatus &&
@@ -358,7 +370,29 @@ net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
     out.trouble.ours = found.our_trouble;
   }
   plan.key = key;
+  // Who comes as somebody else has sessions of its own, and what is held against it is held against no other; nor is
+  // what was held against it before it changed.
+  if (!key.empty() && way.as != nullptr) plan.key = way.as->name + ": " + key + ";as " + std::to_string(way.as->mark);
   co_return out;
+}
+
+/// What waits where no route has it wait any more.
+net::Task<> Dispatcher::redirect(std::vector<Redirected> redirected) {
+  // What is under way ends where it is.
+  std::erase_if(redirected,
+                [this](const Redirected& each) { return !schedule_.claim(each.due.message->id, each.from); });
+  std::vector<queue::Due> due;
+  for (const Redirected& each : redirected) due.push_back(each.due);
+  const Result<> done = co_await store_.redirect(std::move(due));
+  ++redirected_;
+  for (const Redirected& each : redirected) schedule_.release(each.due.message->id, each.from);
+  if (done) {
+    read_store_ = true;
+    wake();
+  } else if (!stopping_) {
+    log::failure("putting mail where its route has it wait: " + done.error().what);
+    due_at(runtime_.wall_now() + 5s);
+  }
 }
 
 /// Where the configuration sends mail another way than it did, nothing waits for what was.
@@ -494,7 +528,7 @@ std::optional<Dispatcher::Job> Dispatcher::next_job(Site& site) {
     entry->second.pace.take(runtime_.now());
     entry->second.slow.take(runtime_.now());
     site.took(runtime_.now());
-    return Job{*std::move(due), entry->second.tls, entry->second.by_dns};
+    return Job{*std::move(due), entry->second.tls, entry->second.as, entry->second.by_dns};
   }
   return std::nullopt;
 }

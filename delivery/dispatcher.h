@@ -16,6 +16,7 @@
 #include "delivery/connection.h"
 #include "delivery/notify.h"
 #include "delivery/open_session.h"
+#include "delivery/route.h"
 #include "delivery/site.h"
 #include "delivery/tally.h"
 #include "net/runtime.h"
@@ -73,12 +74,13 @@ class Dispatcher {
     queue::DestinationState state;
     std::string site;           ///< its key, once planned; "" before
     std::vector<TlsTerms> tls;  ///< what it wants of each next hop of its site
-    Pace pace, slow;            ///< as those of Site
-    int most_busy = 0;          ///< messages on the way at a time; 0: any number
-    int busy = 0;               ///< messages on the way
-    bool wants_turn = false;    ///< it had its turn, and has to wait for the end of another message, or for its pace
-    bool timed = false;         ///< as Site::timed
-    bool by_dns = false;        ///< its hosts are what the DNS names for it, not the configuration's
+    std::shared_ptr<const Identity> as;
+    Pace pace, slow;          ///< as those of Site
+    int most_busy = 0;        ///< messages on the way at a time; 0: any number
+    int busy = 0;             ///< messages on the way
+    bool wants_turn = false;  ///< it had its turn, and has to wait for the end of another message, or for its pace
+    bool timed = false;       ///< as Site::timed
+    bool by_dns = false;      ///< its hosts are what the DNS names for it, not the configuration's
     net::TimePoint valid_until{};
     bool planning = false;
     bool unread = false;  ///< mail of it was left in the store while it failed
@@ -87,12 +89,14 @@ class Dispatcher {
   struct Job {
     queue::Due due;
     std::vector<TlsTerms> tls;
+    std::shared_ptr<const Identity> as;
     bool by_dns = false;
   };
   /// What was found out about a destination.
   struct Found {
     Plan plan;                  ///< without a key: there is none for now
     std::vector<TlsTerms> tls;  ///< of each next hop
+    std::shared_ptr<const Identity> as;
     bool by_dns = false;
     net::TimePoint valid_until{};
     HostFailure trouble;  ///< why there is none
@@ -141,7 +145,8 @@ class Dispatcher {
   net::Task<AttemptResult> transactions(Site& site, Connection& connection, Tally& tally,
                                         std::shared_ptr<const queue::Content> content,
                                         std::vector<std::size_t>& positions);
-  net::Task<> open_next(Peer peer, SessionFor whom, std::unique_ptr<Connection>& connection, HostFailure& failure);
+  net::Task<> open_next(Peer peer, SessionFor whom, std::uint64_t chance, std::unique_ptr<Connection>& connection,
+                        HostFailure& failure);
   void met_ourselves(const Site& site, bool by_dns, Tally& tally, const net::Address& address, HostFailure found,
                      HostFailure& last);
   void react(Site& site, const net::Address& address, HostFailure told, Tally& tally);
@@ -183,6 +188,7 @@ class Dispatcher {
   void forget_destinations();
 
   net::Task<> compare_routes();
+  net::Task<> redirect(std::vector<Redirected> redirected);
   bool wants_to_read() const;
   void due_at(queue::WallTime at);
   void wake();
@@ -224,6 +230,7 @@ class Dispatcher {
   bool recall_ = true;
   bool knows_states_ = false;  ///< what fails or is held was read from the store
   bool compare_routes_ = true;
+  std::uint64_t redirected_ = 0;  ///< times that recipients were put elsewhere: what was read before is out of date
   bool stopping_ = false;
   Stats stats_;
 };

@@ -48,12 +48,18 @@ std::vector<Peer> doubted_first(std::vector<Peer> peers, const std::vector<queue
   return peers;
 }
 
+bool same_as(const Peer& one, const Peer& other) {
+  if (one.as == nullptr || other.as == nullptr) return one.as == other.as;
+  return *one.as == *other.as;
+}
+
 /// A session that is kept was made for another message, which may have wanted less of it, or was for a destination that
 /// wants something else of the same host.
 bool suits(const Connection& connection, const SessionFor& whom, const std::vector<Peer>& candidates) {
   const Peer& peer = connection.peer();
   const auto same = std::find_if(candidates.begin(), candidates.end(), [&peer](const Peer& each) {
-    return each.name == peer.name && each.address.port == peer.address.port && each.tls == peer.tls;
+    return each.name == peer.name && each.address.port == peer.address.port && each.tls == peer.tls &&
+           same_as(each, peer);
   });
   return same != candidates.end() && is_enough(policy_for(peer, whom, false), connection.tls());
 }
@@ -214,9 +220,13 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
                                          std::unique_ptr<Connection>& connection) {
   const queue::MessageInfo& message = *tally.due().message;
   // A report is better delivered without what it asks for than not at all (RFC 8689 §5).
-  const SessionFor whom{tally.due().destination, message.require_tls && !message.reverse_path.is_null()};
-  const std::vector<Peer> candidates =
-      doubted_first(site.candidates(runtime_.now(), runtime_.random(), job.tls), tally.due().recipients);
+  const SessionFor whom{domain_of(tally.due().destination), message.require_tls && !message.reverse_path.is_null()};
+  std::vector<Peer> hosts = site.candidates(runtime_.now(), runtime_.random(), job.tls);
+  for (Peer& host : hosts) {
+    host.as = job.as;
+    host.given = !job.by_dns;
+  }
+  const std::vector<Peer> candidates = doubted_first(std::move(hosts), tally.due().recipients);
   std::set<net::Address> tried;
   HostFailure last;
   bool unasked = false;  // a host that may come back
@@ -252,8 +262,10 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       tried.insert(next->address);
       co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
       HostFailure failure;
-      co_await open_next(*next, whom, connection, failure);
+      // Of several source addresses a message has the same again: a host may know it (RFC 6647).
+      co_await open_next(*next, whom, message.id.value, connection, failure);
       react(site, next->address, failure, tally);
+      if (failure.login) log::failure(failure.host + ": " + failure.reason);
       if (!connection && failure.loop) {
         met_ourselves(site, job.by_dns, tally, next->address, std::move(failure), last);
         break;
@@ -302,6 +314,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       continue;
     }
     last = *result.host;
+    if (last.login) log::failure(last.host + ": " + last.reason);
     connection->give_up();
     if (result.in_doubt) {
       // It may have been taken: no other host is tried now, and the next attempt waits longer.
@@ -329,12 +342,13 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   co_return last;
 }
 
-net::Task<> Dispatcher::open_next(Peer peer, SessionFor whom, std::unique_ptr<Connection>& connection,
-                                  HostFailure& failure) {
+net::Task<> Dispatcher::open_next(Peer peer, SessionFor whom, std::uint64_t chance,
+                                  std::unique_ptr<Connection>& connection, HostFailure& failure) {
   const std::shared_ptr<const conf::Config> config = config_();
   ClientSettings settings = client_settings(*config);
   if (tls_) settings.tls = tls_();
   settings.rules = rules();
+  settings.chance = chance;
   Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(settings), std::move(whom),
                                                     tls_memory_, scope_.stop_token());
   failure = std::move(opened.failure);
@@ -464,15 +478,18 @@ net::Task<Result<std::size_t>> Dispatcher::settle_doubt(queue::Id id, std::strin
   if (!found) co_return fail(found.error());
   queue::Due due;
   due.message = found->message;
-  for (queue::DueRecipient& recipient : found->recipients) {
+  std::vector<std::string> destinations;
+  for (std::size_t at = 0; at < found->recipients.size(); ++at) {
+    queue::DueRecipient& recipient = found->recipients[at];
     const bool meant = address.empty() || equals_no_case(recipient.forward_path.text(), address);
-    if (meant && is_doubt(recipient.last_reply)) due.recipients.push_back(std::move(recipient));
+    if (!meant || !is_doubt(recipient.last_reply)) continue;
+    destinations.push_back(found->destinations[at].name);
+    due.recipients.push_back(std::move(recipient));
   }
   if (due.recipients.empty()) co_return std::size_t{0};
   std::vector<std::string> claimed;
   bool busy = false;
-  for (const queue::DueRecipient& recipient : due.recipients) {
-    const std::string destination = smtp::domain_key(recipient.forward_path.mailbox.domain);
+  for (const std::string& destination : destinations) {
     if (std::find(claimed.begin(), claimed.end(), destination) != claimed.end()) continue;
     busy = busy || !schedule_.claim(id, destination);
     if (!busy) claimed.push_back(destination);
@@ -528,7 +545,10 @@ net::Task<std::optional<queue::Notification>> Dispatcher::notification(const que
   std::string original = co_await original_of(content, returns_whole(message, subjects));
   const queue::Id id = store_.draft().id();
   const Notifier notifier{config->hostname, config->queue.bounce_expire};
-  co_return compose_notification(notifier, message, subjects, std::move(original), id, runtime_.wall_now());
+  std::optional<queue::Notification> report =
+      compose_notification(notifier, message, subjects, std::move(original), id, runtime_.wall_now());
+  if (report) assign_destinations(*config, report->message);
+  co_return report;
 }
 
 /// The trace with the whole body, or with at least the header section; what cannot be read is left out of a report.

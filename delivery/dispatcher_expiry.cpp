@@ -57,8 +57,10 @@ net::Task<bool> Dispatcher::overdue_in_turn() {
     co_return false;
   }
   bool progress = false;
+  const std::uint64_t read_at = redirected_;
   for (queue::Overdue& one : *overdue) {
     if (stopping_) co_return false;
+    if (redirected_ != read_at) co_return true;
     // What came to its end while nothing ran is tried once more (F22).
     const bool ended_before = one.expired && one.message->expires <= began_;
     if (ended_before && runtime_.now() < first_attempts_until_) continue;

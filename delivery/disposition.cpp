@@ -28,6 +28,8 @@ std::string_view doing(Stage stage) {
       return "awaiting the reply to STARTTLS";
     case Stage::handshake:
       return "shaking hands for TLS";
+    case Stage::auth:
+      return "awaiting the reply to AUTH";
     case Stage::mail:
       return "awaiting the reply to MAIL";
     case Stage::rcpt:
@@ -246,6 +248,38 @@ HostFailure too_little_tls(const TlsEvidence& evidence, const std::string& host)
   for (std::size_t i = 0; i < evidence.names.size(); ++i)
     failure.reason += (i == 0 ? "; it is for " : ", ") + evidence.names[i];
   failure.reason = cut(std::move(failure.reason));
+  return failure;
+}
+
+HostFailure login_refused(const std::string& user, const smtp::Reply& reply, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = status_of(4, reply, reply.transient() ? "4.7.0" : "4.7.8");
+  if (reply.permanent() && reply.enhanced) failure.status = "4" + reply.enhanced->text().substr(1);
+  failure.reason = cut("login as " + escape(user, kMaxReply) + " was refused: " + shown(reply));
+  failure.login = !reply.transient();
+  return failure;
+}
+
+HostFailure cannot_log_in(const std::string& user, const Error& error, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = "4.7.8";
+  failure.reason = cut("cannot log in as " + escape(user, kMaxReply) + ": " + error.what);
+  failure.login = true;
+  return failure;
+}
+
+bool wants_login(const smtp::Reply& reply) {
+  return reply.code == 530 || reply.code == 534 || reply.code == 535 || reply.code == 538;
+}
+
+HostFailure login_wanted(const smtp::Reply& reply, const std::string& host) {
+  HostFailure failure;
+  failure.host = host;
+  failure.status = "4.7.0";
+  failure.reason = cut("the host wants a login: " + shown(reply));
+  failure.login = true;
   return failure;
 }
 

@@ -13,7 +13,7 @@ namespace waypost::delivery {
 
 /// Where in a session something was answered or went wrong.
 /// chunk: of the message, or in the midst of it, where it goes by BDAT.
-enum class Stage { connect, banner, ehlo, starttls, handshake, mail, rcpt, data, body, final_dot, rset, chunk };
+enum class Stage { connect, banner, ehlo, starttls, handshake, auth, mail, rcpt, data, body, final_dot, rset, chunk };
 
 /// A reply that ends or defers a recipient. Codes of PROTOCOL, "Outbound": 552 to RCPT is as 452; 421 is the host's.
 /// The class of the reply code decides; the enhanced code is taken where its class agrees.
@@ -48,6 +48,15 @@ HostFailure starttls_refused(const smtp::Reply& reply, const std::string& host);
 HostFailure injected(std::size_t octets, const std::string& host);  ///< 4.7.0: in clear behind the 220 (RFC 3207 §6)
 /// The policy demands more than the session has: 4.7.4 where it has no TLS, else 4.7.5.
 HostFailure too_little_tls(const TlsEvidence& evidence, const std::string& host);
+
+// A login that does not come about: always temporary, since it is our trouble (RFC 4954 §6). HostFailure::login.
+/// Any reply to AUTH but 2xx and 3xx, 421 apart.
+HostFailure login_refused(const std::string& user, const smtp::Reply& reply, const std::string& host);
+/// The host offers no way to, or does not go through with one.
+HostFailure cannot_log_in(const std::string& user, const Error& error, const std::string& host);
+/// True of a reply to MAIL or RCPT of a host that the configuration names: it wants another login than it has.
+bool wants_login(const smtp::Reply& reply);
+HostFailure login_wanted(const smtp::Reply& reply, const std::string& host);
 
 /// Of a recipient whose host failed: deferred, try_next_host unless the trouble is ours; a loop fails.
 Outcome from_host_failure(const HostFailure& failure);

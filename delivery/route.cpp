@@ -1,16 +1,30 @@
 #include "delivery/route.h"
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
 #include <xxhash.h>
 
+#include "base/escape.h"
 #include "smtp/address.h"
+#include "smtp/sender_rule.h"
 
 namespace waypost::delivery {
 namespace {
+
+constexpr char kParts = '/';  // a domain from a route: in the name of neither
+constexpr std::size_t kShownUser = 100;
 
 // Each value with an end of its own: two lists never read alike.
 void add(std::string& text, const std::string& value) {
   text += value;
   text += '\0';
+}
+
+void add(std::string& text, const std::vector<std::string>& values) {
+  for (const std::string& value : values) add(text, value);
+  add(text, "");
 }
 
 void add(std::string& text, const conf::HopTls& tls) {
@@ -19,19 +33,136 @@ void add(std::string& text, const conf::HopTls& tls) {
   for (const std::string& fingerprint : tls.fingerprints) add(text, fingerprint);
 }
 
+/// Of a password when it was written: what it says is kept nowhere, in no form.
+void add_identity(std::string& text, const conf::Route& route) {
+  add(text, route.source);
+  add(text, route.ehlo);
+  if (!route.login) return;
+  add(text, route.login->user);
+  add(text, std::to_string(route.login->password_changed));
+  add(text, route.login->mechanisms);
+}
+
+bool any_asks_sender(const conf::Config& config) {
+  return std::any_of(config.routes.begin(), config.routes.end(),
+                     [](const conf::Route& route) { return route.asks_sender(); });
+}
+
+bool is_from(const conf::Route& route, const smtp::Path& reverse_path, const std::string& login) {
+  const auto covers = [&](const std::string& rule) { return smtp::covers(rule, reverse_path); };
+  const auto is_login = [&](const std::string& pattern) { return conf::is_login(pattern, login); };
+  return (route.senders.empty() || std::any_of(route.senders.begin(), route.senders.end(), covers)) &&
+         (route.logins.empty() || std::any_of(route.logins.begin(), route.logins.end(), is_login));
+}
+
+std::string joined(const std::vector<std::string>& values) {
+  std::string out;
+  for (const std::string& value : values) out += (out.empty() ? "" : " ") + value;
+  return out;
+}
+
+/// Null where the route leaves it to the rest of the configuration.
+std::shared_ptr<const Identity> identity_of(const conf::Route& route) {
+  if (!route.login && route.source.empty() && route.ehlo.empty()) return nullptr;
+  Identity as;
+  as.login = route.login;
+  as.ehlo = route.ehlo;
+  for (const std::string& source : route.source) {
+    const std::optional<net::Address> address = net::Address::parse(source, 0);
+    if (address) as.source.push_back(*address);
+  }
+  as.name = route.name;
+  if (as.name.empty() && route.login) as.name = "as " + escape(route.login->user, kShownUser);
+  if (as.name.empty()) as.name = "from " + (route.source.empty() ? route.ehlo : joined(route.source));
+  std::string text;
+  add_identity(text, route);
+  as.mark = XXH3_64bits(text.data(), text.size());
+  return std::make_shared<const Identity>(std::move(as));
+}
+
 }  // namespace
 
-std::vector<conf::NextHop> route(const conf::Config& config, const std::string& destination) {
-  const conf::Domain* domain = config.find_domain(destination);
-  if (domain != nullptr && domain->deliver) return {*domain->deliver};
-  const conf::Route* matching = config.find_route(destination);
-  if (matching != nullptr && !matching->next_hops.empty()) return matching->next_hops;
+std::string destination_of(const conf::Config& config, const smtp::Path& reverse_path, const std::string& login,
+                           const std::string& domain) {
+  const conf::Domain* own = config.find_domain(domain);
+  if (own != nullptr && own->deliver) return domain;
+  const conf::Route* route = route_of(config, reverse_path, login, domain);
+  return route != nullptr && route->asks_sender() ? domain + kParts + route->name : domain;
+}
+
+std::string domain_of(const std::string& destination) {
+  return destination.substr(0, destination.find(kParts));
+}
+
+void assign_destinations(const conf::Config& config, queue::NewMessage& message) {
+  if (!any_asks_sender(config)) return;
+  for (const smtp::EnvelopeRecipient& recipient : message.envelope.recipients) {
+    const std::string domain = smtp::domain_key(recipient.forward_path.mailbox.domain);
+    message.destinations.push_back(destination_of(config, message.envelope.reverse_path, message.origin.user, domain));
+  }
+}
+
+std::vector<Redirected> take_redirected(const conf::Config& config, std::vector<queue::Due>& due) {
+  std::vector<Redirected> out;
+  const bool any_asks = any_asks_sender(config);
+  std::vector<queue::Due> stay;
+  for (queue::Due& each : due) {
+    std::string belongs = domain_of(each.destination);
+    if (any_asks) belongs = destination_of(config, each.message->reverse_path, each.message->user, belongs);
+    if (belongs == each.destination) {
+      stay.push_back(std::move(each));
+      continue;
+    }
+    std::string from = std::exchange(each.destination, std::move(belongs));
+    out.push_back({std::move(from), std::move(each)});
+  }
+  due = std::move(stay);
+  return out;
+}
+
+const conf::Route* route_of(const conf::Config& config, const std::string& destination) {
+  const std::string domain = domain_of(destination);
+  const conf::Domain* own = config.find_domain(domain);
+  if (own != nullptr && own->deliver) return nullptr;
+  const std::size_t parts = destination.find(kParts);
+  const std::string name = parts == std::string::npos ? "" : destination.substr(parts + 1);
+  const auto found = std::find_if(config.routes.begin(), config.routes.end(), [&](const conf::Route& route) {
+    if (!name.empty()) return route.name == name;
+    return !route.asks_sender() && conf::matches(route.match, domain);
+  });
+  return found == config.routes.end() ? nullptr : &*found;
+}
+
+const conf::Route* route_of(const conf::Config& config, const smtp::Path& reverse_path, const std::string& login,
+                            const std::string& domain) {
+  const auto found = std::find_if(config.routes.begin(), config.routes.end(), [&](const conf::Route& route) {
+    return conf::matches(route.match, domain) && is_from(route, reverse_path, login);
+  });
+  return found == config.routes.end() ? nullptr : &*found;
+}
+
+Directions route(const conf::Config& config, const std::string& destination) {
+  Directions way;
+  const std::string domain = domain_of(destination);
+  const conf::Domain* own = config.find_domain(domain);
+  if (own != nullptr && own->deliver) {
+    way.next_hops.push_back(*own->deliver);
+    return way;
+  }
+  const conf::Route* matching = route_of(config, destination);
+  if (matching != nullptr) {
+    way.as = identity_of(*matching);
+    way.next_hops = matching->next_hops;
+    way.weights = matching->weights;
+  }
+  if (!way.next_hops.empty()) return way;
   conf::NextHop direct;
   direct.kind = conf::NextHop::Kind::smtp;
-  const std::string literal = smtp::literal_address(destination);
-  direct.host.host = literal.empty() ? destination : literal;
+  const std::string literal = smtp::literal_address(domain);
+  direct.host.host = literal.empty() ? domain : literal;
   direct.look_up_mx = literal.empty();
-  return {direct};
+  way.next_hops.push_back(std::move(direct));
+  return way;
 }
 
 std::uint64_t fingerprint_of_routes(const conf::Config& config) {
@@ -43,8 +174,13 @@ std::uint64_t fingerprint_of_routes(const conf::Config& config) {
   }
   for (const conf::Route& route : config.routes) {
     add(text, "route " + route.match);
+    add(text, route.name);
+    add(text, route.senders);
+    add(text, route.logins);
     for (const conf::NextHop& next_hop : route.next_hops) add(text, next_hop.text());
+    for (const int weight : route.weights) add(text, std::to_string(weight));
     add(text, route.tls);
+    add_identity(text, route);
   }
   add(text, std::to_string(config.delivery.port) + " " + std::to_string(static_cast<int>(config.delivery.tls)));
   for (const conf::HostPort& server : config.resolver.servers) add(text, server.text());

@@ -1,19 +1,49 @@
-// delivery/route.h: where a destination's mail goes (DESIGN §5). Pure.
+// delivery/route.h: where mail waits, and where it goes from there (DESIGN §5). Pure.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "conf/config.h"
+#include "delivery/identity.h"
+#include "queue/message.h"
 
 namespace waypost::delivery {
 
-/// The next hops of a destination (a domain in lower case, or an address literal), in the order to try them; never
-/// empty. The domain's own block says it, else the first matching route, else (also if that names none) MX by DNS,
-/// which is `smtp:DOMAIN` with look_up_mx.
-std::vector<conf::NextHop> route(const conf::Config& config, const std::string& destination);
+/// Where mail of this sender for a domain (domain_key()) waits: the domain; or, where a route takes it because of its
+/// sender, domain and route: "b.example/smarthost". So what becomes of the one says nothing of the other.
+std::string destination_of(const conf::Config& config, const smtp::Path& reverse_path, const std::string& login,
+                           const std::string& domain);
+/// The domain of a destination.
+std::string domain_of(const std::string& destination);
+/// Of a message that is to be accepted.
+void assign_destinations(const conf::Config& config, queue::NewMessage& message);
+/// Takes those out of `due` that wait elsewhere by now, since routes are others: each with where it belongs.
+struct Redirected {
+  std::string from;
+  queue::Due due;
+};
+std::vector<Redirected> take_redirected(const conf::Config& config, std::vector<queue::Due>& due);
 
-/// Differs where the configuration sends mail another way, wants another TLS there, or asks other resolvers.
+/// The route that a destination's mail takes, or nullptr: its domain has a block that delivers, or no route matches.
+const conf::Route* route_of(const conf::Config& config, const std::string& destination);
+/// The first that matches, or nullptr.
+const conf::Route* route_of(const conf::Config& config, const smtp::Path& reverse_path, const std::string& login,
+                            const std::string& domain);
+
+/// What is to be done with a destination's mail.
+struct Directions {
+  std::vector<conf::NextHop> next_hops;  ///< in the order to try them; never empty
+  std::vector<int> weights;              ///< of each of them; empty: they are tried in order
+  std::shared_ptr<const Identity> as;    ///< null: the usual one
+};
+/// The domain's own block says it, else its route, else (also if that names none) MX by DNS, which is `smtp:DOMAIN`
+/// with look_up_mx.
+Directions route(const conf::Config& config, const std::string& destination);
+
+/// Differs where the configuration sends mail another way, as somebody else, wants another TLS there, or asks other
+/// resolvers.
 std::uint64_t fingerprint_of_routes(const conf::Config& config);
 
 }  // namespace waypost::delivery

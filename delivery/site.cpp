@@ -1,6 +1,7 @@
 #include "delivery/site.h"
 
 #include <algorithm>
+#include <numeric>
 #include <random>
 #include <utility>
 
@@ -8,6 +9,24 @@ namespace waypost::delivery {
 namespace {
 
 constexpr net::Duration kMinute = std::chrono::minutes(1);
+
+/// By weight each has the first place as often as the others' weights leave it; so have those behind it.
+std::vector<std::size_t> order_of_hops(const Plan& plan, std::minstd_rand& random) {
+  std::vector<std::size_t> order(plan.hops.size());
+  std::iota(order.begin(), order.end(), 0);
+  if (!plan.weighted) return order;
+  std::vector<double> place(order.size());
+  for (const std::size_t at : order) {
+    std::exponential_distribution<double> wait(std::max(plan.hops[at].weight, 1));
+    place[at] = wait(random);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    const bool last_a = plan.hops[a].weight == 0;
+    const bool last_b = plan.hops[b].weight == 0;
+    return last_a != last_b ? last_b : !last_a && place[a] < place[b];
+  });
+  return order;
+}
 
 }  // namespace
 
@@ -52,7 +71,8 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, con
   std::minstd_rand random(static_cast<std::uint32_t>(chance ^ (chance >> 32)));
   std::vector<Peer> good;
   std::vector<Peer> avoided;
-  for (std::size_t at = 0; at < std::min(plan_.hops.size(), tls.size()); ++at) {
+  for (const std::size_t at : order_of_hops(plan_, random)) {
+    if (at >= tls.size()) continue;
     const Plan::Hop& next_hop = plan_.hops[at];
     std::vector<resolver::Exchanger> hosts = next_hop.hosts;
     for (auto from = hosts.begin(); from != hosts.end();) {

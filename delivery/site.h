@@ -24,8 +24,10 @@ struct Plan {
   struct Hop {
     std::vector<resolver::Exchanger> hosts;
     Protocol protocol = Protocol::smtp;
+    int weight = 1;
   };
   std::vector<Hop> hops;  ///< relay: the next hops, in order
+  bool weighted = false;  ///< not in order: by chance, as often as their weights say; 0: after the others
   std::string text;       ///< maildir: the template; fail: the reason
   std::string status;     ///< fail: "5.1.2"
   std::string key;        ///< equal for destinations whose plans are the same
@@ -52,9 +54,9 @@ class Site {
   void host_failed();
   void all_failed() { limit_ = 1; }
 
-  /// Hosts in the order to try them: next hops as given, exchangers by preference, shuffled within one preference as
-  /// `chance` says, and those that failed lately after the others. `tls`: what a destination wants of each next hop;
-  /// none of those beyond it.
+  /// Hosts in the order to try them: next hops as the plan has them, exchangers by preference, shuffled within one
+  /// preference as `chance` says, and those that failed lately after the others. `tls`: what a destination wants of
+  /// each next hop; none of those beyond it.
   std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance, const std::vector<TlsTerms>& tls) const;
   void avoid(const net::Address& address, net::TimePoint until);
   void avoid_family(std::uint8_t family, net::TimePoint until);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "delivery/route.h"
 #include "net/address.h"
 
 namespace waypost::delivery {
@@ -99,15 +100,19 @@ TlsEvidence verdict_of(TlsEvidence evidence, Verdict verdict, std::string why = 
 TlsTerms tls_terms(const conf::Config& config, const std::string& destination, const conf::NextHop& next_hop) {
   TlsTerms terms;
   terms.level = config.delivery.tls;
-  const conf::Domain* domain = config.find_domain(destination);
-  const conf::Route* route = config.find_route(destination);
+  const std::string name = domain_of(destination);
+  const conf::Domain* domain = config.find_domain(name);
+  const conf::Route* route = route_of(config, destination);
   if (domain != nullptr && domain->deliver) {
     apply(domain->tls, "domain " + domain->name, terms);
   } else if (route != nullptr) {
-    apply(route->tls, "route " + std::to_string(route - config.routes.data() + 1), terms);
+    conf::HopTls tls = route->tls;
+    if (route->login) tls.level = route->tls_level(config.delivery.tls);
+    const std::string number = std::to_string(route - config.routes.data() + 1);
+    apply(tls, "route " + (route->name.empty() ? number : route->name), terms);
   }
   terms.host_is_given = !next_hop.look_up_mx;
-  if (next_hop.look_up_mx && next_hop.host.host != destination) terms.domain = next_hop.host.host;
+  if (next_hop.look_up_mx && next_hop.host.host != name) terms.domain = next_hop.host.host;
   terms.implicit = next_hop.implicit_tls;
   return terms;
 }

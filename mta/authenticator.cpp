@@ -5,8 +5,6 @@
 #include <cstdlib>
 #include <utility>
 
-#include <openssl/rand.h>
-
 #include "base/base64.h"
 #include "base/escape.h"
 #include "base/event_log.h"
@@ -14,19 +12,13 @@
 #include "conf/table.h"
 #include "mta/dovecot_client.h"
 #include "mta/password.h"
+#include "net/secure_random.h"
 
 namespace waypost::mta {
 namespace {
 
 constexpr net::Duration kLookEvery = std::chrono::seconds(1);
 constexpr std::size_t kShownMistakes = 10;  // a line each in the log
-
-std::string random_octets(std::size_t octets) {
-  std::array<unsigned char, 32> out{};
-  // Without chance nothing here is safe, and the system has always some.
-  if (RAND_bytes(out.data(), static_cast<int>(out.size())) != 1) std::abort();
-  return std::string(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(octets));
-}
 
 /// Awaits work in the pool. Resumes on its loop; false: the pool did not take it.
 class InPool {
@@ -77,7 +69,7 @@ Authenticator::Authenticator(Submit submit, std::string secret)
     : submit_(std::move(submit)), secret_(std::move(secret)) {}
 
 std::string Authenticator::new_secret() {
-  return random_octets(32);
+  return net::secure_random(32);
 }
 
 void Authenticator::look(const std::string& path) {
@@ -227,7 +219,7 @@ std::vector<std::string> Authenticator::senders(const std::string& login) const 
 }
 
 std::string Authenticator::nonce() {
-  return base64_encode(random_octets(18));
+  return base64_encode(net::secure_random(18));
 }
 
 net::Duration Authenticator::begin(const std::string& login, const net::Address& client, net::TimePoint now) {

@@ -15,17 +15,10 @@ bool any_or_none(const std::vector<T>& conditions, Holds holds) {
   return conditions.empty() || std::any_of(conditions.begin(), conditions.end(), holds);
 }
 
-bool is_login(const std::string& pattern, const std::string& login) {
-  if (login.empty()) return false;
-  const std::string name = to_lower(login);
-  if (pattern == "*") return true;
-  return pattern.starts_with("*@") ? name.ends_with(pattern.substr(1)) : name == pattern;
-}
-
 bool is_of(const conf::ClientClass& of, const Client& client, const conf::Listener& listener) {
   return any_or_none(of.networks, [&](const conf::Network& each) { return each.contains(client.address); }) &&
          any_or_none(of.listeners, [&](const conf::HostPort& each) { return each == listener.address; }) &&
-         any_or_none(of.logins, [&](const std::string& each) { return is_login(each, client.login); }) &&
+         any_or_none(of.logins, [&](const std::string& each) { return conf::is_login(each, client.login); }) &&
          any_or_none(of.certificates, [&](const std::string& each) {
            return std::find(client.certificates.begin(), client.certificates.end(), each) != client.certificates.end();
          });

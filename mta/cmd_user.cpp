@@ -13,10 +13,10 @@
 #include "conf/table.h"
 #include "mta/output.h"
 #include "mta/password.h"
-#include "mta/sender_rule.h"
 #include "mta/users.h"
 #include "mta/users_file.h"
 #include "mta/users_table.h"
+#include "smtp/sender_rule.h"
 
 namespace waypost::mta {
 namespace {
@@ -182,7 +182,7 @@ int user_delete(const std::string& name, Console& console) {
 
 int user_senders(const std::string& name, const std::vector<std::string>& senders, Console& console) {
   for (const std::string& rule : senders) {
-    const Result<> good = check_sender_rule(rule);
+    const Result<> good = smtp::check_sender_rule(rule);
     if (good) continue;
     console.give_up(EX_USAGE, good.error().what);
     return console.exit_code;

@@ -6,8 +6,8 @@
 #include "base/text.h"
 #include "mta/aliases.h"
 #include "mta/client_class.h"
-#include "mta/sender_rule.h"
 #include "smtp/address.h"
+#include "smtp/sender_rule.h"
 
 namespace waypost::mta {
 namespace {
@@ -61,11 +61,12 @@ Decision<smtp::Path> admit_here(const conf::Config& config, const conf::Domain& 
 }
 
 bool covered(const std::vector<std::string>& rules, const smtp::Path& reverse_path) {
-  return std::any_of(rules.begin(), rules.end(), [&](const std::string& rule) { return covers(rule, reverse_path); });
+  return std::any_of(rules.begin(), rules.end(),
+                     [&](const std::string& rule) { return smtp::covers(rule, reverse_path); });
 }
 
 bool may_be(const Client& client, const smtp::Path& reverse_path) {
-  if (check_sender_rule(client.login) && covers(client.login, reverse_path)) return true;
+  if (smtp::check_sender_rule(client.login) && smtp::covers(client.login, reverse_path)) return true;
   return covered(client.senders, reverse_path);
 }
 

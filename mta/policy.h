@@ -21,7 +21,7 @@ struct Client {
   std::string local;                      ///< numeric: the address of ours that it reached
   bool trusted = false;                   ///< is_trusted() of its address
   std::string login;                      ///< whom it has logged in as; "" if it has not
-  std::vector<std::string> senders;       ///< rules (mta/sender_rule.h) that the login has besides its own address
+  std::vector<std::string> senders;       ///< rules (smtp/sender_rule.h) that the login has besides its own address
   bool is_private = false;                ///< nobody but the client reads what is said
   std::vector<std::string> certificates;  ///< certificate_marks() of its own; none: it showed none
   const conf::ClientClass* client_class = nullptr;  ///< class_of() all this, or nullptr

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "delivery/route.h"
 #include "mta/aliases.h"
 #include "mta/checks.h"
 #include "mta/recipient_asker.h"
@@ -99,7 +100,8 @@ bool Session::has_to_ask_dns(const smtp::Path& recipient) const {
     return client || sender;
   }
   if (listener_.role != conf::Role::submission || recipient.mailbox.is_literal()) return false;
-  const conf::Route* route = config_->find_route(domain);
+  const conf::Route* route =
+      delivery::route_of(*config_, transaction_->envelope.reverse_path, client_.login, smtp::domain_key(domain));
   const bool by_dns = route == nullptr || route->next_hops.empty();
   return config_->find_domain(domain) == nullptr && by_dns;
 }

@@ -4,6 +4,7 @@
 
 #include "base/event_log.h"
 #include "base/text.h"
+#include "delivery/route.h"
 #include "mta/client_class.h"
 #include "mta/session.h"
 #include "smtp/date.h"
@@ -252,7 +253,9 @@ net::Task<smtp::Reply> Session::store_message(Reception& reception) {
   std::uint64_t size = message.trace.size() + reception.draft->size();
   std::size_t recipients = message.envelope.recipients.size();
 
+  delivery::assign_destinations(*config_, message);
   std::optional<queue::Notification> report = expansion_report(reception, message);
+  if (report) delivery::assign_destinations(*config_, report->message);
   std::string report_id = report ? report->message.id.text() : "";
 
   // 250 accepts responsibility for the message (RFC 5321 §6.1), so it waits for the disk.

@@ -8,7 +8,7 @@
 #include "base/escape.h"
 #include "base/text.h"
 #include "mta/sasl.h"
-#include "mta/sender_rule.h"
+#include "smtp/sender_rule.h"
 
 namespace waypost::mta {
 namespace {
@@ -46,7 +46,7 @@ Result<std::vector<std::string>> parse_senders(std::string_view text) {
   std::vector<std::string> senders;
   if (text.empty()) return senders;
   for (std::string_view rule : split(text, ',')) {
-    const Result<> good = check_sender_rule(rule);
+    const Result<> good = smtp::check_sender_rule(rule);
     if (!good) return fail(good.error());
     senders.emplace_back(rule);
   }

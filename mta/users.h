@@ -6,7 +6,7 @@
 //     bob:*:{SCRAM-SHA-256}...
 //
 // A user a line: the name, a hash of crypt(3) (`*`: none; `!` before it: locked), a verifier for SCRAM, and the
-// senders that the user may be (mta/sender_rule.h); the last two may lack. Blank lines and lines that begin with `#`
+// senders that the user may be (smtp/sender_rule.h); the last two may lack. Blank lines and lines that begin with `#`
 // count for nothing.
 #pragma once
 #include <map>

@@ -46,6 +46,11 @@ constexpr Sql kRetry{
     "WHERE name = ?1 OR id = (SELECT site FROM destination WHERE name = ?1)"};
 constexpr Sql kSiteOf{"SELECT s.name FROM destination d JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
 
+// Its sum held when it was read, and none of these changes.
+constexpr Sql kRecipientParts{
+    "SELECT address, notify, orcpt FROM recipient WHERE message = ?1 AND idx = ?2 AND state = 0"};
+constexpr Sql kRedirect{"UPDATE recipient SET destination = ?3, sum = ?4 WHERE message = ?1 AND idx = ?2"};
+
 constexpr Sql kRoutes{"SELECT value FROM meta WHERE key = 'routes'"};
 constexpr Sql kSetRoutes{"INSERT OR REPLACE INTO meta(key, value) VALUES ('routes', ?1)"};
 constexpr Sql kWaitNoMore{
@@ -192,6 +197,37 @@ Result<> ChangeDestinationOperation::apply(Database& db) {
 
 void ChangeDestinationOperation::committed() {
   core_.aftermath().changed = true;
+}
+
+RedirectOperation::RedirectOperation(StoreCore& core, std::vector<Due> due)
+    : Operation(Kind::write, 256 * due.size()), core_(core), due_(std::move(due)) {}
+
+Result<> RedirectOperation::apply(Database& db) {
+  for (const Due& due : due_) {
+    Result<std::int64_t> destination = core_.destination_id(db, due.destination);
+    if (!destination) return fail(destination.error());
+    for (const DueRecipient& recipient : due.recipients) {
+      Result<> done = redirect(db, due, recipient.index, *destination);
+      if (!done) return done;
+    }
+  }
+  return {};
+}
+
+Result<> RedirectOperation::redirect(Database& db, const Due& due, std::uint32_t index, std::int64_t destination) {
+  std::int64_t sum = 0;
+  {
+    Run row(db, kRecipientParts);
+    row << number(due.message->id) << index;
+    Result<bool> found = row.step();
+    if (!found) return fail(found.error());
+    if (!*found) return {};
+    sum = sum_of_recipient(due.message->id, index, row.text(0), destination, due.destination,
+                           static_cast<std::uint8_t>(row.integer(1)), row.text(2));
+  }
+  Run row(db, kRedirect);
+  row << number(due.message->id) << index << destination << sum;
+  return row.done();
 }
 
 CompareRoutesOperation::CompareRoutesOperation(std::uint64_t routes, WallTime now)

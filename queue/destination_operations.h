@@ -78,6 +78,18 @@ class ChangeDestinationOperation : public Operation {
   DestinationChange change_;
 };
 
+/// Store::redirect().
+class RedirectOperation : public Operation {
+ public:
+  RedirectOperation(StoreCore& core, std::vector<Due> due);
+  Result<> apply(Database& db) override;
+
+ private:
+  Result<> redirect(Database& db, const Due& due, std::uint32_t index, std::int64_t destination);
+  StoreCore& core_;
+  std::vector<Due> due_;
+};
+
 /// Store::compare_routes().
 class CompareRoutesOperation : public Operation {
  public:

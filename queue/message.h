@@ -30,8 +30,10 @@ struct Origin {
 /// A message that is to be accepted. Its body goes beside it (queue/body.h).
 struct NewMessage {
   Id id;
-  smtp::Envelope envelope;  ///< every recipient has a domain; no address twice
-  std::string trace;        ///< header lines that go before the body: Received; each ends in CRLF
+  smtp::Envelope envelope;                  ///< every recipient has a domain; no address twice
+  std::vector<std::string> destinations{};  ///< of each recipient, where it is not domain_key() of the domain; may be
+                                            ///< fewer
+  std::string trace;                        ///< header lines that go before the body: Received; each ends in CRLF
   Origin origin;
   std::string message_id;  ///< of the header, for the trace; may be ""
   WallTime arrival;
@@ -77,7 +79,7 @@ struct DueRecipient {
 /// The recipients of one message at one destination that are due.
 struct Due {
   std::shared_ptr<const MessageInfo> message;
-  std::string destination;  ///< domain_key() of the recipients' domain
+  std::string destination;  ///< where they wait: domain_key() of their domain, or what the message says instead
   Flow flow{};
   std::vector<DueRecipient> recipients;
   std::shared_ptr<const Content> content;  ///< where it is still in memory; else ask Store::content()
@@ -89,7 +91,7 @@ struct Due {
 struct DestinationState {
   enum class Kind : std::uint8_t { destination, site };
   Kind kind = Kind::destination;
-  std::string name;            ///< domain_key() of the recipients' domain; of a site its hosts: "10 mx.b.example:25"
+  std::string name;            ///< as Due::destination; of a site its hosts: "10 mx.b.example:25"
   std::string site;            ///< of a destination: the site that it waits with; "": none so far
   WallTime site_until;         ///< until then: its hosts are looked up again after that
   std::uint32_t failures = 0;  ///< in a row; 0: the last attempt reached it

@@ -131,6 +131,9 @@ class Store {
   /// Messages with a deferred recipient that have expired or of which a delay notification is due; oldest first.
   virtual net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) = 0;
 
+  /// From now on these recipients wait at the destination that is given with them, as long as they are deferred.
+  virtual net::Task<Result<>> redirect(std::vector<Due> due) = 0;
+
   /// A message's recipients that are deferred, with what is known of their destinations. Errors: not_found.
   virtual net::Task<Result<Overdue>> deferred(Id id) = 0;
 

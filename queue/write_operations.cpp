@@ -110,8 +110,10 @@ Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished bo
   Prepared out;
   std::vector<smtp::EnvelopeRecipient>& recipients = message.envelope.recipients;
   if (recipients.empty()) return fail(Errc::invalid, "a message without recipients");
-  for (const smtp::EnvelopeRecipient& recipient : recipients) {
-    std::string destination = smtp::domain_key(recipient.forward_path.mailbox.domain);
+  for (std::size_t i = 0; i < recipients.size(); ++i) {
+    const smtp::EnvelopeRecipient& recipient = recipients[i];
+    std::string destination = i < message.destinations.size() ? std::move(message.destinations[i])
+                                                              : smtp::domain_key(recipient.forward_path.mailbox.domain);
     if (destination.empty()) return fail(Errc::invalid, "a recipient without a domain");
     out.recipients.push_back({recipient.forward_path.text(), std::move(destination)});
   }

@@ -29,7 +29,7 @@ Result<std::optional<Reply>> ReplyParser::on_line(std::string_view line) {
 
   reply_.code = code;
   if (reply_.lines.size() < kMaxLines) {
-    std::string_view text = line.substr(0, kMaxLineOctets);
+    std::string_view text = line.substr(0, kept_);
     text.remove_prefix(std::min<std::size_t>(text.size(), 4));
     // RFC 2034 §4 wants it on every line; some say it on the last or the first alone.
     std::optional<EnhancedCode> enhanced = parse_enhanced(text);

@@ -12,8 +12,9 @@ namespace waypost::smtp {
 /// Assembles one reply of one or more lines (RFC 5321 §4.2). Reusable after each reply.
 class ReplyParser {
  public:
-  static constexpr std::size_t kMaxLineOctets = 512;  ///< of a line's text are kept; the rest is dropped
-  static constexpr std::size_t kMaxLines = 128;       ///< are kept; those after them are read and dropped
+  static constexpr std::size_t kMaxLineOctets =
+      512;                                       ///< of a line are kept, unless keep() says so; the rest is dropped
+  static constexpr std::size_t kMaxLines = 128;  ///< are kept; those after them are read and dropped
   static constexpr std::size_t kMaxLinesRead = 10'000;
 
   /// Takes a line without its line end, of any length.
@@ -25,10 +26,12 @@ class ReplyParser {
   /// True in the middle of a reply.
   bool pending() const { return lines_read_ > 0; }
   void reset();
+  void keep(std::size_t line_octets) { kept_ = line_octets; }
 
  private:
   Reply reply_;
   std::size_t lines_read_ = 0;
+  std::size_t kept_ = kMaxLineOctets;
 };
 
 }  // namespace waypost::smtp

@@ -184,6 +184,18 @@ tls_names = ["Mail.partner.example", "*.b.example"]
 match = "bank.test"
 tls = "fingerprint"
 tls_fingerprints = ["SHA256:AB34567890123456789012345678901234567890123456789012345678901234"]
+[[route]]
+match = "*"
+name = "Office"
+senders = ["@Office.example", "<>"]
+logins = ["Ann", "*@c.example"]
+next_hop = ["smtp:a.example", "smtp:b.example"]
+weights = [3, 0]
+user = "Relay user"
+password_file = "/proc/self/personality"
+mechanisms = ["plain", "scram-sha-256"]
+source = ["192.0.2.7", "2001:DB8::7"]
+ehlo = "Out.example"
 [queue]
 retry = ["1s", "2m"]
 expire = "3h"
@@ -262,7 +274,7 @@ listen = "[::1]:8025"
     CHECK(c.delivery.limits[1].sites == std::vector<std::string>{"*.provider.example", "2001:db8::1"});
     CHECK(c.delivery.limits[1].connections == 7);
     CHECK_FALSE(c.delivery.limits[1].rate);
-    REQUIRE(c.routes.size() == 3);
+    REQUIRE(c.routes.size() == 4);
     CHECK(c.routes[0].match == "partner.example");
     CHECK(c.routes[0].tls == HopTls());
     REQUIRE(c.routes[1].next_hops.size() == 3);
@@ -273,9 +285,19 @@ listen = "[::1]:8025"
     CHECK(c.routes[2].next_hops.empty());
     CHECK(c.routes[2].tls.fingerprints ==
           std::vector<std::string>{"sha256:ab34567890123456789012345678901234567890123456789012345678901234"});
-    CHECK(c.find_route("Bank.test") == &c.routes[2]);
-    CHECK(c.find_route("x.example") == &c.routes[1]);
-    CHECK(c.find_route("x.test") == nullptr);
+    const Route& office = c.routes[3];
+    CHECK(office.name == "office");
+    CHECK(office.senders == std::vector<std::string>{"@office.example", "<>"});
+    CHECK(office.logins == std::vector<std::string>{"ann", "*@c.example"});
+    CHECK(office.weights == std::vector<int>{3, 0});
+    REQUIRE(office.login);
+    CHECK(office.login->user == "Relay user");
+    CHECK(office.login->password_file == "/proc/self/personality");
+    CHECK(office.login->password.size() == 8);  // a line of hexadecimal digits
+    CHECK(office.login->mechanisms == std::vector<std::string>{"PLAIN", "SCRAM-SHA-256"});
+    CHECK(office.tls_level(TlsLevel::none) == TlsLevel::verify);
+    CHECK(office.source == std::vector<std::string>{"192.0.2.7", "2001:db8::7"});
+    CHECK(office.ehlo == "out.example");
     CHECK(c.routes[1].next_hops[0].look_up_mx);
     CHECK_FALSE(c.routes[1].next_hops[1].look_up_mx);
     CHECK(c.queue.retry == std::vector<std::chrono::seconds>{1s, 2min});

@@ -36,7 +36,9 @@ std::string sample_in_force() {
   for (const std::string& line : lines_of(kSample)) {
     bool off = line.size() > 1 && line[0] == '#' && line[1] != ' ';
     bool include = line.starts_with("#include");
-    text += (off && !include ? line.substr(1) : line) + "\n";
+    // A file that is there.
+    const bool secret = line.starts_with("#password_file");
+    text += (secret ? "password_file = \"/proc/self/personality\"" : off && !include ? line.substr(1) : line) + "\n";
   }
   return text;
 }

@@ -46,12 +46,15 @@ class Host {
   std::shared_ptr<const net::TlsServer> tls_server;
   bool require_tls = false;  ///< REQUIRETLS is offered under TLS
   std::string in_clear;      ///< all that was said without TLS
+  std::string auth_reply;    ///< AUTH is offered, and answered so
   /// Of each recipient of an LMTP transaction.
   std::function<std::string(const std::string&)> on_dot_for = [](const std::string&) { return "250 2.0.0 saved"; };
   struct Taken {
     std::string from;
     std::vector<std::string> to;
     std::string body;
+    std::string ehlo{};    ///< who the client said it was
+    std::string source{};  ///< its address
   };
   std::vector<Taken> taken;
   int connections = 0;
@@ -80,6 +83,7 @@ class Host {
     std::string out = host.banner + "\r\n";
     Taken message;
     bool secured = false;
+    std::string ehlo;
     for (;;) {
       const Result<> sent = co_await stream->write(std::string_view(out), net::TimePoint::max());
       out.clear();
@@ -102,13 +106,17 @@ class Host {
         if (!shaken) break;
         secured = true;
       } else if (said.starts_with(host.lmtp ? "LHLO" : "EHLO")) {
+        ehlo = said.substr(5);
         out = "250-host.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n";
         if (host.dsn) out += "250-DSN\r\n";
         if (host.tls != Tls::none && !secured) out += "250-STARTTLS\r\n";
         if (host.require_tls && secured) out += "250-REQUIRETLS\r\n";
+        if (!host.auth_reply.empty()) out += "250-AUTH SCRAM-SHA-256\r\n";
         out += "250 ENHANCEDSTATUSCODES\r\n";
+      } else if (said.starts_with("AUTH")) {
+        out = host.auth_reply + "\r\n";
       } else if (said.starts_with("MAIL")) {
-        message = Taken{said.substr(10, said.find('>') - 9), {}, ""};
+        message = Taken{said.substr(10, said.find('>') - 9), {}, "", ehlo, stream->remote().host()};
         out = "250 2.1.0 ok\r\n";
       } else if (said.starts_with("RCPT")) {
         const std::string reply = host.on_rcpt(said);
@@ -195,6 +203,7 @@ class TappedStore : public queue::Store {
   net::Task<Result<>> change_destination(queue::DestinationChange change) override {
     return store_.change_destination(std::move(change));
   }
+  net::Task<Result<>> redirect(std::vector<queue::Due> due) override { return store_.redirect(std::move(due)); }
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, queue::WallTime now) override {
     return store_.compare_routes(routes, now);
   }
@@ -273,6 +282,7 @@ class RelayWorld {
   std::vector<queue::Due> spare;                     ///< for a test's own use
   net::Duration step = std::chrono::milliseconds(100);
   bool require_tls = false;  ///< of what is submitted
+  std::string login;         ///< likewise
 
   void adjust(const std::function<void(conf::Config&)>& change) {
     auto made = std::make_shared<conf::Config>(*config);
@@ -363,6 +373,8 @@ class RelayWorld {
       message.envelope.recipients.push_back(recipient);
     }
     message.envelope.require_tls = require_tls;
+    message.origin.user = login;
+    delivery::assign_destinations(*config, message);
     message.trace = "Received: by relay.test\r\n";
     message.arrival = runtime.wall_now();
     message.expires = message.arrival + config->queue.expire;

@@ -1,5 +1,6 @@
 #include "delivery/site.h"
 
+#include <random>
 #include <set>
 
 #include <doctest/doctest.h>
@@ -53,14 +54,36 @@ TEST_SUITE("delivery/site") {
     CHECK(first.size() == 2);
   }
 
+  TEST_CASE("by weight each comes first as often as the others leave it; one of weight 0 after them") {
+    Plan plan;
+    plan.weighted = true;
+    const int weights[] = {3, 0, 1};
+    for (int i = 0; i < 3; ++i) {
+      const std::string at = "192.0.2." + std::to_string(i + 1);
+      plan.hops.push_back({{{0, std::to_string(weights[i]), {address(at)}, ""}}, Protocol::smtp, weights[i]});
+    }
+    const Site site(plan, 20);
+    int first = 0;
+    std::minstd_rand random(7);
+    for (int i = 0; i < 4000; ++i) {
+      const std::vector<std::string> order =
+          names(site.candidates(net::TimePoint{}, random(), std::vector<TlsTerms>(3)));
+      REQUIRE(order.size() == 3);
+      CHECK(order[2] == "0");
+      if (order[0] == "3") ++first;
+    }
+    CHECK(first > 2900);
+    CHECK(first < 3100);
+  }
+
   TEST_CASE("an address that failed comes last, for a while") {
     Site site(plan(), 20);
     const net::TimePoint now{1h};
     site.avoid(address("192.0.2.1"), now + 60s);
     site.avoid(address("192.0.2.3"), now + 60s);
-    CHECK(names(site.candidates(now, 5, terms())) == std::vector<std::string>{"a2", "b", "second",
-                                                                     names(site.candidates(now, 5, terms()))[3],
-                                                                     names(site.candidates(now, 5, terms()))[4]});
+    CHECK(names(site.candidates(now, 5, terms())) ==
+          std::vector<std::string>{"a2", "b", "second", names(site.candidates(now, 5, terms()))[3],
+                                   names(site.candidates(now, 5, terms()))[4]});
     CHECK(names(site.candidates(now + 61s, 5, terms()))[2] == "b");
   }
 

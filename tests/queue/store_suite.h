@@ -49,7 +49,7 @@ class StoreWalk {
   std::string a_destination() { return "d" + std::to_string(roll(6)) + ".example"; }
 
   void step() {
-    switch (roll(16)) {
+    switch (roll(17)) {
       case 0:
       case 1:
       case 2:
@@ -76,6 +76,8 @@ class StoreWalk {
       case 14:
         if (roll(8) == 0) damage();
         return;
+      case 15:
+        return redirect_some();
       default:
         f_.runtime.advance(std::chrono::seconds(roll(4000)));
     }
@@ -275,6 +277,29 @@ class StoreWalk {
     if (meant.site.empty()) return;
     StoreModel::BackOff& site = model_.destinations[meant.site];
     site.next_attempt = std::min(site.next_attempt, f_.now());
+  }
+
+  /// Recipients of a message belong elsewhere from now on.
+  void redirect_some() {
+    const Id id = an_id();
+    const auto found = model_.messages.find(id);
+    if (found != model_.messages.end() && found->second.damaged) return;
+    auto info = std::make_shared<MessageInfo>();
+    info->id = id;
+    Due due;
+    due.message = info;
+    due.destination = a_destination() + (roll(2) == 0 ? "/office" : "");
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      if (roll(2) == 0) continue;
+      due.recipients.emplace_back();
+      due.recipients.back().index = i;
+      if (found == model_.messages.end() || i >= found->second.recipients.size()) continue;
+      StoreModel::Recipient& recipient = found->second.recipients[i];
+      if (recipient.state == State::deferred) recipient.destination = due.destination;
+    }
+    std::vector<Due> all;
+    all.push_back(std::move(due));
+    CHECK(f_.run(f_.store->redirect(std::move(all))));
   }
 
   void change_some() {

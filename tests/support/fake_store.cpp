@@ -134,6 +134,10 @@ net::Task<Result<>> FakeStore::change_destination(queue::DestinationChange) {
   co_return fail(Errc::unsupported, "change_destination");
 }
 
+net::Task<Result<>> FakeStore::redirect(std::vector<queue::Due>) {
+  co_return fail(Errc::unsupported, "redirect");
+}
+
 net::Task<Result<bool>> FakeStore::compare_routes(std::uint64_t, net::WallTime) {
   co_return false;
 }

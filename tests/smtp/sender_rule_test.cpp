@@ -1,19 +1,19 @@
-#include "mta/sender_rule.h"
+#include "smtp/sender_rule.h"
 
 #include <doctest/doctest.h>
 
 #include "smtp/address.h"
 
-namespace waypost::mta {
+namespace waypost::smtp {
 namespace {
 
-smtp::Path path_of(std::string_view text) {
-  smtp::Path path;
-  if (!text.empty()) path.mailbox = *smtp::parse_mailbox(text, true);
+Path path_of(std::string_view text) {
+  Path path;
+  if (!text.empty()) path.mailbox = *parse_mailbox(text, true);
   return path;
 }
 
-TEST_SUITE("mta/sender_rule") {
+TEST_SUITE("smtp/sender_rule") {
   TEST_CASE("what a rule covers") {
     struct {
       std::string_view rule, path;
@@ -53,4 +53,4 @@ TEST_SUITE("mta/sender_rule") {
 }
 
 }  // namespace
-}  // namespace waypost::mta
+}  // namespace waypost::smtp

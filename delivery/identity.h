@@ -1,0 +1,22 @@
+// delivery/identity.h: as whom a host sees us, where a route says so.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conf/config.h"
+#include "net/address.h"
+
+namespace waypost::delivery {
+
+struct Identity {
+  std::string name;                      ///< of the route, or what it says: for people
+  std::vector<net::Address> source;      ///< one of the peer's family is bound to; none: ClientSettings::source
+  std::string ehlo;                      ///< "": the hostname
+  std::optional<conf::HostLogin> login;  ///< nobody logs in
+  std::uint64_t mark = 0;                ///< differs where any of these does, and when a password was changed
+  bool operator==(const Identity&) const = default;
+};
+
+}  // namespace waypost::delivery
