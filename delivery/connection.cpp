@@ -39,19 +39,46 @@ bool names(const smtp::Reply& reply, std::string_view hostname) {
 
 }  // namespace
 
+net::Task<Connection::Reached> Connection::reach(net::Runtime& runtime, Peer peer, std::optional<Peer> rival,
+                                                 ClientSettings settings, std::stop_token stop) {
+  Reached reached{std::move(peer)};
+  const Way way{reached.peer.address, source_for(reached.peer, settings)};
+  const net::TimePoint deadline = runtime.now() + settings.connect_timeout;
+  Result<std::unique_ptr<net::Stream>> stream(nullptr);
+  if (rival) {
+    const Way second{rival->address, source_for(*rival, settings)};
+    Either either = co_await connect_either(runtime, way, second, deadline, stop);
+    reached.raced.by_rival = either.used == 1;
+    reached.raced.other = either.ends[1 - either.used];
+    if (reached.raced.by_rival) reached.peer = *std::move(rival);
+    stream = std::move(either.stream);
+  } else {
+    stream = co_await runtime.connect(way.to, way.from, deadline, stop);
+  }
+  if (!stream) {
+    reached.failure = of_error(Stage::connect, stream.error(), reached.peer.text());
+  } else {
+    reached.raced.reached = true;
+    reached.stream = std::move(*stream);
+  }
+  co_return reached;
+}
+
 net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Peer peer, ClientSettings settings,
                                                TlsPolicy policy, std::stop_token stop) {
+  Reached reached = co_await reach(runtime, std::move(peer), std::nullopt, settings, stop);
+  co_return co_await open(runtime, std::move(reached), std::move(settings), std::move(policy), stop);
+}
+
+net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Reached reached, ClientSettings settings,
+                                               TlsPolicy policy, std::stop_token stop) {
   Opened opened;
-  std::optional<net::Address> source = source_for(peer, settings);
-  net::TimePoint deadline = runtime.now() + settings.connect_timeout;
-  Result<std::unique_ptr<net::Stream>> stream = co_await runtime.connect(peer.address, source, deadline, stop);
-  if (!stream) {
-    opened.failure = of_error(Stage::connect, stream.error(), peer.text());
+  if (!reached.stream) {
+    opened.failure = std::move(reached.failure);
     co_return opened;
   }
-
-  std::unique_ptr<Connection> connection(
-      new Connection(runtime, std::move(peer), std::move(settings), std::move(policy), std::move(*stream)));
+  std::unique_ptr<Connection> connection(new Connection(runtime, std::move(reached.peer), std::move(settings),
+                                                        std::move(policy), std::move(reached.stream)));
   Connection* to_close = connection.get();
   auto close_it = [to_close] { to_close->close(); };
   std::stop_callback on_stop(stop, close_it);

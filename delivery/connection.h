@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "delivery/connect_either.h"
 #include "delivery/disposition.h"
 #include "delivery/identity.h"
 #include "delivery/outcome.h"
@@ -62,16 +63,36 @@ struct ClientSettings {
 /// A session that is ready for a transaction. One loop. Closed by its destructor, politely by quit().
 class Connection {
  public:
+  /// What became of a peer and its rival.
+  struct Raced {
+    bool reached = false;           ///< one of them has taken a connection
+    bool by_rival = false;          ///< it is the rival whose connection there is, or whose failure
+    WayEnd other = WayEnd::unused;  ///< what became of the other one
+  };
   struct Opened {
     std::unique_ptr<Connection> connection;  ///< null: `failure` says why
     HostFailure failure;
+    Raced raced{};  ///< of open_session(), where there was a rival
   };
+  /// A host that has taken a connection; or `failure` says why none has.
+  struct Reached {
+    Peer peer;  ///< of two, whose connection it is; or whose failure
+    std::unique_ptr<net::Stream> stream{};
+    HostFailure failure{};
+    Raced raced{};
+  };
+  /// TCP alone, within connect_timeout; a rival has its part as in delivery/connect_either.h.
+  static net::Task<Reached> reach(net::Runtime& runtime, Peer peer, std::optional<Peer> rival, ClientSettings settings,
+                                  std::stop_token stop);
   /// Connects, takes the banner, says EHLO (HELO once, if that is answered 5xx) or LHLO. An SMTP host that greets with
   /// our own name is ourselves: HostFailure::loop. Where the policy wants TLS and it is offered, STARTTLS and EHLO
   /// again; nothing but that goes out in clear where the policy demands TLS. AUTH where the peer wants to know who we
   /// are: a password in clear only under TLS that is verified, or that the policy is content with. A stop ends it at
   /// any point.
   static net::Task<Opened> open(net::Runtime& runtime, Peer peer, ClientSettings settings, TlsPolicy policy,
+                                std::stop_token stop);
+  /// The same with a host that was reached, or was not.
+  static net::Task<Opened> open(net::Runtime& runtime, Reached reached, ClientSettings settings, TlsPolicy policy,
                                 std::stop_token stop);
 
   ~Connection();

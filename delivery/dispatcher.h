@@ -145,8 +145,8 @@ class Dispatcher {
   net::Task<AttemptResult> transactions(Site& site, Connection& connection, Tally& tally,
                                         std::shared_ptr<const queue::Content> content,
                                         std::vector<std::size_t>& positions);
-  net::Task<> open_next(Peer peer, SessionFor whom, std::uint64_t chance, std::unique_ptr<Connection>& connection,
-                        HostFailure& failure);
+  net::Task<Connection::Raced> open_next(Peer peer, std::optional<Peer> rival, SessionFor whom, std::uint64_t chance,
+                                         std::unique_ptr<Connection>& connection, HostFailure& failure);
   void met_ourselves(const Site& site, bool by_dns, Tally& tally, const net::Address& address, HostFailure found,
                      HostFailure& last);
   void react(Site& site, const net::Address& address, HostFailure told, Tally& tally);

@@ -20,7 +20,6 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kMaxAddresses = 5;         // PROTOCOL, "order of addresses": that are tried in one attempt
 constexpr int kMaxSessions = 2;                  // of these, those in which a transaction was begun
-constexpr net::Duration kAvoidFailed = 60s;      // a host that failed comes last for so long
 constexpr net::Duration kAvoidFamily = 24h;      // by which a host wants no mail
 constexpr net::Duration kLongestSession = 300s;  // a connection is not kept for further messages after it
 
@@ -39,18 +38,32 @@ std::string_view status_word(queue::Event event) {
   }
 }
 
-/// A host that may have taken the message the last time is asked first: it may know it again (PROTOCOL, "connection
-/// lost after the final dot").
-std::vector<Peer> doubted_first(std::vector<Peer> peers, const std::vector<queue::DueRecipient>& recipients) {
+/// A host that may have taken the message the last time.
+bool is_doubted(const Peer& peer, const std::vector<queue::DueRecipient>& recipients) {
   const queue::DueRecipient& one = recipients.front();
-  if (is_doubt(one.last_reply))
-    std::stable_partition(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.text() == one.last_host; });
+  return is_doubt(one.last_reply) && peer.text() == one.last_host;
+}
+
+/// It is asked first: it may know it again (PROTOCOL, "connection lost after the final dot").
+std::vector<Peer> doubted_first(std::vector<Peer> peers, const std::vector<queue::DueRecipient>& recipients) {
+  std::stable_partition(peers.begin(), peers.end(), [&](const Peer& peer) { return is_doubted(peer, recipients); });
   return peers;
 }
 
 bool same_as(const Peer& one, const Peer& other) {
   if (one.as == nullptr || other.as == nullptr) return one.as == other.as;
   return *one.as == *other.as;
+}
+
+/// Of two addresses what is known now of the one that is not used.
+void learn_of_other(Site& site, const net::Address& address, const Connection::Raced& raced, net::TimePoint now) {
+  const bool failed = raced.other == WayEnd::failed;
+  const bool lost = raced.reached && (failed || raced.other == WayEnd::overtaken);
+  if (lost && address.family == 6) {
+    site.overtaken(address, now);
+  } else if (failed) {
+    site.failed(address, now);
+  }
 }
 
 /// A session that is kept was made for another message, which may have wanted less of it, or was for a destination that
@@ -228,6 +241,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   }
   const std::vector<Peer> candidates = doubted_first(std::move(hosts), tally.due().recipients);
   std::set<net::Address> tried;
+  std::set<net::Address> overtaken;  // of these, those that may do well, though slowly: once more, after all others
   HostFailure last;
   bool unasked = false;  // a host that may come back
   bool apart = false;    // a host may do well for other destinations
@@ -257,13 +271,34 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       if (none_else)
         next = std::find_if(candidates.begin(), candidates.end(),
                             [&](const Peer& peer) { return !tried.contains(peer.address); });
+      const bool again = next == candidates.end() && !overtaken.empty();
+      if (again)
+        next = std::find_if(candidates.begin(), candidates.end(),
+                            [&](const Peer& peer) { return overtaken.contains(peer.address); });
       last.ours = last.ours || stopping_;
-      if (next == candidates.end() || tried.size() >= kMaxAddresses || sessions >= kMaxSessions || stopping_) break;
-      tried.insert(next->address);
+      if (next == candidates.end() || (tried.size() >= kMaxAddresses && !again) || sessions >= kMaxSessions ||
+          stopping_)
+        break;
       co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
+      const Peer* rival = nullptr;
+      if (!again && tried.size() + 1 < kMaxAddresses && !is_doubted(*next, tally.due().recipients))
+        rival = site.rival(*next, candidates, runtime_.now(), is_open);
+      std::optional<Peer> second;
+      if (rival != nullptr) second = *rival;
       HostFailure failure;
       // Of several source addresses a message has the same again: a host may know it (RFC 6647).
-      co_await open_next(*next, whom, message.id.value, connection, failure);
+      const std::uint64_t chance = message.id.value;
+      const Connection::Raced raced = co_await open_next(*next, std::move(second), whom, chance, connection, failure);
+      const Peer* other = rival;
+      if (raced.by_rival) {
+        other = &*next;
+        next = std::find_if(candidates.begin(), candidates.end(), [&](const Peer& peer) { return &peer == rival; });
+      }
+      tried.insert(next->address);
+      overtaken.erase(next->address);
+      if (other != nullptr) learn_of_other(site, other->address, raced, runtime_.now());
+      if (raced.other == WayEnd::failed || raced.other == WayEnd::overtaken) tried.insert(other->address);
+      if (raced.other == WayEnd::overtaken) overtaken.insert(other->address);
       react(site, next->address, failure, tally);
       if (failure.login) log::failure(failure.host + ": " + failure.reason);
       if (!connection && failure.loop) {
@@ -275,7 +310,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       const bool by_tls = failure.tls_trouble != HostFailure::Tls::none && (own_demand || of_destination);
       // Other mail for the host does not wait with it; but a handshake that fails may have held a worker for a minute.
       if (!connection && by_tls && failure.tls_trouble == HostFailure::Tls::handshake) {
-        site.avoid(next->address, runtime_.now() + kAvoidFailed);
+        site.failed(next->address, runtime_.now());
         site.host_failed();
       }
       if (!connection && by_tls && !own_demand) {
@@ -292,7 +327,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       if (!connection) {
         last = std::move(failure);
         if (last.ours) break;
-        site.avoid(next->address, runtime_.now() + kAvoidFailed);
+        site.failed(next->address, runtime_.now());
         site.host_failed();
         continue;
       }
@@ -306,6 +341,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     if (connection->transactions() > before && !(kept && result.host) && !wrong_family) ++sessions;
     if (!result.host) {
       site.succeeded();
+      site.worked(address);
       const bool too_old = runtime_.now() - open_.at(connection.get()) > kLongestSession;
       if (connection->usable() && (tally.any_open() || too_old)) {
         co_await connection->quit();
@@ -333,7 +369,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       continue;
     }
     tally.begun = tally.begun || !result.before_mail;
-    site.avoid(address, runtime_.now() + kAvoidFailed);
+    site.failed(address, runtime_.now());
     site.host_failed();
   }
   if (tally.told_to_wait) last = *tally.told_to_wait;
@@ -342,18 +378,21 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   co_return last;
 }
 
-net::Task<> Dispatcher::open_next(Peer peer, SessionFor whom, std::uint64_t chance,
-                                  std::unique_ptr<Connection>& connection, HostFailure& failure) {
+/// With the peer or its rival.
+net::Task<Connection::Raced> Dispatcher::open_next(Peer peer, std::optional<Peer> rival, SessionFor whom,
+                                                   std::uint64_t chance, std::unique_ptr<Connection>& connection,
+                                                   HostFailure& failure) {
   const std::shared_ptr<const conf::Config> config = config_();
   ClientSettings settings = client_settings(*config);
   if (tls_) settings.tls = tls_();
   settings.rules = rules();
   settings.chance = chance;
-  Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(settings), std::move(whom),
-                                                    tls_memory_, scope_.stop_token());
+  Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(rival), std::move(settings),
+                                                    std::move(whom), tls_memory_, scope_.stop_token());
   failure = std::move(opened.failure);
   connection = std::move(opened.connection);
   if (connection) open_.emplace(connection.get(), runtime_.now());
+  co_return opened.raced;
 }
 
 /// One, and at once another for those for whom it had no room, as long as the host takes some (RFC 5321 §4.5.3.1.10).

@@ -86,12 +86,6 @@ bool knows_no_bdat(const smtp::Reply& reply) {
   return reply.code == 500 || reply.code == 502 || reply.code == 503 || reply.code == 504;
 }
 
-bool is_ours(Errc code) {
-  static constexpr std::array kPeers = {Errc::protocol, Errc::closed, Errc::timed_out, Errc::refused,
-                                        Errc::unreachable};
-  return std::find(kPeers.begin(), kPeers.end(), code) == kPeers.end();
-}
-
 std::string_view status_of(Stage stage, Errc code) {
   if (is_ours(code)) return "4.3.0";
   if (stage == Stage::handshake) return "4.7.5";
@@ -170,6 +164,12 @@ HostFailure host_failure(Stage stage, const smtp::Reply& reply, const std::strin
     failure.reason = cut("unexpected reply while " + std::string(doing(stage)) + ": " + failure.reason);
   }
   return failure;
+}
+
+bool is_ours(Errc code) {
+  static constexpr std::array kPeers = {Errc::protocol, Errc::closed, Errc::timed_out, Errc::refused,
+                                        Errc::unreachable};
+  return std::find(kPeers.begin(), kPeers.end(), code) == kPeers.end();
 }
 
 HostFailure of_error(Stage stage, const Error& error, const std::string& host) {

@@ -27,6 +27,8 @@ bool is_host_failure(Stage stage, const smtp::Reply& reply);
 /// Always temporary, also where the host said 5xx: another exchanger may say otherwise (RFC 5321 §5.1).
 HostFailure host_failure(Stage stage, const smtp::Reply& reply, const std::string& host);
 
+/// Trouble of ours (descriptors, a stop): it says nothing about a host.
+bool is_ours(Errc code);
 /// An I/O error: always temporary. Status 4.4.1 (no connection), 4.4.2 (lost or timed out later), 4.5.0 (spoke no
 /// SMTP), 4.7.5 (a handshake failed), 4.3.0 (ours).
 HostFailure of_error(Stage stage, const Error& error, const std::string& host);

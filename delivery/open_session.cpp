@@ -19,11 +19,21 @@ TlsPolicy policy_for(const Peer& peer, const SessionFor& whom, bool given_up) {
 
 net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, ClientSettings settings, SessionFor whom,
                                            TlsMemory& memory, std::stop_token stop) {
+  return open_session(runtime, std::move(peer), std::nullopt, std::move(settings), std::move(whom), memory, stop);
+}
+
+net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, std::optional<Peer> rival,
+                                           ClientSettings settings, SessionFor whom, TlsMemory& memory,
+                                           std::stop_token stop) {
   const int retry = settings.tls_retry;
+  Connection::Reached reached = co_await Connection::reach(runtime, std::move(peer), std::move(rival), settings, stop);
+  const Connection::Raced raced = reached.raced;
+  peer = reached.peer;
   bool given_up = memory.failures(peer.address, runtime.now()) >= retry;
   for (;;) {
     const TlsPolicy policy = policy_for(peer, whom, given_up);
-    Connection::Opened opened = co_await Connection::open(runtime, peer, settings, policy, stop);
+    Connection::Opened opened = co_await Connection::open(runtime, std::move(reached), settings, policy, stop);
+    opened.raced = raced;
     if (opened.connection && opened.connection->tls().is_encrypted()) memory.succeeded(peer.address);
     const bool may_fall_back = policy.level == conf::TlsLevel::opportunistic && !given_up;
     if (opened.connection || opened.failure.tls_trouble != HostFailure::Tls::handshake || !may_fall_back)
@@ -32,6 +42,7 @@ net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, Cli
     if (!given_up || stop.stop_requested()) co_return opened;
     const std::string host = peer.text();
     log::tls_given_up(host, opened.failure.reason, std::chrono::duration_cast<std::chrono::seconds>(TlsMemory::kKept));
+    reached = co_await Connection::reach(runtime, peer, std::nullopt, settings, stop);
   }
 }
 

@@ -1,5 +1,6 @@
 // delivery/open_session.h: a session with a host, with the TLS that policy wants of it.
 #pragma once
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -25,5 +26,10 @@ TlsPolicy policy_for(const Peer& peer, const SessionFor& whom, bool given_up);
 /// `runtime` outlive the await.
 net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, ClientSettings settings, SessionFor whom,
                                            TlsMemory& memory, std::stop_token stop);
+
+/// The same with the peer or its rival, whichever takes a connection first (delivery/connect_either.h).
+net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, std::optional<Peer> rival,
+                                           ClientSettings settings, SessionFor whom, TlsMemory& memory,
+                                           std::stop_token stop);
 
 }  // namespace waypost::delivery

@@ -83,17 +83,46 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, con
     }
     for (const resolver::Exchanger& host : hosts) {
       for (const net::Address& address : host.addresses) {
-        const auto entry = avoided_.find(address);
-        const bool failed = entry != avoided_.end() && entry->second > now;
-        const bool avoid_it = failed || avoids_family(address.family, now);
         // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
         const std::string name = host.name.starts_with("[") ? address.host() : host.name;
-        (avoid_it ? avoided : good).push_back(Peer{name, address, next_hop.protocol, tls[at]});
+        (comes_last(address, now) ? avoided : good).push_back(Peer{name, address, next_hop.protocol, tls[at]});
       }
     }
   }
   good.insert(good.end(), avoided.begin(), avoided.end());
   return good;
+}
+
+bool Site::comes_last(const net::Address& address, net::TimePoint now) const {
+  const auto entry = avoided_.find(address);
+  const bool failed = entry != avoided_.end() && entry->second.until > now;
+  return failed || avoids_family(address.family, now);
+}
+
+const Peer* Site::rival(const Peer& peer, const std::vector<Peer>& candidates, net::TimePoint now,
+                        const std::function<bool(const Peer&)>& may) const {
+  if (peer.protocol != Protocol::smtp || peer.address.is_local()) return nullptr;
+  const auto has = [](const resolver::Exchanger& host, const net::Address& address) {
+    return std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();
+  };
+  const Peer* of_equal = nullptr;
+  for (const Plan::Hop& hop : plan_.hops) {
+    const auto own = std::find_if(hop.hosts.begin(), hop.hosts.end(),
+                                  [&](const resolver::Exchanger& host) { return has(host, peer.address); });
+    if (own == hop.hosts.end()) continue;
+    for (const Peer& each : candidates) {
+      const bool other_family = each.address.family != peer.address.family && !each.address.is_local();
+      if (!other_family || each.tls != peer.tls || !may(each)) continue;
+      if (comes_last(each.address, now) && !comes_last(peer.address, now)) continue;
+      if (has(*own, each.address)) return &each;
+      const bool equal = std::any_of(hop.hosts.begin(), hop.hosts.end(), [&](const resolver::Exchanger& host) {
+        return host.preference == own->preference && has(host, each.address);
+      });
+      if (equal && of_equal == nullptr) of_equal = &each;
+    }
+    break;
+  }
+  return of_equal;
 }
 
 void Site::took(net::TimePoint now) {
@@ -109,9 +138,10 @@ void Site::took(net::TimePoint now) {
 }
 
 bool Site::remembers(net::TimePoint now) const {
-  const auto is_later = [now](const auto& entry) { return entry.second > now; };
-  return next_message(now) > now || std::any_of(avoided_.begin(), avoided_.end(), is_later) ||
-         std::any_of(avoided_families_.begin(), avoided_families_.end(), is_later);
+  return next_message(now) > now ||
+         std::any_of(avoided_.begin(), avoided_.end(), [now](const auto& entry) { return entry.second.until > now; }) ||
+         std::any_of(avoided_families_.begin(), avoided_families_.end(),
+                     [now](const auto& entry) { return entry.second > now; });
 }
 
 int Site::last_minute(net::TimePoint now) const {
@@ -127,8 +157,20 @@ bool Site::avoids_family(std::uint8_t family, net::TimePoint now) const {
   return found != avoided_families_.end() && found->second > now;
 }
 
-void Site::avoid(const net::Address& address, net::TimePoint until) {
-  avoided_[address] = until;
+void Site::failed(const net::Address& address, net::TimePoint now) {
+  Avoided& entry = avoided(address, now);
+  if (entry.until <= now) entry.time = std::clamp(2 * entry.time, kAvoidFirst, kAvoidLongest);
+  entry.until = now + entry.time;
+}
+
+void Site::overtaken(const net::Address& address, net::TimePoint now) {
+  avoided(address, now) = {now + kAvoidLongest, kAvoidLongest};
+}
+
+/// What is known of it. What was over long ago is forgotten, of all.
+Site::Avoided& Site::avoided(const net::Address& address, net::TimePoint now) {
+  std::erase_if(avoided_, [now](const auto& entry) { return entry.second.until + kAvoidLongest <= now; });
+  return avoided_.try_emplace(address, Avoided{now, net::Duration(0)}).first->second;
 }
 
 bool Site::is_most_preferred(const net::Address& address) const {

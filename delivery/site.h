@@ -1,8 +1,10 @@
 // delivery/site.h: destinations that share a next hop: its hosts, how many connections it gets, whose turn it is. Pure.
 #pragma once
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -55,10 +57,25 @@ class Site {
   void all_failed() { limit_ = 1; }
 
   /// Hosts in the order to try them: next hops as the plan has them, exchangers by preference, shuffled within one
-  /// preference as `chance` says, and those that failed lately after the others. `tls`: what a destination wants of
+  /// preference as `chance` says, and those that failed or were overtaken lately after the others. `tls`: what a
+  /// destination wants of
   /// each next hop; none of those beyond it.
   std::vector<Peer> candidates(net::TimePoint now, std::uint64_t chance, const std::vector<TlsTerms>& tls) const;
-  void avoid(const net::Address& address, net::TimePoint until);
+  /// Of `candidates` the first that `may` and that is as good as `peer` by the other address family: of the same
+  /// exchanger, else of one of the same preference; one that comes last only where `peer` does too, since it may be
+  /// fast and take no mail. nullptr: none, as always by LMTP and for local sockets.
+  const Peer* rival(const Peer& peer, const std::vector<Peer>& candidates, net::TimePoint now,
+                    const std::function<bool(const Peer&)>& may) const;
+
+  /// The address comes last for kAvoidFirst; with each further time for twice as long, up to kAvoidLongest. A failure
+  /// while it comes last is no further time: those that were begun together count once.
+  void failed(const net::Address& address, net::TimePoint now);
+  /// The other family was through before it: it comes last for kAvoidLongest.
+  void overtaken(const net::Address& address, net::TimePoint now);
+  /// All of that is forgotten.
+  void worked(const net::Address& address) { avoided_.erase(address); }
+  static constexpr net::Duration kAvoidFirst = std::chrono::seconds(60);
+  static constexpr net::Duration kAvoidLongest = std::chrono::minutes(10);
   void avoid_family(std::uint8_t family, net::TimePoint until);
   bool avoids_family(std::uint8_t family, net::TimePoint now) const;
   /// True if no other host is more preferred than the one with this address.
@@ -90,7 +107,13 @@ class Site {
   Plan plan_;
   int most_;
   int limit_;
-  std::map<net::Address, net::TimePoint> avoided_;
+  struct Avoided {
+    net::TimePoint until;
+    net::Duration time;  ///< how long it was the last time
+  };
+  Avoided& avoided(const net::Address& address, net::TimePoint now);
+  bool comes_last(const net::Address& address, net::TimePoint now) const;
+  std::map<net::Address, Avoided> avoided_;
   std::map<std::uint8_t, net::TimePoint> avoided_families_;
   net::TimePoint minute_{};  ///< when the counting of `taken_` began
   int taken_ = 0, taken_before_ = 0;

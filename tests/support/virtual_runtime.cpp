@@ -1,5 +1,6 @@
 #include "tests/support/virtual_runtime.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cstdio>
 #include <cstdlib>
@@ -157,10 +158,13 @@ net::Task<Result<std::unique_ptr<net::Stream>>> VirtualRuntime::connect(net::Add
                                                                         net::TimePoint deadline, std::stop_token stop) {
   std::string what = "connect to " + remote.text() + ": ";
   if (source && source->family != remote.family) co_return fail(Errc::invalid, what + "source of another family");
-  if (black_holes_.contains(remote)) {
-    bool waited = co_await sleep_until(deadline, stop);
+  const auto slow = slow_.find(remote);
+  net::TimePoint through = slow == slow_.end() ? now_ : now_ + slow->second;
+  if (black_holes_.contains(remote)) through = deadline;
+  if (through > now_) {
+    bool waited = co_await sleep_until(std::min(through, deadline), stop);
     if (!waited) co_return fail(Errc::cancelled, what + "stopped");
-    co_return fail(Errc::timed_out, what + "timed out");
+    if (through >= deadline) co_return fail(Errc::timed_out, what + "timed out");
   }
 
   Yield yield(*this);

@@ -65,6 +65,8 @@ class VirtualRuntime : public net::Runtime, public net::Clock {
 
   /// From now on connect() to this host and port hangs until its deadline, as if packets were dropped.
   void black_hole(const net::Address& address) { black_holes_.insert(address); }
+  /// From now on connect() to this host and port takes so long, as over a satellite.
+  void slow(const net::Address& address, net::Duration time) { slow_[address] = time; }
   /// From now on connect() to this host and port is `unreachable`.
   void unreachable(const net::Address& address) { unreachable_.insert(address); }
 
@@ -91,6 +93,7 @@ class VirtualRuntime : public net::Runtime, public net::Clock {
   std::multimap<net::TimePoint, VirtualTimer*> timers_;
   std::map<net::Address, std::weak_ptr<Endpoint>> listening_;
   std::set<net::Address> black_holes_;
+  std::map<net::Address, net::Duration> slow_;
   std::set<net::Address> unreachable_;
   std::uint16_t next_port_ = 40000;
 };
