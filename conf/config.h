@@ -108,13 +108,14 @@ struct Rate {
   bool operator==(const Rate&) const = default;
 };
 
-/// What domains, or sites, get at most: each of those that match for itself.
+/// What domains, sites or source addresses get at most: each of those that match for itself.
 struct OutLimit {
-  std::vector<std::string> domains;  ///< as in routes
-  std::vector<std::string> sites;    ///< as in routes, or addresses: one of a site's hosts matches
-  std::optional<int> connections;    ///< to a site
-  std::optional<int> concurrency;    ///< messages of a domain at the same time
-  std::optional<Rate> rate;          ///< messages
+  std::vector<std::string> domains;    ///< as in routes
+  std::vector<std::string> sites;      ///< as in routes, or addresses: one of a site's hosts matches
+  std::optional<int> connections;      ///< to a site, or from a source address
+  std::optional<int> concurrency;      ///< messages of a domain at the same time
+  std::optional<Rate> rate;            ///< messages
+  std::vector<std::string> sources{};  ///< numeric addresses of this machine
   bool operator==(const OutLimit&) const = default;
 };
 

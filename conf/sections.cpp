@@ -280,6 +280,7 @@ void read_delivery(Section section, Config::Delivery& delivery) {
     OutLimit limit;
     each.parsed_list("domains", limit.domains, parse_pattern);
     each.parsed_list("sites", limit.sites, parse_host_pattern);
+    each.parsed_list("sources", limit.sources, parse_source);
     int number = 1;
     each.number("connections", number, 1, 10'000);
     if (each.has("connections")) limit.connections = number;

@@ -311,12 +311,12 @@ void check_delivery_limits(const Config& config, Findings& findings) {
   for (std::size_t i = 0; i < limits.size(); ++i) {
     const OutLimit& limit = limits[i];
     const std::string section = numbered("delivery.limits", i);
-    if (limit.domains.empty() == limit.sites.empty())
-      findings.error(section, "says for which domains, or for which sites: one of domains and sites");
-    if (limit.connections && limit.sites.empty())
-      findings.error(section + ".connections", "is for sites alone: of domains concurrency is limited");
+    const int given = !limit.domains.empty() + !limit.sites.empty() + !limit.sources.empty();
+    if (given != 1) findings.error(section, "says for what it is: one of domains, sites and sources");
+    if (limit.connections && !limit.domains.empty())
+      findings.error(section + ".connections", "is for sites and sources: of domains concurrency is limited");
     if (limit.concurrency && limit.domains.empty())
-      findings.error(section + ".concurrency", "is for domains alone: of sites connections are limited");
+      findings.error(section + ".concurrency", "is for domains alone: of others connections are limited");
     if (!limit.connections && !limit.concurrency && !limit.rate)
       findings.warning(section, "limits nothing: it has neither rate, connections nor concurrency");
   }

@@ -11,7 +11,7 @@ namespace waypost::conf {
 
 // Every error here is `invalid`; its text begins with what was given, in quotes, and says how it is written.
 
-bool is_control(char c);  ///< of ASCII
+bool is_control(char c);                      ///< of ASCII
 std::string quoted(const std::string& text);  ///< in double quotes, escaped and cut short
 
 /// A numeric address as a network of that address alone; IPv4-mapped IPv6 becomes IPv4. nullopt: it is none.

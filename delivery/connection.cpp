@@ -22,11 +22,24 @@ constexpr std::size_t kNonceOctets = 18;
 constexpr net::Duration kQuitTimeout = std::chrono::seconds(2);
 
 std::optional<net::Address> source_for(const Peer& peer, const ClientSettings& settings) {
-  const bool by_route = peer.as != nullptr && !peer.as->source.empty();
-  std::vector<net::Address> sources = by_route ? peer.as->source : settings.source;
-  std::erase_if(sources, [&peer](const net::Address& each) { return each.family != peer.address.family; });
-  if (sources.empty()) return std::nullopt;
-  return sources[settings.chance % sources.size()];
+  if (peer.source) return peer.source;
+  for (const net::Address& source : settings.source)
+    if (source.family == peer.address.family) return source;
+  return std::nullopt;
+}
+
+/// Some hosts repeat what they do not understand: no secret gets into a log that way.
+bool repeats(const std::string& words, const std::vector<std::string>& secrets) {
+  return std::any_of(secrets.begin(), secrets.end(), [&words](const std::string& secret) {
+    return !secret.empty() && words.find(secret) != std::string::npos;
+  });
+}
+constexpr const char* kWithheld = "(the host's words repeat the login, and are withheld)";
+
+/// The initial response in a line of AUTH.
+std::string initial_of(const std::string& command) {
+  const std::size_t at = command.find(' ', std::string_view("AUTH ").size());
+  return at == std::string::npos ? "" : command.substr(at + 1);
 }
 
 /// `220 mx.b.example ESMTP` and `250-mx.b.example at your service`: the server's name comes first (RFC 5321 §4.2).
@@ -231,6 +244,7 @@ net::Task<std::optional<HostFailure>> Connection::log_in() {
       SaslClient::make(*mechanism, {login.user, login.password}, base64_encode(net::secure_random(kNonceOctets)));
   if (!made) co_return cannot_log_in(login.user, made.error(), host);
   SaslClient client = *std::move(made);
+  std::vector<std::string> secrets{login.password, base64_encode(login.password), initial_of(client.command())};
   longest_line_ = kLongestAuthLine;
   parser_.keep(longest_line_);
   Result<smtp::Reply> reply = co_await command(client.command());
@@ -241,13 +255,17 @@ net::Task<std::optional<HostFailure>> Connection::log_in() {
     co_await runtime_.offload(compute);
     if (!answer) {
       reply = co_await command("*");
-      co_return cannot_log_in(login.user, answer.error(), host);
+      Error error = answer.error();
+      if (repeats(error.what, secrets)) error.what = kWithheld;
+      co_return cannot_log_in(login.user, error, host);
     }
+    secrets.push_back(*answer);
     reply = co_await command(*answer);
   }
   longest_line_ = kMaxReplyLine;
   parser_.keep(smtp::ReplyParser::kMaxLineOctets);
   if (!reply) co_return of_error(Stage::auth, reply.error(), host);
+  if (repeats(reply->text(), secrets)) reply->lines.assign(1, kWithheld);
   if (is_host_failure(Stage::auth, *reply)) co_return host_failure(Stage::auth, *reply, host);
   if (!reply->positive()) co_return login_refused(login.user, *reply, host);
   const Result<> finished = client.finished();

@@ -36,6 +36,8 @@ struct Peer {
   TlsTerms tls{};                        ///< of its next hop
   std::shared_ptr<const Identity> as{};  ///< null: the usual one
   bool given = false;                    ///< the configuration names it, or whose exchanger it is; no recipient does
+  std::optional<net::Address> source{};  ///< to connect from; nullopt: the first of ClientSettings::source that fits
+  std::shared_ptr<const void> held{};    ///< as long as there is a connection from there (delivery/sources.h)
   std::string text() const {
     const std::string at = name + "[" + address.host() + "]";
     return address.is_local() ? at : at + ":" + std::to_string(address.port);
@@ -50,13 +52,12 @@ class ReplyRules;
 struct ClientSettings {
   std::string hostname;  ///< said in EHLO; a server that greets with it is ourselves (5.4.6)
   net::Duration connect_timeout, command_timeout, data_timeout;
-  std::vector<net::Address> source;             ///< one of the peer's family is bound to; none: the system chooses
-  std::uint64_t chance = 0;                     ///< which of several
-  bool chunking = true;                         ///< BDAT where it is offered
-  bool send_unconverted = false;                ///< what cannot be converted goes as it is to a host without 8BITMIME
-  std::shared_ptr<const net::TlsClient> tls{};  ///< null: there is no TLS here
-  int tls_retry = 1;                            ///< as Config::Delivery
-  std::shared_ptr<const ReplyRules> rules{};    ///< about replies; null: there are none
+  std::vector<net::Address> source;  ///< the first of the peer's family is bound to; none: the system chooses
+  bool chunking = true;              ///< BDAT where it is offered
+  bool send_unconverted = false;     ///< what cannot be converted goes as it is to a host without 8BITMIME
+  std::shared_ptr<const net::TlsClient> tls{};                 ///< null: there is no TLS here
+  int tls_retry = 1;                                           ///< as Config::Delivery
+  std::shared_ptr<const ReplyRules> rules{};                   ///< about replies; null: there are none
   net::Duration handshake_timeout = std::chrono::seconds(60);  ///< or command_timeout, where that is less
 };
 

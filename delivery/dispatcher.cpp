@@ -28,6 +28,16 @@ Plan::Hop socket_hop(const std::string& path) {
   return {{server}, Protocol::lmtp};
 }
 
+/// Those by which one of its hosts can be reached.
+std::vector<net::Address> sources_for(const Plan& plan, std::vector<net::Address> sources) {
+  std::set<std::uint8_t> families;
+  for (const Plan::Hop& hop : plan.hops)
+    for (const resolver::Exchanger& host : hop.hosts)
+      for (const net::Address& address : host.addresses) families.insert(address.family);
+  std::erase_if(sources, [&families](const net::Address& source) { return !families.contains(source.family); });
+  return sources;
+}
+
 HostFailure trouble_with(std::string status, std::string reason) {
   HostFailure failure;
   failure.status = std::move(status);
@@ -55,6 +65,7 @@ Dispatcher::~Dispatcher() = default;
 void Dispatcher::start() {
   clock_seen_ = runtime_.now();
   wall_seen_ = runtime_.wall_now();
+  sources_.configure(*config_());
   scope_.spawn(run());
   scope_.spawn(sweep());
 }
@@ -122,6 +133,7 @@ void Dispatcher::changed() {
 }
 
 void Dispatcher::reconfigured() {
+  sources_.configure(*config_());
   for (auto& [name, destination] : destinations_) destination.valid_until = {};
   compare_routes_ = true;
   changed();
@@ -370,10 +382,29 @@ net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
     out.trouble.ours = found.our_trouble;
   }
   plan.key = key;
+  const bool by_route = way.as != nullptr && !way.as->source.empty();
+  plan.sources = sources_for(plan, by_route ? way.as->source : client_settings(*config).source);
   // Who comes as somebody else has sessions of its own, and what is held against it is held against no other; nor is
   // what was held against it before it changed.
   if (!key.empty() && way.as != nullptr) plan.key = way.as->name + ": " + key + ";as " + std::to_string(way.as->mark);
   co_return out;
+}
+
+/// Also what is not due, and what is left in the store because it waits with others for a host that is not its own any
+/// more. What is left by a stop goes when it is due.
+net::Task<> Dispatcher::redirect_all() {
+  std::shared_ptr<const conf::Config> config = config_();
+  queue::Id after;
+  while (!stopping_) {
+    Result<queue::WaitingPage> page = co_await store_.waiting(after);
+    if (!page && !stopping_) log::failure("looking for mail that takes another route now: " + page.error().what);
+    if (!page) break;
+    co_await redirect(take_redirected(*config_(), page->due));
+    if (!page->resume && config == config_()) break;
+    after = page->resume.value_or(queue::Id());
+    if (!page->resume) config = config_();  // once more, by the routes of now
+  }
+  redirecting_ = false;
 }
 
 /// What waits where no route has it wait any more.
@@ -383,6 +414,7 @@ net::Task<> Dispatcher::redirect(std::vector<Redirected> redirected) {
                 [this](const Redirected& each) { return !schedule_.claim(each.due.message->id, each.from); });
   std::vector<queue::Due> due;
   for (const Redirected& each : redirected) due.push_back(each.due);
+  if (due.empty()) co_return;
   const Result<> done = co_await store_.redirect(std::move(due));
   ++redirected_;
   for (const Redirected& each : redirected) schedule_.release(each.due.message->id, each.from);
@@ -407,6 +439,7 @@ net::Task<> Dispatcher::compare_routes() {
     destination.valid_until = {};
   }
   read_store_ = true;
+  if (!std::exchange(redirecting_, true)) scope_.spawn(redirect_all());
 }
 
 // --- workers ---
@@ -418,11 +451,12 @@ void Dispatcher::pump(const std::string& key) {
   if (stopping_ || found == sites_.end()) return;
   Site& site = *found->second;
   if (!site.has_turns() || site.coming > 0) return;
-  if (!site.is_ready(runtime_.now())) {
-    if (!std::exchange(site.timed, true)) scope_.spawn(come_back(key, site.next_message(runtime_.now())));
+  const auto idler = idlers_.find(&site);
+  const net::TimePoint next = next_message(site, idler == idlers_.end() ? Sources::Kept::none : Sources::Kept::any);
+  if (next > runtime_.now()) {
+    if (!std::exchange(site.timed, true)) scope_.spawn(come_back(key, next));
     return;
   }
-  const auto idler = idlers_.find(&site);
   if (idler != idlers_.end()) {
     ++site.coming;
     wake_idler(idler);
@@ -507,8 +541,17 @@ bool Dispatcher::may_go(const std::string& name, Destination& destination) {
   return false;
 }
 
-std::optional<Dispatcher::Job> Dispatcher::next_job(Site& site) {
-  if (!site.is_ready(runtime_.now())) return std::nullopt;
+/// When the site's rate, and that of an address to connect from, allow a message.
+net::TimePoint Dispatcher::next_message(const Site& site, Sources::Kept kept) const {
+  const net::TimePoint now = runtime_.now();
+  return std::max(site.next_message(now), sources_.next(site.plan().sources, kept, now));
+}
+
+std::optional<Dispatcher::Job> Dispatcher::next_job(Site& site, const Connection* kept) {
+  const net::TimePoint now = runtime_.now();
+  const bool by_it = kept != nullptr && kept->peer().source && sources_.next(*kept->peer().source, now) <= now;
+  const auto of_pool = by_it ? Sources::Kept::any : Sources::Kept::none;
+  if (!site.has_turns() || next_message(site, of_pool) > now) return std::nullopt;
   for (std::optional<std::string> name = site.next_turn(); name; name = site.next_turn()) {
     if (waits(*name)) {
       drop_waiting(*name);
@@ -541,7 +584,7 @@ net::Task<bool> Dispatcher::idle(Site& site) {
   co_await runtime_.sleep_until(runtime_.now() + kIdle, self.woken.get_token());
   if (self.listed) idlers_.erase(entry);
   // pump() counts those that it wakes as coming; another that wakes it (stop, room for another site) does not.
-  co_return site.is_ready(runtime_.now()) && !stopping_;
+  co_return site.has_turns() && next_message(site, Sources::Kept::any) <= runtime_.now() && !stopping_;
 }
 
 net::Task<> Dispatcher::work(std::string key) {
@@ -550,7 +593,8 @@ net::Task<> Dispatcher::work(std::string key) {
   int messages = 0;
   for (;;) {
     std::optional<Job> job;
-    if (!stopping_) job = next_job(site);
+    const bool usable = connection && connection->usable();
+    if (!stopping_) job = next_job(site, usable ? connection.get() : nullptr);
     site.coming = 0;
     if (!job) {
       read_site(key);  // what had its turn may be gone, and have been the one that was to ask

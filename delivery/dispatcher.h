@@ -18,6 +18,7 @@
 #include "delivery/open_session.h"
 #include "delivery/route.h"
 #include "delivery/site.h"
+#include "delivery/sources.h"
 #include "delivery/tally.h"
 #include "net/runtime.h"
 #include "net/scope.h"
@@ -130,7 +131,8 @@ class Dispatcher {
   void wake_idler(Idlers::iterator entry);
   bool gives_way(const Site& site, int messages) const;
   net::Task<> work(std::string key);
-  std::optional<Job> next_job(Site& site);
+  std::optional<Job> next_job(Site& site, const Connection* kept);
+  net::TimePoint next_message(const Site& site, Sources::Kept kept) const;
   bool may_go(const std::string& name, Destination& destination);
   net::Task<> come_back(std::string key, net::TimePoint at);
   net::Task<> come_back_for(std::string destination, net::TimePoint at);
@@ -145,8 +147,9 @@ class Dispatcher {
   net::Task<AttemptResult> transactions(Site& site, Connection& connection, Tally& tally,
                                         std::shared_ptr<const queue::Content> content,
                                         std::vector<std::size_t>& positions);
-  net::Task<Connection::Raced> open_next(Peer peer, std::optional<Peer> rival, SessionFor whom, std::uint64_t chance,
+  net::Task<Connection::Raced> open_next(Peer peer, std::optional<Peer> rival, SessionFor whom,
                                          std::unique_ptr<Connection>& connection, HostFailure& failure);
+  std::vector<Peer> candidates(const Site& site, queue::Id message, const Job& job);
   void met_ourselves(const Site& site, bool by_dns, Tally& tally, const net::Address& address, HostFailure found,
                      HostFailure& last);
   void react(Site& site, const net::Address& address, HostFailure told, Tally& tally);
@@ -188,6 +191,7 @@ class Dispatcher {
   void forget_destinations();
 
   net::Task<> compare_routes();
+  net::Task<> redirect_all();
   net::Task<> redirect(std::vector<Redirected> redirected);
   bool wants_to_read() const;
   void due_at(queue::WallTime at);
@@ -201,6 +205,7 @@ class Dispatcher {
   queue::OpenFolder open_folder_;  ///< Maildirs
   TlsSource tls_;
   TlsMemory tls_memory_;
+  Sources sources_;
   std::shared_ptr<const ReplyRules> rules_;
   std::vector<conf::RuleFile> rules_of_;  ///< what they were made from
   net::Scope scope_;
@@ -230,6 +235,7 @@ class Dispatcher {
   bool recall_ = true;
   bool knows_states_ = false;  ///< what fails or is held was read from the store
   bool compare_routes_ = true;
+  bool redirecting_ = false;      ///< all that waits is gone through
   std::uint64_t redirected_ = 0;  ///< times that recipients were put elsewhere: what was read before is out of date
   bool stopping_ = false;
   Stats stats_;

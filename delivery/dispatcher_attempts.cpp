@@ -1,6 +1,5 @@
 // delivery/dispatcher_attempts.cpp: one message at one destination, from the first host to the commit of its outcome.
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "base/event_log.h"
@@ -8,6 +7,7 @@
 #include "delivery/attempt.h"
 #include "delivery/dispatcher.h"
 #include "delivery/disposition.h"
+#include "delivery/host_choice.h"
 #include "delivery/local.h"
 #include "delivery/reply_rules.h"
 #include "queue/retry.h"
@@ -18,8 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kMaxAddresses = 5;         // PROTOCOL, "order of addresses": that are tried in one attempt
-constexpr int kMaxSessions = 2;                  // of these, those in which a transaction was begun
 constexpr net::Duration kAvoidFamily = 24h;      // by which a host wants no mail
 constexpr net::Duration kLongestSession = 300s;  // a connection is not kept for further messages after it
 
@@ -38,15 +36,15 @@ std::string_view status_word(queue::Event event) {
   }
 }
 
-/// A host that may have taken the message the last time.
-bool is_doubted(const Peer& peer, const std::vector<queue::DueRecipient>& recipients) {
+/// A host that may have taken the message the last time is asked first: it may know it again (PROTOCOL, "connection
+/// lost after the final dot"). "": there is none.
+std::string doubted_host(const std::vector<queue::DueRecipient>& recipients) {
   const queue::DueRecipient& one = recipients.front();
-  return is_doubt(one.last_reply) && peer.text() == one.last_host;
+  return is_doubt(one.last_reply) ? one.last_host : "";
 }
 
-/// It is asked first: it may know it again (PROTOCOL, "connection lost after the final dot").
-std::vector<Peer> doubted_first(std::vector<Peer> peers, const std::vector<queue::DueRecipient>& recipients) {
-  std::stable_partition(peers.begin(), peers.end(), [&](const Peer& peer) { return is_doubted(peer, recipients); });
+std::vector<Peer> first(std::vector<Peer> peers, const std::string& host) {
+  std::stable_partition(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.text() == host; });
   return peers;
 }
 
@@ -226,6 +224,24 @@ void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
   }
 }
 
+/// The site's hosts in the order to try them, and as whom and from where we come.
+std::vector<Peer> Dispatcher::candidates(const Site& site, queue::Id message, const Job& job) {
+  const net::TimePoint now = runtime_.now();
+  std::vector<Peer> all = site.candidates(now, runtime_.random(), job.tls);
+  for (Peer& peer : all) {
+    peer.as = job.as;
+    peer.given = !job.by_dns;
+    // A message has the same one at each attempt, where it may: a host may know it (RFC 6647).
+    peer.source = sources_.choose(site.plan().sources, peer.address.family, message.value, now);
+  }
+  // Not by a family whose sources have had their share, where the other's have not.
+  const auto waits = [&](const Peer& peer) {
+    return peer.source && sources_.next(std::vector{*peer.source}, Sources::Kept::none, now) > now;
+  };
+  if (!std::all_of(all.begin(), all.end(), waits)) std::erase_if(all, waits);
+  return all;
+}
+
 /// Tries the site's hosts until no recipient is open. Returns the last host's failure, for those of which nothing was
 /// learnt.
 net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tally,
@@ -234,25 +250,20 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   const queue::MessageInfo& message = *tally.due().message;
   // A report is better delivered without what it asks for than not at all (RFC 8689 §5).
   const SessionFor whom{domain_of(tally.due().destination), message.require_tls && !message.reverse_path.is_null()};
-  std::vector<Peer> hosts = site.candidates(runtime_.now(), runtime_.random(), job.tls);
-  for (Peer& host : hosts) {
-    host.as = job.as;
-    host.given = !job.by_dns;
-  }
-  const std::vector<Peer> candidates = doubted_first(std::move(hosts), tally.due().recipients);
-  std::set<net::Address> tried;
-  std::set<net::Address> overtaken;  // of these, those that may do well, though slowly: once more, after all others
+  const std::string doubted = doubted_host(tally.due().recipients);
+  HostChoice hosts(site, first(candidates(site, message.id, job), doubted), doubted);
   HostFailure last;
   bool unasked = false;  // a host that may come back
   bool apart = false;    // a host may do well for other destinations
-  int sessions = 0;      // in which a transaction was begun
-  if (candidates.empty()) {
+  if (hosts.candidates().empty()) {
     last.ours = true;
     last.status = "4.4.3";
     last.reason = "none of its hosts is known any more";
   }
   while (tally.any_open() && !tally.told_to_wait) {
-    if (connection && connection->usable() && !suits(*connection, whom, candidates)) {
+    const bool had_its_share = connection && connection->peer().source &&
+                               sources_.next(*connection->peer().source, runtime_.now()) > runtime_.now();
+    if (connection && connection->usable() && (had_its_share || !suits(*connection, whom, hosts.candidates()))) {
       co_await connection->quit();
       connection->give_up();
     }
@@ -260,57 +271,29 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     if (!kept) {
       if (connection) open_.erase(connection.get());
       connection.reset();
-      // A family by which a host wants no mail is asked only where there is no other.
-      const auto is_open = [&](const Peer& peer) {
-        return !tried.contains(peer.address) && !site.avoids_family(peer.address.family, runtime_.now());
-      };
-      auto next = std::find_if(candidates.begin(), candidates.end(), is_open);
-      const bool none_else = std::all_of(candidates.begin(), candidates.end(), [&](const Peer& peer) {
-        return site.avoids_family(peer.address.family, runtime_.now());
-      });
-      if (none_else)
-        next = std::find_if(candidates.begin(), candidates.end(),
-                            [&](const Peer& peer) { return !tried.contains(peer.address); });
-      const bool again = next == candidates.end() && !overtaken.empty();
-      if (again)
-        next = std::find_if(candidates.begin(), candidates.end(),
-                            [&](const Peer& peer) { return overtaken.contains(peer.address); });
+      const std::optional<HostChoice::Next> next = hosts.next(runtime_.now());
       last.ours = last.ours || stopping_;
-      if (next == candidates.end() || (tried.size() >= kMaxAddresses && !again) || sessions >= kMaxSessions ||
-          stopping_)
-        break;
+      if (!next || stopping_) break;
       co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
-      const Peer* rival = nullptr;
-      if (!again && tried.size() + 1 < kMaxAddresses && !is_doubted(*next, tally.due().recipients))
-        rival = site.rival(*next, candidates, runtime_.now(), is_open);
-      std::optional<Peer> second;
-      if (rival != nullptr) second = *rival;
       HostFailure failure;
-      // Of several source addresses a message has the same again: a host may know it (RFC 6647).
-      const std::uint64_t chance = message.id.value;
-      const Connection::Raced raced = co_await open_next(*next, std::move(second), whom, chance, connection, failure);
-      const Peer* other = rival;
-      if (raced.by_rival) {
-        other = &*next;
-        next = std::find_if(candidates.begin(), candidates.end(), [&](const Peer& peer) { return &peer == rival; });
-      }
-      tried.insert(next->address);
-      overtaken.erase(next->address);
-      if (other != nullptr) learn_of_other(site, other->address, raced, runtime_.now());
-      if (raced.other == WayEnd::failed || raced.other == WayEnd::overtaken) tried.insert(other->address);
-      if (raced.other == WayEnd::overtaken) overtaken.insert(other->address);
-      react(site, next->address, failure, tally);
+      const Connection::Raced raced = co_await open_next(next->peer, next->rival, whom, connection, failure);
+      const Peer& used = raced.by_rival ? *next->rival : next->peer;
+      const std::optional<Peer> other = raced.by_rival ? next->peer : next->rival;
+      hosts.asked(used.address, other, raced.other);
+      if (other) learn_of_other(site, other->address, raced, runtime_.now());
+      react(site, used.address, failure, tally);
       if (failure.login) log::failure(failure.host + ": " + failure.reason);
       if (!connection && failure.loop) {
-        met_ourselves(site, job.by_dns, tally, next->address, std::move(failure), last);
-        break;
+        met_ourselves(site, job.by_dns, tally, used.address, std::move(failure), last);
+        hosts.met_ourselves(used.address);
+        continue;
       }
-      const bool own_demand = whom.require_tls && next->tls.level < conf::TlsLevel::verify;
-      const bool of_destination = job.by_dns && next->tls.level > conf::TlsLevel::opportunistic;
+      const bool own_demand = whom.require_tls && used.tls.level < conf::TlsLevel::verify;
+      const bool of_destination = job.by_dns && used.tls.level > conf::TlsLevel::opportunistic;
       const bool by_tls = failure.tls_trouble != HostFailure::Tls::none && (own_demand || of_destination);
       // Other mail for the host does not wait with it; but a handshake that fails may have held a worker for a minute.
       if (!connection && by_tls && failure.tls_trouble == HostFailure::Tls::handshake) {
-        site.failed(next->address, runtime_.now());
+        site.failed(used.address, runtime_.now());
         site.host_failed();
       }
       if (!connection && by_tls && !own_demand) {
@@ -327,18 +310,19 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       if (!connection) {
         last = std::move(failure);
         if (last.ours) break;
-        site.failed(next->address, runtime_.now());
+        site.failed(used.address, runtime_.now());
         site.host_failed();
         continue;
       }
     }
     const net::Address address = connection->peer().address;
-    tried.insert(address);
+    hosts.asked(address, std::nullopt, WayEnd::unused);
+    if (connection->peer().source) sources_.take(*connection->peer().source, runtime_.now());
     const std::size_t before = connection->transactions();
     std::vector<std::size_t> positions;
     AttemptResult result = co_await transactions(site, *connection, tally, content, positions);
     const bool wrong_family = site.avoids_family(address.family, runtime_.now());
-    if (connection->transactions() > before && !(kept && result.host) && !wrong_family) ++sessions;
+    if (connection->transactions() > before && !(kept && result.host) && !wrong_family) hosts.began_session();
     if (!result.host) {
       site.succeeded();
       site.worked(address);
@@ -365,7 +349,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     }
     if (kept) {
       // The host had closed a connection that was kept idle: that says nothing about it.
-      tried.erase(address);
+      hosts.forget(address);
       continue;
     }
     tally.begun = tally.begun || !result.before_mail;
@@ -380,13 +364,13 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
 
 /// With the peer or its rival.
 net::Task<Connection::Raced> Dispatcher::open_next(Peer peer, std::optional<Peer> rival, SessionFor whom,
-                                                   std::uint64_t chance, std::unique_ptr<Connection>& connection,
-                                                   HostFailure& failure) {
+                                                   std::unique_ptr<Connection>& connection, HostFailure& failure) {
   const std::shared_ptr<const conf::Config> config = config_();
   ClientSettings settings = client_settings(*config);
   if (tls_) settings.tls = tls_();
   settings.rules = rules();
-  settings.chance = chance;
+  if (peer.source) peer.held = sources_.hold(*peer.source);
+  if (rival && rival->source) rival->held = sources_.hold(*rival->source);
   Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(rival), std::move(settings),
                                                     std::move(whom), tls_memory_, scope_.stop_token());
   failure = std::move(opened.failure);

@@ -12,7 +12,7 @@ namespace waypost::delivery {
 
 struct Identity {
   std::string name;                      ///< of the route, or what it says: for people
-  std::vector<net::Address> source;      ///< one of the peer's family is bound to; none: ClientSettings::source
+  std::vector<net::Address> source;      ///< to connect from; none: delivery.source
   std::string ehlo;                      ///< "": the hostname
   std::optional<conf::HostLogin> login;  ///< nobody logs in
   std::uint64_t mark = 0;                ///< differs where any of these does, and when a password was changed

@@ -139,7 +139,8 @@ void Site::took(net::TimePoint now) {
 
 bool Site::remembers(net::TimePoint now) const {
   return next_message(now) > now ||
-         std::any_of(avoided_.begin(), avoided_.end(), [now](const auto& entry) { return entry.second.until > now; }) ||
+         std::any_of(avoided_.begin(), avoided_.end(),
+                     [now](const auto& entry) { return entry.second.until + kAvoidLongest > now; }) ||
          std::any_of(avoided_families_.begin(), avoided_families_.end(),
                      [now](const auto& entry) { return entry.second > now; });
 }
@@ -173,13 +174,21 @@ Site::Avoided& Site::avoided(const net::Address& address, net::TimePoint now) {
   return avoided_.try_emplace(address, Avoided{now, net::Duration(0)}).first->second;
 }
 
+std::pair<std::size_t, int> Site::place_of(const net::Address& address) const {
+  for (std::size_t at = 0; at < plan_.hops.size(); ++at)
+    for (const resolver::Exchanger& host : plan_.hops[at].hosts)
+      if (std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end())
+        return {at, host.preference};
+  return {plan_.hops.size(), 0};
+}
+
+bool Site::is_preferred(const net::Address& one, const net::Address& other) const {
+  return place_of(one) < place_of(other);
+}
+
 bool Site::is_most_preferred(const net::Address& address) const {
   if (plan_.hops.empty() || plan_.hops.front().hosts.empty()) return false;
-  const std::vector<resolver::Exchanger>& hosts = plan_.hops.front().hosts;
-  return std::any_of(hosts.begin(), hosts.end(), [&](const resolver::Exchanger& host) {
-    return host.preference == hosts.front().preference &&
-           std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();
-  });
+  return place_of(address) == std::pair<std::size_t, int>{0, plan_.hops.front().hosts.front().preference};
 }
 
 void Site::add_turn(const std::string& destination) {

@@ -28,11 +28,12 @@ struct Plan {
     Protocol protocol = Protocol::smtp;
     int weight = 1;
   };
-  std::vector<Hop> hops;  ///< relay: the next hops, in order
-  bool weighted = false;  ///< not in order: by chance, as often as their weights say; 0: after the others
-  std::string text;       ///< maildir: the template; fail: the reason
-  std::string status;     ///< fail: "5.1.2"
-  std::string key;        ///< equal for destinations whose plans are the same
+  std::vector<Hop> hops;              ///< relay: the next hops, in order
+  bool weighted = false;              ///< not in order: by chance, as often as their weights say; 0: after the others
+  std::string text;                   ///< maildir: the template; fail: the reason
+  std::string status;                 ///< fail: "5.1.2"
+  std::string key;                    ///< equal for destinations whose plans are the same
+  std::vector<net::Address> sources;  ///< relay: to connect from, of families that its hosts have; none: any
 };
 
 /// The first of the limits for sites that is for this one, or nullptr.
@@ -68,7 +69,8 @@ class Site {
                     const std::function<bool(const Peer&)>& may) const;
 
   /// The address comes last for kAvoidFirst; with each further time for twice as long, up to kAvoidLongest. A failure
-  /// while it comes last is no further time: those that were begun together count once.
+  /// while it comes last is no further time: those that were begun together count once. kAvoidLongest after that time
+  /// it counts as the first again.
   void failed(const net::Address& address, net::TimePoint now);
   /// The other family was through before it: it comes last for kAvoidLongest.
   void overtaken(const net::Address& address, net::TimePoint now);
@@ -78,6 +80,8 @@ class Site {
   static constexpr net::Duration kAvoidLongest = std::chrono::minutes(10);
   void avoid_family(std::uint8_t family, net::TimePoint until);
   bool avoids_family(std::uint8_t family, net::TimePoint now) const;
+  /// True if the host with the one address is to have mail before the one with the other.
+  bool is_preferred(const net::Address& one, const net::Address& other) const;
   /// True if no other host is more preferred than the one with this address.
   bool is_most_preferred(const net::Address& address) const;
 
@@ -85,12 +89,11 @@ class Site {
   void add_turn(const std::string& destination);
   std::optional<std::string> next_turn();  ///< at the front; it goes out of the line
   bool has_turns() const { return !turns_.empty(); }
-  /// There is somebody's turn, and the rate allows a message.
-  bool is_ready(net::TimePoint now) const { return has_turns() && next_message(now) <= now; }
   net::TimePoint next_message(net::TimePoint now) const { return std::max(pace.next(now), slow.next(now)); }
   /// A message is taken.
   void took(net::TimePoint now);
-  bool remembers(net::TimePoint now) const;   ///< hosts that are to come last, or when the next message is allowed
+  /// Hosts that come last, or did lately, or when the next message is allowed.
+  bool remembers(net::TimePoint now) const;
   int last_minute(net::TimePoint now) const;  ///< messages that were taken, about
   Pace pace;                                  ///< of the configuration
   Pace slow;                                  ///< while it gets less than others (delivery/slow.h)
@@ -103,6 +106,9 @@ class Site {
   bool starved = false;  ///< in the line of those that wait for one of the connections in all
 
  private:
+  /// The next hop with this address, and its host's preference.
+  std::pair<std::size_t, int> place_of(const net::Address& address) const;
+
   static constexpr int kFirst = 5;
   Plan plan_;
   int most_;

@@ -46,18 +46,24 @@ constexpr Sql kRetry{
     "WHERE name = ?1 OR id = (SELECT site FROM destination WHERE name = ?1)"};
 constexpr Sql kSiteOf{"SELECT s.name FROM destination d JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
 
-// Its sum held when it was read, and none of these changes.
+constexpr Sql kLastInSlice{"SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)"};
+constexpr Sql kWaitingSlice{
+    "SELECT m.id, m.reverse_path, m.user, r.idx, d.name FROM message m CROSS JOIN recipient r ON r.message = m.id "
+    "CROSS JOIN destination d ON d.id = r.destination WHERE m.id > ?1 AND m.id <= ?2 AND r.state = 0 "
+    "ORDER BY m.id, r.destination"};
 constexpr Sql kRecipientParts{
-    "SELECT address, notify, orcpt FROM recipient WHERE message = ?1 AND idx = ?2 AND state = 0"};
+    "SELECT r.address, r.notify, r.orcpt, r.destination, d.name, r.sum FROM recipient r JOIN destination d "
+    "ON d.id = r.destination WHERE r.message = ?1 AND r.idx = ?2 AND r.state = 0"};
 constexpr Sql kRedirect{"UPDATE recipient SET destination = ?3, sum = ?4 WHERE message = ?1 AND idx = ?2"};
 
 constexpr Sql kRoutes{"SELECT value FROM meta WHERE key = 'routes'"};
 constexpr Sql kSetRoutes{"INSERT OR REPLACE INTO meta(key, value) VALUES ('routes', ?1)"};
 constexpr Sql kWaitNoMore{
     "UPDATE destination SET site = 0, site_until = 0, next_attempt = min(next_attempt, ?1) "
-    "WHERE kind = 0 AND (site <> 0 OR next_attempt > ?1)"};
+    "WHERE site <> 0 OR next_attempt > ?1"};
 
 constexpr std::int64_t kDestinationsInOneTurn = 2000;
+constexpr std::int64_t kMessagesInOneTurn = 500;
 constexpr std::uint64_t kCountedInOneTurn = 100'000;  // recipients: some milliseconds
 
 Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
@@ -199,6 +205,41 @@ void ChangeDestinationOperation::committed() {
   core_.aftermath().changed = true;
 }
 
+Result<> WaitingOperation::apply(Database& db) {
+  page = {};
+  {
+    Run last(db, kLastInSlice);
+    last << number(after_) << kMessagesInOneTurn;
+    Result<bool> found = last.step();
+    if (!found) return fail(found.error());
+    if (!last.is_null(0)) page.resume = id_of(last.integer(0));
+  }
+  if (!page.resume) return {};
+  Run row(db, kWaitingSlice);
+  row << number(after_) << number(*page.resume);
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    const Id id = id_of(row.integer(0));
+    std::string destination(row.text(4));
+    if (page.due.empty() || page.due.back().message->id != id || page.due.back().destination != destination) {
+      Result<smtp::Path> reverse_path = stored_path(row.text(1));
+      if (!reverse_path) continue;  // damaged: that is found out when it is read as a whole
+      auto info = std::make_shared<MessageInfo>();
+      info->id = id;
+      info->reverse_path = *std::move(reverse_path);
+      info->user = row.text(2);
+      Due due;
+      due.message = std::move(info);
+      due.destination = std::move(destination);
+      page.due.push_back(std::move(due));
+    }
+    DueRecipient recipient;
+    recipient.index = static_cast<std::uint32_t>(row.integer(3));
+    page.due.back().recipients.push_back(std::move(recipient));
+  }
+  return found ? Result<>() : fail(found.error());
+}
+
 RedirectOperation::RedirectOperation(StoreCore& core, std::vector<Due> due)
     : Operation(Kind::write, 256 * due.size()), core_(core), due_(std::move(due)) {}
 
@@ -222,8 +263,12 @@ Result<> RedirectOperation::redirect(Database& db, const Due& due, std::uint32_t
     Result<bool> found = row.step();
     if (!found) return fail(found.error());
     if (!*found) return {};
-    sum = sum_of_recipient(due.message->id, index, row.text(0), destination, due.destination,
-                           static_cast<std::uint8_t>(row.integer(1)), row.text(2));
+    const auto notify = static_cast<std::uint8_t>(row.integer(1));
+    // One that is damaged stays as it is, to be found.
+    const std::int64_t known =
+        sum_of_recipient(due.message->id, index, row.text(0), row.integer(3), row.text(4), notify, row.text(2));
+    if (known != row.integer(5)) return {};
+    sum = sum_of_recipient(due.message->id, index, row.text(0), destination, due.destination, notify, row.text(2));
   }
   Run row(db, kRedirect);
   row << number(due.message->id) << index << destination << sum;

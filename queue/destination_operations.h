@@ -78,6 +78,18 @@ class ChangeDestinationOperation : public Operation {
   DestinationChange change_;
 };
 
+/// Store::waiting().
+class WaitingOperation : public Operation {
+ public:
+  explicit WaitingOperation(Id after) : Operation(Kind::read), after_(after) {}
+  Result<> apply(Database& db) override;
+
+  WaitingPage page;
+
+ private:
+  Id after_;
+};
+
 /// Store::redirect().
 class RedirectOperation : public Operation {
  public:

@@ -33,6 +33,7 @@ class SqliteStore : public Store {
   net::Task<Result<>> change_destination(DestinationChange change) override;
   net::Task<Result<>> join_site(std::string destination, std::string site, WallTime until) override;
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, WallTime now) override;
+  net::Task<Result<WaitingPage>> waiting(Id after) override;
   net::Task<Result<>> redirect(std::vector<Due> due) override;
   net::Task<Result<std::shared_ptr<const Content>>> content(Id id) override;
   BodyReader read_body(std::shared_ptr<const Content> content) override {
@@ -157,6 +158,13 @@ net::Task<Result<>> SqliteStore::join_site(std::string destination, std::string 
 net::Task<Result<>> SqliteStore::change_destination(DestinationChange change) {
   ChangeDestinationOperation operation(core_, std::move(change));
   co_return co_await run(operation);
+}
+
+net::Task<Result<WaitingPage>> SqliteStore::waiting(Id after) {
+  WaitingOperation operation(after);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return std::move(operation.page);
 }
 
 net::Task<Result<>> SqliteStore::redirect(std::vector<Due> due) {

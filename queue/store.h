@@ -37,6 +37,12 @@ struct DueQuery {
   std::optional<std::uint64_t> resume;
 };
 
+/// One page of what waits (Store::waiting).
+struct WaitingPage {
+  std::vector<Due> due;
+  std::optional<Id> resume;  ///< pass to the next call; nullopt: that was all
+};
+
 /// What `waypost queue list|show` prints of a recipient.
 struct RecipientRow {
   std::uint32_t index = 0;
@@ -131,6 +137,9 @@ class Store {
   /// Messages with a deferred recipient that have expired or of which a delay notification is due; oldest first.
   virtual net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) = 0;
 
+  /// Recipients that are deferred, whenever they are due, of messages after `after` in the order of their ids: of these
+  /// no more than their destination, their number, and whose mail it is.
+  virtual net::Task<Result<WaitingPage>> waiting(Id after) = 0;
   /// From now on these recipients wait at the destination that is given with them, as long as they are deferred.
   virtual net::Task<Result<>> redirect(std::vector<Due> due) = 0;
 

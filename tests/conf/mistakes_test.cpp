@@ -136,7 +136,7 @@ TEST_SUITE("conf/mistakes") {
          "is no login"},
         {"[checks]\nhelo = \"yes\"", 2, "checks.helo", "\"any\", \"qualified\", \"resolves\""},
         {"[[checks.lists]]\nscore = 2", 1, "checks.lists[1].zone", "is missing"},
-        {"[[delivery.limits]]\nrate = \"5/1s\"", 1, "delivery.limits[1]", "one of domains and sites"},
+        {"[[delivery.limits]]\nrate = \"5/1s\"", 1, "delivery.limits[1]", "one of domains, sites and sources"},
         {"[[delivery.limits]]\ndomains = [\"a.example\"]\nconnections = 2", 3, "delivery.limits[1].connections",
          "is for sites alone"},
         {"[[delivery.limits]]\nsites = [\"mx.a.example\"]\nconcurrency = 2", 3, "delivery.limits[1].concurrency",

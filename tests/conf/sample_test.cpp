@@ -111,7 +111,7 @@ TEST_SUITE("conf/sample") {
     CHECK(got.relay.domains.size() == 1);
     CHECK(got.clients.size() == 1);
     CHECK(got.checks.lists.size() == 1);
-    CHECK(got.delivery.limits.size() == 2);
+    CHECK(got.delivery.limits.size() == 3);
     CHECK(got.domains.size() == 2);
     CHECK(got.routes.size() == 1);
     CHECK(got.postmaster == "postmaster@example.com");

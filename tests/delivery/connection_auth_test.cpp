@@ -120,6 +120,10 @@ TEST_SUITE("delivery/connection_auth") {
         {"S: 535 5.7.8 no\n" + kQuit, "4.7.8", "login as ann was refused: 535 5.7.8 no", true},
         {"S: 535 no\n" + kQuit, "4.7.8", "login as ann was refused: 535 no", true},
         {"S: 534 5.7.9 too weak\n" + kQuit, "4.7.9", "login as ann was refused: 534 5.7.9 too weak", true},
+        {"S: 535-5.7.8 no:\nS: 535 5.7.8 " + kPlain + "\n" + kQuit, "4.7.8",
+         "login as ann was refused: 535 5.7.8 (the host's words repeat the login, and are withheld)", true},
+        {"S: 454 4.7.0 not transom\n" + kQuit, "4.7.0",
+         "login as ann was refused: 454 4.7.0 (the host's words repeat the login, and are withheld)", false},
         {"S: 504 what\n" + kQuit, "4.7.8", "login as ann was refused: 504 what", true},
         {"S: 454 4.7.0 not now\n" + kQuit, "4.7.0", "login as ann was refused: 454 4.7.0 not now", false},
         {"S: 421 4.3.2 bye\nEND", "4.3.2", "421 4.3.2 bye", false},
@@ -179,11 +183,9 @@ TEST_SUITE("delivery/connection_auth") {
     Opening s(Level::none);
     Identity as;
     as.ehlo = "news.example";
-    as.source = {*net::Address::parse("2001:db8::1", 0), *net::Address::parse("192.0.2.50", 0),
-                 *net::Address::parse("192.0.2.51", 0)};
+    s.peer.source = *net::Address::parse("192.0.2.51", 0);
     s.peer.as = std::make_shared<const Identity>(as);
     s.settings.source = {*net::Address::parse("192.0.2.99", 0)};
-    s.settings.chance = 3;
     s.run("S: 220 x\nC: EHLO news.example\nS: 500 no\nC: HELO news.example\nS: 250 x\n" + kQuit);
     CHECK(s.mistake == "");
     CHECK(s.client_address.host() == "192.0.2.51");

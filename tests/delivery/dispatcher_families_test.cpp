@@ -118,6 +118,29 @@ TEST_SUITE("delivery/dispatcher_families") {
     }
   }
 
+  TEST_CASE("an address that has taken mail again comes last for a minute only when it fails anew") {
+    Both both;
+    const auto goes_to_six = [&] {
+      const std::size_t before = both.six.taken.size();
+      both.send();
+      return both.six.taken.size() > before;
+    };
+    for (const net::Duration last : {net::Duration(1min), net::Duration(2min)}) {
+      both.six.banner = "421 4.3.2 not now";
+      CHECK_FALSE(goes_to_six());
+      both.six.banner = "220 mx.b.test";
+      both.world.pass(last - 11s);
+      CHECK_FALSE(goes_to_six());
+      both.world.pass(1s);
+    }
+    CHECK(goes_to_six());
+    both.six.banner = "421 4.3.2 not now";
+    CHECK_FALSE(goes_to_six());
+    both.six.banner = "220 mx.b.test";
+    both.world.pass(51s);
+    CHECK(goes_to_six());
+  }
+
   TEST_CASE("IPv4 is not raced by IPv6 that failed lately") {
     Both both;
     both.six.banner = "421 4.3.2 not now";

@@ -191,6 +191,25 @@ TEST_SUITE("delivery/dispatcher_route") {
     CHECK(rest.taken.size() == 30);
   }
 
+  TEST_CASE("a new route takes all of a backlog, though other mail for the domain waits on") {
+    RelayWorld world(
+        [](conf::Config& config) {
+          config.delivery.tls = conf::TlsLevel::none;
+          config.queue.retry = {50min};
+          config.routes = {{"*", {hop("192.0.2.2")}}};
+        },
+        {200, 50});
+    Host& office = world.host("192.0.2.1");
+    Host& rest = world.host("192.0.2.2");
+    rest.banner = "421 4.3.2 closed";
+    for (int i = 0; i < 600; ++i) world.submit(i % 25 == 0 ? "a@other.test" : "a@office.test", {"r@b.test"});
+    world.pass(1min);
+    world.reload(two_ways);
+    REQUIRE(world.until([&] { return office.taken.size() == 576; }, 30s));
+    CHECK(world.counts().messages == 24);
+    CHECK(destinations(world) == std::set<std::string>{"b.test"});
+  }
+
   TEST_CASE("a bounce goes by the route of the null reverse-path") {
     RelayWorld world([](conf::Config& config) {
       two_ways(config);

@@ -203,6 +203,7 @@ class TappedStore : public queue::Store {
   net::Task<Result<>> change_destination(queue::DestinationChange change) override {
     return store_.change_destination(std::move(change));
   }
+  net::Task<Result<queue::WaitingPage>> waiting(queue::Id after) override { return store_.waiting(after); }
   net::Task<Result<>> redirect(std::vector<queue::Due> due) override { return store_.redirect(std::move(due)); }
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, queue::WallTime now) override {
     return store_.compare_routes(routes, now);

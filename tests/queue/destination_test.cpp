@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <doctest/doctest.h>
 
 #include "queue/destination_operations.h"
@@ -192,6 +194,50 @@ TEST_SUITE("queue/destination") {
     REQUIRE(differ);
     CHECK_FALSE(*differ);
     CHECK(f.due().size() == 2);
+  }
+
+  TEST_CASE("what waits is gone through, and put elsewhere; what is damaged stays to be found") {
+    QueueFixture f;
+    std::vector<Id> ids;
+    for (int i = 0; i < 3; ++i) {
+      NewMessage message = f.message("s@s.example", {"r@a.example", "s@a.example", "t@b.example"});
+      message.origin.user = "ann";
+      ids.push_back(f.accept(std::move(message)));
+    }
+    Result<WaitingPage> page = f.run(f.store->waiting(Id()));
+    REQUIRE(page);
+    REQUIRE(page->due.size() == 6);
+    CHECK(page->resume == ids.back());
+    CHECK(page->due[0].message->id == ids[0]);
+    CHECK(page->due[0].message->user == "ann");
+    CHECK(page->due[0].message->reverse_path.text() == "s@s.example");
+    CHECK(page->due[0].destination == "a.example");
+    REQUIRE(page->due[0].recipients.size() == 2);
+    CHECK(page->due[1].destination == "b.example");
+    CHECK(page->due[1].recipients[0].index == 2);
+    Result<WaitingPage> end = f.run(f.store->waiting(ids.back()));
+    REQUIRE(end);
+    CHECK(end->due.empty());
+    CHECK_FALSE(end->resume);
+
+    REQUIRE(f.run(f.store->settle_destination(failing(f, "a.example", Kind::destination, hours(1)))));
+    std::vector<Due> moved(page->due.begin(), page->due.begin() + 1);
+    moved[0].destination = "a.example/office";
+    moved[0].recipients.resize(1);
+    REQUIRE(f.run(f.store->redirect(std::move(moved))));
+    std::vector<std::string> due;
+    for (const Due& each : f.due()) due.push_back(each.destination);
+    CHECK(std::count(due.begin(), due.end(), "a.example/office") == 1);
+    CHECK(std::count(due.begin(), due.end(), "a.example") == 0);
+    f.reopen();
+    CHECK(f.due().size() == 4);
+
+    f.tamper("UPDATE recipient SET address = 'x@a.example' WHERE idx = 1");
+    f.reopen();
+    std::vector<Due> damaged(page->due.begin() + 2, page->due.begin() + 3);
+    damaged[0].destination = "a.example/office";
+    REQUIRE(f.run(f.store->redirect(std::move(damaged))));
+    for (const Due& each : f.due()) CHECK(each.destination != "a.example/office");
   }
 
   TEST_CASE("a queue of version 1 is brought up to date, with its back-off") {

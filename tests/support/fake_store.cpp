@@ -134,6 +134,10 @@ net::Task<Result<>> FakeStore::change_destination(queue::DestinationChange) {
   co_return fail(Errc::unsupported, "change_destination");
 }
 
+net::Task<Result<queue::WaitingPage>> FakeStore::waiting(queue::Id) {
+  co_return queue::WaitingPage();
+}
+
 net::Task<Result<>> FakeStore::redirect(std::vector<queue::Due>) {
   co_return fail(Errc::unsupported, "redirect");
 }
