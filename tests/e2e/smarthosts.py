@@ -30,7 +30,7 @@ AVOIDED = 60  # seconds, a host that failed
 
 
 def password_of(user):
-    return f"pass phrase, of {user}"
+    return f"pass phrase, für {user}"
 
 
 def base64_of(text):
@@ -564,6 +564,33 @@ class Smarthosts(harness.TestCase):
         self.assertEqual(errors, {name for name, (_, _, status, reason, *_) in cases.items()
                                   if status == "4.7.8" or name in ("disabled", "unknown", "wanted")})
         self.assertEqual(relay.stop(), 0)
+
+    def test_hosts_that_repeat_the_password(self):
+        """As some do with what they take for a command. Neither log nor queue nor history tell it."""
+        user, right = "relay-office", self.authority.certificate("host.example")
+        password = password_of(user)
+        whole = base64_of(f"\0{user}\0{password}")
+        says = {"plain": (b"PLAIN", [f"535 5.7.8 not so: AUTH PLAIN {whole}\r\n".encode()]),
+                "login": (b"LOGIN", [challenge("Username:"), challenge("Password:"),
+                                     f"500-5.5.2 unknown command:\r\n500 5.5.2 {base64_of(password)}\r\n".encode()]),
+                "decoded": (b"PLAIN", [f"454 4.7.0 {user} with {password}? later\r\n".encode()]),
+                "ended": (b"PLAIN", [f"421 4.7.0 {whole}\r\n".encode()]),
+                "error": (b"SCRAM-SHA-256", scram(challenge(f"e={password}")))}
+        routes = []
+        for name, (mechanism, lines) in says.items():
+            host = AuthHost(tls_sink.server(right), mechanism, lines)
+            self.addCleanup(host.stop)
+            routes.append(self.route(f"smtp:[host.example]:{host.port}", name=name, match=f"{name}.example", user=user))
+        relay = self.relay(*routes, queue='retry = ["1h"]', log='level = "debug"')
+        queue_id = self.send_one(relay, "s@a.example", [f"r@{name}.example" for name in says])
+        for name in says:
+            self.line(relay, f"r@{name}.example", "deferred")
+        self.assertEqual(relay.stop(), 0)
+        places = {"log": relay.log_text().encode(), "trace": relay.tool("trace", queue_id).stdout.encode(),
+                  **{path.name: path.read_bytes() for path in relay.data.rglob("*") if path.is_file()}}
+        for name, octets in places.items():
+            told = [secret for secret in (password, base64_of(password), whole) if secret.encode() in octets]
+            self.assertEqual(told, [], f"in {name}")
 
     def silence(self, _argument):
         self.over = getattr(self, "over", None) or threading.Event()
