@@ -1,5 +1,5 @@
-"""Mail that leaves through smarthosts which want a login: Postfix with Dovecot behind its AUTH, over TLS with a certificate that
-is verified; scripted hosts that break the exchange in each way we could think of; routes by sender and by login.
+"""Mail that leaves through smarthosts which want a login: Postfix with Dovecot behind its AUTH, over TLS with a certificate
+that is verified; scripted hosts that break the exchange in each way we could think of; routes by sender and by login.
 
 WAYPOST_SMARTHOSTS=2000 messages instead of 200; then the minute for which a host is avoided is waited for, too."""
 import base64
@@ -203,7 +203,8 @@ class Smarthosts(harness.TestCase):
 
     def send(self, client, sender, recipients, who="", number=0):
         """The queue id."""
-        code, text = client.send(sender, recipients, f"Subject: hello\r\nX-Who: {who}\r\nX-Number: {number}\r\n\r\ntext\r\n".encode())
+        head = f"Subject: hello\r\nX-Who: {who}\r\nX-Number: {number}\r\n"
+        code, text = client.send(sender, recipients, head.encode() + b"\r\ntext\r\n")
         self.assertEqual(code, 250, text)
         return re.search(r"queued as (\w+)", text)[1]
 
@@ -237,7 +238,7 @@ class Smarthosts(harness.TestCase):
         return harness.wait_for(f"{count} messages", numbers, timeout)
 
     def assert_nothing_ended_badly(self, relay):
-        self.assertNotRegex(relay.log_text(), r"status=(bounced|expired)|\bpanic\b|assert")
+        self.assertNotRegex(relay.log_text(), r"status=(bounced|expired)|Assertion")
 
     def test_one_of_two_is_stopped(self):
         """Mail moves over to the other and, after a while, back; what the one had taken it delivers when it is back."""
@@ -261,7 +262,6 @@ class Smarthosts(harness.TestCase):
             stopped.set()
             giving.result(120)
         relay.wait_empty(60)
-        began = time.monotonic()
         first.postfix.start()
         count = self.wait_for_messages([first.sink, second.sink], MESSAGES)
         twice = [number for number, times in count.items() if times > 1]
@@ -276,11 +276,13 @@ class Smarthosts(harness.TestCase):
 
         number = iter(range(MESSAGES, 2 * MESSAGES))
 
-        def next_one(of=(first, second)):
+        def next_one():
+            """By whom it came."""
             at = next(number)
             self.send_one(relay, "s@office.example", "r@d0.example", at)
             return harness.wait_for("one more", lambda: next(
-                (host.name for host in of for one in list(host.sink.messages) if header(one, "X-Number") == str(at)), None))
+                (host.name for host in (first, second) for one in list(host.sink.messages)
+                 if header(one, "X-Number") == str(at)), None))
 
         self.assertEqual(next_one(), "smart2", "it is avoided, though it is back")
         if MESSAGES > USUAL:
@@ -290,7 +292,6 @@ class Smarthosts(harness.TestCase):
         self.assertEqual(relay.stop(), 0)
         relay.start()
         self.assertEqual(next_one(), "smart1")
-        print(f"the rest took {time.monotonic() - began:.1f} s")
 
     def test_weights(self):
         sinks = [self.sink(OneEach) for _ in range(3)]
@@ -335,10 +336,14 @@ class Smarthosts(harness.TestCase):
         self.add_users(relay, "ann")
         relay.start()
         # Login, reverse-path, recipient's domain, whom it is brought as.
-        kinds = [("ann", "x@office.example", "far.example", "relay-ann"), ("", "x@office.example", "far.example", "relay-office"),
-                 ("", "news@bulk.example", "far.example", "relay-bulk"), ("", "", "shop.example", "relay-bulk"),
-                 ("", "x@else.example", "shop.example", "relay-shop"), ("", "x@else.example", "farm.example", "relay-farm"),
-                 ("", "x@else.example", "far.example", ""), ("", "x@office.example", "farm.example", "relay-office")]
+        kinds = [("ann", "x@office.example", "far.example", "relay-ann"),
+                 ("", "x@office.example", "far.example", "relay-office"),
+                 ("", "x@office.example", "farm.example", "relay-office"),
+                 ("", "news@bulk.example", "far.example", "relay-bulk"),
+                 ("", "", "shop.example", "relay-bulk"),
+                 ("", "x@else.example", "shop.example", "relay-shop"),
+                 ("", "x@else.example", "farm.example", "relay-farm"),
+                 ("", "x@else.example", "far.example", "")]
         count = 2 * MESSAGES
         clients = {login: self.logged_in(relay, login) for login in ("ann", "")}
         for number in range(count):
@@ -416,7 +421,8 @@ class Smarthosts(harness.TestCase):
         self.wait_for_messages([host.sink], backlog + others, 20)
         print(f"mended: {backlog} messages were there {time.monotonic() - began:.2f} s after the reload")
         relay.wait_empty(10)
-        self.assertEqual(collections.Counter(user for _, user in host.logins()), {"relay-bulk": others, "relay-office": backlog})
+        logins = collections.Counter(user for _, user in host.logins())
+        self.assertEqual(logins, {"relay-bulk": others, "relay-office": backlog})
 
         # Another file spoilt and mended, with a signal. One that is gone is no configuration: what was read stays.
         options["queue"] = 'retry = ["1h"]'
@@ -504,10 +510,12 @@ class Smarthosts(harness.TestCase):
             "rude": (b"PLAIN", [b"what?\r\n"], "4.", "awaiting the reply to AUTH"),
             "gone": (b"LOGIN", [challenge("Username:"), b""], "4.4.2", "while awaiting the reply to AUTH"),
             "silent": (b"PLAIN", self.silence, "4.4.2", "awaiting the reply to AUTH"),
-            "wanted": (b"PLAIN", [WELCOME], "4.7.0", "the host wants a login: 530 5.7.0", {"script": lambda verb, *_: wants.get(verb)}),
+            "wanted": (b"PLAIN", [WELCOME], "4.7.0", "the host wants a login: 530 5.7.0",
+                       {"script": lambda verb, *_: wants.get(verb)}),
             # No password in clear, or to who knows whom.
             "self": (b"PLAIN", [WELCOME], "4.7.5", "self-signed certificate", unverified),
-            "untrusted": (b"PLAIN LOGIN", [WELCOME], "4.7.8", offers + " PLAIN LOGIN, which needs TLS", unverified | {"tls": "opportunistic"}),
+            "untrusted": (b"PLAIN LOGIN", [WELCOME], "4.7.8", offers + " PLAIN LOGIN, which needs TLS",
+                          unverified | {"tls": "opportunistic"}),
             "clear": (b"PLAIN", [WELCOME], "4.7.8", offers + " PLAIN, which needs TLS", in_clear | {"tls": "opportunistic"}),
             "notls": (b"PLAIN", [WELCOME], "4.7.4", "", in_clear),
             "encrypt": (b"PLAIN", [WELCOME], "4.7.4", "", in_clear | {"tls": "encrypt"}),
@@ -599,11 +607,16 @@ class Smarthosts(harness.TestCase):
         yield b""
 
     def test_which_route(self):
-        names = ("boss", "office", "null", "ann", "branch", "both", "elsewhere", "rest")
+        conditions = {"boss": {"senders": ["boss@b.example"]},
+                      "office": {"senders": ["@office.example", "<>"], "match": "*.far.example"},
+                      "null": {"senders": ["<>"]},
+                      "ann": {"logins": ["ann"]},
+                      "branch": {"logins": ["*@b.example"]},
+                      "both": {"senders": ["@c.example"], "logins": ["*"]},
+                      "elsewhere": {"match": "d.example"},
+                      "rest": {}}
+        names = tuple(conditions)
         sinks = {name: self.sink() for name in names}
-        conditions = {"boss": {"senders": ["boss@b.example"]}, "office": {"senders": ["@office.example", "<>"], "match": "*.far.example"},
-                      "null": {"senders": ["<>"]}, "ann": {"logins": ["ann"]}, "branch": {"logins": ["*@b.example"]},
-                      "both": {"senders": ["@c.example"], "logins": ["*"]}, "elsewhere": {"match": "d.example"}, "rest": {}}
         relay = self.waypost(**self.sections(*(self.route(sinks[name], name=name, **conditions[name]) for name in names),
                                              auth=f'users = "{self.folder}/users"\nrequire_tls = false'))
         logins = ("ann", "bob", "bob@b.example")
@@ -649,14 +662,16 @@ class Smarthosts(harness.TestCase):
                     self.send(client, "s@office.example", f"r{number}@b.example", number=number)
             harness.wait_for("a failure", lambda: "4.4.1" in relay.tool("dest", "list").stdout, 10)
 
+        def listed():
+            return [json.loads(row) for row in relay.tool("queue", "list", "--json").stdout.splitlines()]
+
         def came(sink, number):
             return [one for one in list(sink.messages) if header(one, "X-Number") == str(number)]
 
         give(0)
         self.send_one(relay, "s@else.example", "r100@b.example", 100)
         harness.wait_for("the other mail of the domain", lambda: came(usual, 100), 10)
-        rows = [json.loads(row) for row in relay.tool("queue", "list", "--json").stdout.splitlines()]
-        self.assertEqual([row["recipients"][0]["destination"] for row in rows], ["b.example/office"] * 5)
+        self.assertEqual([row["recipients"][0]["destination"] for row in listed()], ["b.example/office"] * 5)
 
         # Without the route.
         began = time.monotonic()
@@ -683,6 +698,11 @@ class Smarthosts(harness.TestCase):
         self.reload(relay, self.route(down), **options)
         give(30)
         self.send_one(relay, "s@else.example", "r110@b.example", 110)
+        self.reload(relay, self.route(down, **office), self.route(down), **options)
+        want = {"s@office.example": "b.example/office", "s@else.example": "b.example"}
+        harness.wait_for("mail to wait apart", lambda: all(row["recipients"][0]["destination"] == want[row["from"]]
+                                                           for row in listed()), 10)
+        self.assertIn("clean", relay.tool("store", "check").stdout)
         self.reload(relay, self.route(new, **office), self.route(down), **options)
         self.wait_for_messages([new], 10, 10)
         harness.wait_for("the other to stay", lambda: relay.queued() == 1, 10)
