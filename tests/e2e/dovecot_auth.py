@@ -18,7 +18,7 @@ def plain(login, password):
 class Dovecot:
     """Its authentication server alone, with the users of a passwd-file. Names are compared in lower case."""
 
-    def __init__(self, folder, users, passdb=None, failure_delay=0):
+    def __init__(self, folder, users, passdb=None, failure_delay=0, mechanisms="plain login"):
         self.folder, self.socket, self.port = folder, folder / "auth-client", harness.free_port()
         self.config = folder / "dovecot.conf"
         folder.mkdir()
@@ -33,7 +33,7 @@ default_internal_user = nobody
 default_internal_group = nogroup
 default_login_user = nobody
 ssl = no
-auth_mechanisms = plain login
+auth_mechanisms = {mechanisms}
 auth_username_format = %Lu
 auth_failure_delay = {failure_delay} secs
 passdb {{
@@ -42,6 +42,12 @@ passdb {{
 userdb {{
   driver = static
   args = uid=65534 gid=65534 home=/nonexistent
+}}
+# Failures of one client are not held back for longer and longer.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service auth {{
   unix_listener {self.socket} {{

@@ -308,7 +308,8 @@ class TestCase(unittest.TestCase):
             if program.running():
                 program.kill()
         outcome = self._outcome.result
-        failed = any(test is self for test, _ in outcome.failures + outcome.errors)
+        # What fails within a subTest is one of its own.
+        failed = any(getattr(test, "test_case", test) is self for test, _ in outcome.failures + outcome.errors)
         for relay in self.relays:
             text = relay.log_text() if relay.log.exists() else ""
             for line in text.splitlines():
