@@ -214,6 +214,10 @@ class TappedStore : public queue::Store {
   net::Task<Result<std::optional<queue::WallTime>>> note_time(std::optional<queue::WallTime> now) override {
     return store_.note_time(now);
   }
+  net::Task<Result<queue::Undelivered>> undelivered() override { return store_.undelivered(); }
+  net::Task<Result<>> commit_digest(queue::Notification digest, queue::Undelivered told) override {
+    return store_.commit_digest(std::move(digest), std::move(told));
+  }
   net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
                                          queue::WallTime now) override {
     return store_.list(std::move(filter), after, limit, now);
