@@ -266,6 +266,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
         site.avoid(next->address, runtime_.now() + kAvoidFailed);
         site.host_failed();
       }
+      if (!connection && !failure.ours && (!by_tls || !own_demand)) tally.host_failed(failure);
       if (!connection && by_tls && !own_demand) {
         last = std::move(failure);
         apart = true;
@@ -319,11 +320,14 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       tried.erase(address);
       continue;
     }
+    tally.host_failed(last);
     tally.begun = tally.begun || !result.before_mail;
     site.avoid(address, runtime_.now() + kAvoidFailed);
     site.host_failed();
   }
   if (tally.told_to_wait) last = *tally.told_to_wait;
+  last.asked = tally.asked_in_vain();
+  if (tally.told_to_wait) tally.told_to_wait->asked = last.asked;
   tally.stop(unasked || !last.reason.empty());
   last.of_destination = apart || tally.begun || tally.reached;
   co_return last;
@@ -422,6 +426,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
     out.tls = outcome.tls;
     if (outcome.reaction) out.rule = outcome.reaction->rule;
     if (out.event == queue::Event::attempt_deferred) {
+      out.asked = tally.entries()[at].asked.text();
       out.next_attempt = queue::next_attempt(config->queue.retry, recipient.attempts + 1, now, runtime_.random());
       if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
       std::optional<std::chrono::seconds> time;
@@ -430,6 +435,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
       due_at(out.next_attempt);
     }
     std::optional<Subject> subject = subject_of(recipient, outcome);
+    if (subject && out.event == queue::Event::attempt_failed) subject->report.asked = tally.entries()[at].asked.lines();
     if (subject) subjects.push_back(*std::move(subject));
     settlement.recipients.push_back(std::move(out));
   }

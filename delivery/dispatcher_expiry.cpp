@@ -5,6 +5,7 @@
 
 #include "base/event_log.h"
 #include "delivery/dispatcher.h"
+#include "delivery/disposition.h"
 
 namespace waypost::delivery {
 namespace {
@@ -23,6 +24,12 @@ net::Duration sweep_pause(const conf::Config::Queue& queue) {
   std::chrono::seconds shortest = std::min(queue.expire, queue.bounce_expire);
   if (queue.delay_warning > 0s) shortest = std::min(shortest, queue.delay_warning);
   return std::clamp<net::Duration>(shortest / 10, kSweepAtLeast, kSweepAtMost);
+}
+
+/// "421 busy [rule greedy]" without the rule, which is none of a sender's business.
+std::string without_rule(const std::string& reason) {
+  const std::size_t at = reason.rfind(" [rule ");
+  return at == std::string::npos || !reason.ends_with(']') ? reason : reason.substr(0, at);
 }
 
 }  // namespace
@@ -122,15 +129,17 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     const std::string& why = of_destination ? destination.reason : recipient.last_reply;
     const std::string& status = of_destination ? destination.status : recipient.last_status;
     subject.report.status = overdue.expired ? "5.4.7" : (status.empty() ? "4.4.7" : status);
-    subject.report.reply = (overdue.expired ? "delivery time expired" : "delivery is delayed") +
-                           (why.empty() ? std::string() : ": " + why);
+    subject.report.words = overdue.expired ? "delivery time expired" : "delivery is delayed";
+    subject.report.reply = of_destination ? without_rule(why) : why;
     subject.report.host = of_destination ? destination.host : recipient.last_host;
+    subject.report.remote_said_it = !subject.report.host.empty() && is_reply(subject.report.reply);
+    subject.report.asked = Asked::lines_of(of_destination ? destination.asked : recipient.last_asked);
     if (overdue.expired) {
       queue::RecipientOutcome out;
       out.index = recipient.index;
       out.event = queue::Event::lifetime_over;
       out.status = subject.report.status;
-      out.reply = subject.report.reply;
+      out.reply = subject.report.words + (why.empty() ? "" : ": " + why);
       out.host = subject.report.host;
       settlement.recipients.push_back(std::move(out));
     }
@@ -142,6 +151,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     Result<std::shared_ptr<const queue::Content>> read = co_await store_.content(message.id);
     if (read) content = *read;
   }
+  const std::vector<queue::RecipientOutcome> ended = settlement.recipients;
   const std::vector<Subject> told = subjects;
   std::optional<queue::Notification> report;
   if (overdue.expired || !message.reverse_path.is_null())
@@ -158,12 +168,11 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     read_unread(destination);
   }
   if (!settled) co_return false;
-  if (overdue.expired) {
-    for (const Subject& subject : told) {
-      stats_.count(queue::Event::lifetime_over);
-      log::attempt({id, subject.forward_path.text(), subject.report.host, runtime_.wall_now() - message.arrival,
-                    subject.report.status, "expired", subject.report.reply});
-    }
+  for (std::size_t i = 0; i < ended.size(); ++i) {
+    stats_.count(queue::Event::lifetime_over);
+    const std::string to = told[i].forward_path.text();
+    log::attempt(
+        {id, to, ended[i].host, runtime_.wall_now() - message.arrival, ended[i].status, "expired", ended[i].reply});
   }
   if (!report_id.empty()) log::notified(id, report_id, overdue.expired ? "non-delivery" : "delay");
   if (*settled) log::left_queue(id);

@@ -53,6 +53,7 @@ struct HostFailure {
   /// its message.
   bool of_destination = false;
   std::optional<Reaction> reaction{};  ///< as Outcome::reaction: slow, wait or other_address
+  std::string asked{};                 ///< of all hosts of the attempt, as queue::RecipientOutcome::asked
   bool loop = false;  ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
 };
 

@@ -307,6 +307,62 @@ TEST_SUITE("delivery/notify") {
     CHECK(count(out->body, "\r\nOriginal-Recipient: utf-8;j\\x{F6}@c.example\r\n") == 1);
   }
 
+  TEST_CASE("our words stand before a reply; they are no diagnosis of the host [RFC 3464 2.3.6]") {
+    using Action = ReportedRecipient::Action;
+    auto text = [](const Subject& one) {
+      return compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{2ULL << 40}, kNow)->body;
+    };
+    Subject late = subject("r@b.example", 0, Action::delayed);
+    late.report.words = "delivery is delayed";
+    const std::string said = text(late);
+    CHECK(count(said, "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n") == 1);
+    CHECK(count(said, "Remote-MTA: dns; mx.b.example\r\n") == 1);
+    CHECK(count(said,
+                "    Delivery is delayed. The mail server mx.b.example[192.0.2.7]:25\r\n    said:\r\n"
+                "    550 5.1.1 no such user\r\n") == 1);
+    late.report.remote_said_it = false;
+    late.report.reply = "connection refused";
+    const std::string ours = text(late);
+    CHECK(count(ours, "Diagnostic-Code: X-Waypost; delivery is delayed: connection refused\r\n") == 1);
+    CHECK(count(ours, "    Delivery is delayed: connection refused\r\n") == 1);
+    CHECK(count(ours, "Remote-MTA") == 0);
+    late.report.reply = "";
+    CHECK(count(text(late), "Diagnostic-Code: X-Waypost; delivery is delayed\r\n") == 1);
+  }
+
+  TEST_CASE("where several hosts were asked people read what each did; the technical part has the last reply") {
+    Subject one = subject("r@b.example");
+    one.report.asked = {
+        "mx1.b.example [192.0.2.1] could not be reached: connection refused",
+        "mx2.b.example [192.0.2.2] answered: 550 5.1.1 no such user, who is not known to us at all\r\n.x"};
+    const auto out = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{2ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body,
+                "<r@b.example>\r\n    These mail servers were asked:\r\n"
+                "    - mx1.b.example [192.0.2.1] could not be reached: connection refused\r\n"
+                "    - mx2.b.example [192.0.2.2] answered: 550 5.1.1 no such user, who is\r\n"
+                "      not known to us at all??.x\r\n") == 1);
+    CHECK(count(out->body, "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n") == 1);
+    CHECK(count(out->body, "said:") == 0);
+    one.report.words = "delivery time expired";
+    const auto late = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{2ULL << 40}, kNow);
+    CHECK(count(late->body, "    Delivery time expired. These mail servers were asked:\r\n") == 1);
+  }
+
+  TEST_CASE("what hosts said of very many recipients is left out when the report is long enough") {
+    std::vector<Subject> many;
+    for (int i = 0; i < 1000; ++i) {
+      many.push_back(subject("r" + std::to_string(i) + "@b.example"));
+      many.back().report.asked.assign(5, std::string(512, 'x'));
+    }
+    const auto out = compose_notification(kNotifier, message("s@a.example"), many, "", queue::Id{2ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body, "were asked:") > 10);
+    CHECK(count(out->body, "were asked:") < 40);
+    CHECK(count(out->body, "said:") > 950);
+    CHECK(out->body.size() < 700'000);
+  }
+
   TEST_CASE("RET=FULL brings the message back if it failed and is small; else its header section [RFC 3461 4.3]") {
     const std::string original = "Subject: hi\r\n\r\nthe text\r\n";
     struct Row {

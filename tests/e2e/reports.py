@@ -71,6 +71,9 @@ CASES = [
     Case("failed-several", "failed", ["bad@refuses.example", "worse@refuses.example", "good@refuses.example"]),
     Case("failed-here", "failed", ["any@closed.example"]),  # nobody was asked
     Case("failed-expired", "failed", ["late@dead.example" + ORCPT], ENVID, relay="short"),
+    Case("failed-hosts", "failed", ["bad@both.example"]),  # the first one cannot be reached
+    Case("failed-expired-hosts", "failed", ["late@none.example"], relay="short"),
+    Case("failed-expired-said", "failed", ["late@later.example"], relay="short"),
     Case("failed-utf8", "failed", ["böse@refuses.example" + WIDE_ORCPT], UTF8 + " RET=HDRS" + ENVID, True, WIDE),
     Case("failed-utf8-full", "failed", ["böse@refuses.example" + WIDE_ORCPT], UTF8 + " RET=FULL", True, WIDE, whole=True),
     Case("failed-utf8-sender", "failed", ["bad@refuses.example"], UTF8, True, WIDE),
@@ -131,12 +134,20 @@ class Reports(harness.TestCase):
             self.addCleanup(sink.stop)
             self.ports[name] = sink.address, sink.port
         self.ports["dead"] = "127.0.0.85", harness.free_port()
+        self.ports["deader"] = "127.0.0.86", harness.free_port()
         aliases = self.folder / "aliases"
         aliases.write_text("team: one, two\n")
         routes = "".join(f'[[route]]\nmatch = "{name}.example"\nnext_hop = "smtp:[{host}]:{port}"\n'
                          for name, (host, port) in self.ports.items())
+        hop = {name: f"smtp:[{host}]:{port}" for name, (host, port) in self.ports.items()}
         extra = f"""
             {routes}
+            [[route]]
+            match = "both.example"
+            next_hop = ["{hop['dead']}", "{hop['refuses']}"]
+            [[route]]
+            match = "none.example"
+            next_hop = ["{hop['dead']}", "{hop['deader']}"]
             [[route]]
             match = "closed.example"
             next_hop = "reject:closed since May"
@@ -245,8 +256,8 @@ class Reports(harness.TestCase):
         self.assertEqual(kind, "bounce" if case.action == "failed" else "other")
         self.assertEqual(theirs, [in_xtext(one) for one in told] if case.action == "failed" else [])
 
-    def golden(self, case, octets):
-        path, text = GOLDEN / f"{case.name}.eml", normalised(octets)
+    def golden(self, name, octets):
+        path, text = GOLDEN / f"{name}.eml", normalised(octets)
         if os.environ.get("WAYPOST_GOLDEN") == "write":
             GOLDEN.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -267,7 +278,7 @@ class Reports(harness.TestCase):
                 self.assertEqual(len(reports[case.sender()]), 1)
                 octets = reports[case.sender()][0]
                 self.read(case, octets)
-                self.golden(case, octets)
+                self.golden(case.name, octets)
                 self.check_others(case, others[octets])
         if os.environ.get("WAYPOST_GOLDEN") == "write":
             known = {f"{case.name}.eml" for case in CASES}

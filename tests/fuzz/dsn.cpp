@@ -1,6 +1,6 @@
 // tests/fuzz/dsn.cpp: a report on what peers said, with anything in it, taken apart as a mail reader does. It has three
 // parts, and no text of a peer makes a field, a line or a part of its own (RELIABILITY C2).
-// Covers: delivery/dsn.cpp delivery/notify.cpp
+// Covers: delivery/dsn.cpp delivery/notify.cpp delivery/mail_text.cpp
 //
 // The first octet says what there is to tell, the second how many recipients; then come fields, split at US (0x1F), and
 // the original message as the rest.
@@ -206,6 +206,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     recipient.status = fuzz::take_field(input);
     recipient.reply = fuzz::take_field(input);
     recipient.host = fuzz::take_field(input);
+    recipient.words = fuzz::take_field(input);
+    for (int k = 0; k < count / 4 % 3; ++k) recipient.asked.push_back(fuzz::take_field(input));
     report.recipients.push_back(std::move(recipient));
   }
   report.original = in_wire_form(input);
