@@ -434,7 +434,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
       if (time) out.next_attempt = queue::next_attempt(not_before(*time), 1, now, runtime_.random());
       due_at(out.next_attempt);
     }
-    std::optional<Subject> subject = subject_of(recipient, outcome);
+    std::optional<Subject> subject = subject_of(recipient, outcome, config->queue.delay_over);
     if (subject && out.event == queue::Event::attempt_failed) subject->report.asked = tally.entries()[at].asked.lines();
     if (subject) subjects.push_back(*std::move(subject));
     settlement.recipients.push_back(std::move(out));

@@ -134,6 +134,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     subject.report.host = of_destination ? destination.host : recipient.last_host;
     subject.report.remote_said_it = !subject.report.host.empty() && is_reply(subject.report.reply);
     subject.report.asked = Asked::lines_of(of_destination ? destination.asked : recipient.last_asked);
+    if (!overdue.expired && !to_be_told(message, {subject}).empty()) settlement.delay_told.push_back(recipient.index);
     if (overdue.expired) {
       queue::RecipientOutcome out;
       out.index = recipient.index;

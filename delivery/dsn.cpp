@@ -60,10 +60,27 @@ bool tells_of(const Report& report, Action action) {
                      [action](const ReportedRecipient& recipient) { return recipient.action == action; });
 }
 
+bool tells_of(const Report& report, Action action, bool after_all) {
+  return std::any_of(report.recipients.begin(), report.recipients.end(), [=](const ReportedRecipient& recipient) {
+    return recipient.action == action && recipient.after_all == after_all;
+  });
+}
+
 std::string_view title_of(const Report& report) {
   if (tells_of(report, Action::failed)) return "Undelivered Mail Returned to Sender";
   if (tells_of(report, Action::delayed)) return "Delayed Mail (still being retried)";
-  return tells_of(report, Action::delivered) ? "Delivery confirmed" : "Mail passed on";
+  const bool after_all = std::all_of(report.recipients.begin(), report.recipients.end(),
+                                     [](const ReportedRecipient& recipient) { return recipient.after_all; });
+  if (tells_of(report, Action::delivered)) return after_all ? "Delayed mail was delivered" : "Delivery confirmed";
+  return after_all ? "Delayed mail was passed on" : "Mail passed on";
+}
+
+// Of an end that comes after a report of the delay.
+std::string words_after_all(Action action) {
+  if (action == Action::delivered)
+    return "You were told that your message was delayed: it was delivered after all to the recipients below.";
+  return "You were told that your message was delayed: it was passed on after all to the recipients below. Their mail "
+         "servers do not confirm deliveries, so that you will hear no more unless delivery fails.";
 }
 
 std::string words_of(const Report& report, Action action) {
@@ -141,11 +158,13 @@ void recipient_for_people(std::string& out, const ReportedRecipient& recipient) 
 void people_part(std::string& out, const Report& report) {
   out += "This is the mail relay at " + report.hostname + ".\r\n";
   for (const Action action : kInOrder) {
-    if (!tells_of(report, action)) continue;
-    out += "\r\n";
-    paragraph(out, words_of(report, action), "");
-    for (const ReportedRecipient& recipient : report.recipients)
-      if (recipient.action == action) recipient_for_people(out, recipient);
+    for (const bool after_all : {false, true}) {
+      if (!tells_of(report, action, after_all)) continue;
+      out += "\r\n";
+      paragraph(out, after_all ? words_after_all(action) : words_of(report, action), "");
+      for (const ReportedRecipient& recipient : report.recipients)
+        if (recipient.action == action && recipient.after_all == after_all) recipient_for_people(out, recipient);
+    }
   }
   out += "\r\n";
   paragraph(out,

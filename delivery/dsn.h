@@ -22,6 +22,7 @@ struct ReportedRecipient {
   bool remote_said_it = false;       ///< the reply is the remote's: Diagnostic-Code, not only our words
   std::string words{};               ///< ours, to be said before the reply: "delivery time expired"; "" if none
   std::vector<std::string> asked{};  ///< where several hosts were asked the last time: what each did (Asked)
+  bool after_all = false;            ///< delivered or relayed, of which the sender was told that it is delayed
 };
 
 struct Report {

@@ -58,10 +58,11 @@ Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Acti
   return subject;
 }
 
-std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome) {
+std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome, bool delay_over) {
   const bool failed = outcome.event == queue::Event::attempt_failed;
   const bool asked = (recipient.notify.bits & smtp::Notify::kSuccess) != 0;
-  if (!failed && !(outcome.taken() && asked && !outcome.reports)) return std::nullopt;
+  const bool after_all = delay_over && recipient.delay_told && recipient.notify.asked() == 0;
+  if (!failed && !(outcome.taken() && ((asked && !outcome.reports) || after_all))) return std::nullopt;
   auto action = ReportedRecipient::Action::failed;
   if (outcome.event == queue::Event::attempt_delivered) action = ReportedRecipient::Action::delivered;
   if (outcome.event == queue::Event::attempt_relayed) action = ReportedRecipient::Action::relayed;
@@ -69,6 +70,7 @@ std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Ou
   subject.report.status = outcome.status;
   subject.report.reply = outcome.reply;
   subject.report.host = outcome.host;
+  subject.report.after_all = !failed && recipient.delay_told;
   subject.report.remote_said_it = !outcome.own_words && !outcome.host.empty() && outcome.host != "maildir";
   return subject;
 }

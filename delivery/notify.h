@@ -27,8 +27,10 @@ struct Subject {
 /// Without its status and reply.
 Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Action action);
 
-/// What the sender may be told of an outcome: of a failure; of success where nobody after us tells (RFC 3461 §5.2).
-std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome);
+/// What the sender may be told of an outcome: of a failure; of success where it asked for that and nobody after us
+/// tells (RFC 3461 §5.2). `delay_over` is queue.delay_over: of success too where it was told of a delay and asked for
+/// nothing, neither success nor anything else.
+std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome, bool delay_over);
 
 /// The subjects of which the sender is told: those whose NOTIFY admits it; none of a message with a null reverse-path.
 std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<Subject> subjects);

@@ -246,6 +246,53 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(home.taken[0].body.find("[rule") == std::string::npos);
   }
 
+  TEST_CASE("a sender who was told of a delay is told once that it is over, recipient by recipient") {
+    RelayWorld world([](conf::Config& config) {
+      config.queue.delay_warning = 10min;
+      config.queue.delay_over = true;
+    });
+    Host& home = sender_host(world);
+    for (const std::string name : {"b", "c"}) {
+      world.resolver.add_mx(name + ".test", {{10, "mx." + name + ".test"}});
+      world.resolver.add_host("mx." + name + ".test", {name == "b" ? "192.0.2.1" : "192.0.2.9"});
+    }
+    Host& c = world.host("192.0.2.9");
+    world.submit("s@a.test", {"r@b.test", "soon@c.test"});
+    world.until([&] { return !home.taken.empty(); }, 30min);
+    REQUIRE(home.taken.size() == 1);
+    CHECK(c.taken.size() == 1);
+    CHECK(home.taken[0].body.find("soon@c.test") == std::string::npos);
+    world.shut();
+    world.open();
+    Host& b = world.host("192.0.2.1");
+    REQUIRE(world.drained(10min));
+    CHECK(b.taken.size() == 1);
+    REQUIRE(home.taken.size() == 2);
+    const std::string& told = home.taken[1].body;
+    CHECK(told.find("Subject: Delayed mail was passed on\r\n") != std::string::npos);
+    CHECK(told.find("Final-Recipient: rfc822; r@b.test\r\nAction: relayed\r\n") != std::string::npos);
+    CHECK(told.find("soon@c.test") == std::string::npos);
+    // In the transaction that ended the recipient.
+    CHECK(world.rows().empty());
+  }
+
+  TEST_CASE("nobody is told that a delay is over who asked for something else, or where the key is off") {
+    for (const std::uint8_t notify : {std::uint8_t{0}, smtp::Notify::kDelay}) {
+      RelayWorld world([&](conf::Config& config) {
+        config.queue.delay_warning = 10min;
+        config.queue.delay_over = notify != 0;
+      });
+      Host& home = sender_host(world);
+      three_exchangers(world);
+      world.submit("s@a.test", {"r@b.test"}, "Subject: x\r\n\r\ntext\r\n", smtp::Notify{notify});
+      world.until([&] { return !home.taken.empty(); }, 30min);
+      Host& mx1 = world.host("192.0.2.1");
+      REQUIRE(world.drained(10min));
+      CHECK(mx1.taken.size() == 1);
+      CHECK(home.taken.size() == 1);
+    }
+  }
+
   TEST_CASE("the report names each host of the last attempt: of a failure, and of a message that expired") {
     RelayWorld world;
     Host& home = sender_host(world);

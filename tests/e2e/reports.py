@@ -61,6 +61,9 @@ class Case:
 ENVID, ORCPT = " ENVID=QQ+2B314159", " ORCPT=rfc822;First+2BLast@old.test.example"
 UTF8, WIDE = " SMTPUTF8 BODY=8BITMIME", "Subject: Größe, 你好\r\nMessage-ID: <1@client.test.example>\r\n"
 WIDE_ORCPT = " ORCPT=utf-8;J\\x{F6}rg@old.test.example"
+# What comes in the other test.
+OVER = Case("over", "relayed", ["late@later.example"])
+OTHERS = ["over-delayed", "over"]
 CASES = [
     Case("failed", "failed", ["bad@refuses.example"]),
     Case("failed-hdrs", "failed", ["bad@refuses.example NOTIFY=FAILURE" + ORCPT], " RET=HDRS" + ENVID),
@@ -123,9 +126,10 @@ class Reports(harness.TestCase):
             return None
 
         def later(verb, argument, state):
-            return b"450 4.2.1 Busy, come back\r\n" if verb == "RCPT" else None
+            return b"450 4.2.1 Busy, come back\r\n" if verb == "RCPT" and self.busy else None
 
         wide = [*smtp.Sink.extensions, b"SMTPUTF8"]
+        self.busy = True
         self.ports = {}
         for name, host, script, extensions in (("refuses", 81, refuses, wide), ("later", 82, later, wide),
                                                ("plain", 83, None, smtp.Sink.extensions), ("wide", 84, None, wide)):
@@ -159,7 +163,10 @@ class Reports(harness.TestCase):
             deliver = "maildir:{self.folder}/mail/{{local}}"
             aliases = "{aliases}"
         """
+        # The one that says when a delay is over.
+        told = 'retry = ["1s"]\nexpire = "1h"\ndelay_warning = "2s"\ndelay_over = true'
         return {"relay": self.waypost("relay", queue='retry = ["1s"]\nexpire = "1h"\ndelay_warning = "2s"', extra=extra).start(),
+                "told": self.waypost("told", queue=told, extra=extra).start(),
                 "short": self.waypost("short", queue='retry = ["1s"]\nexpire = "3s"\ndelay_warning = "0s"', extra=extra).start()}
 
     def send(self, relay, case):
@@ -281,10 +288,22 @@ class Reports(harness.TestCase):
                 self.golden(case.name, octets)
                 self.check_others(case, others[octets])
         if os.environ.get("WAYPOST_GOLDEN") == "write":
-            known = {f"{case.name}.eml" for case in CASES}
+            known = {f"{name}.eml" for name in [*(case.name for case in CASES), *OTHERS]}
             for path in GOLDEN.iterdir():
                 if path.name not in known:
                     path.unlink()
+
+    def test_delay_over(self):
+        relay = self.start()["told"]
+        self.send(relay, OVER)
+        harness.wait_for("a report of the delay", lambda: len(self.reports().get(OVER.sender(), [])) == 1, 40)
+        delayed = self.reports()[OVER.sender()][0]
+        self.golden("over-delayed", delayed)
+        self.busy = False
+        harness.wait_for("one that it is over", lambda: len(self.reports()[OVER.sender()]) == 2, 40)
+        over, = (octets for octets in self.reports()[OVER.sender()] if octets != delayed)
+        self.read(OVER, over)
+        self.golden("over", over)
 
 
 if __name__ == "__main__":

@@ -207,6 +207,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     recipient.reply = fuzz::take_field(input);
     recipient.host = fuzz::take_field(input);
     recipient.words = fuzz::take_field(input);
+    recipient.after_all = (bits & 2) == 0 && i % 2 == 1 && !recipient.words.empty();
     for (int k = 0; k < count / 4 % 3; ++k) recipient.asked.push_back(fuzz::take_field(input));
     report.recipients.push_back(std::move(recipient));
   }

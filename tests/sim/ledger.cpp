@@ -174,6 +174,7 @@ std::vector<Take*> Ledger::report(const std::string& to, std::string_view body, 
     if (message.state == Message::State::refused) broken("a report of " + address + ", refused");
     if (action == "failed") recipient.failed.insert(id);
     if (action == "delayed") recipient.delayed.insert(id);
+    if (action == "delivered" || action == "relayed") recipient.reached.insert(id);
   }
   if (!any) broken("a report without a recipient: " + id);
   return {&takes.back()};
@@ -207,6 +208,12 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
            " of them without need");
   if (recipient.failed.size() > 1) broken(std::to_string(recipient.failed.size()) + " bounces of " + address);
   if (recipient.delayed.size() > 1) broken(std::to_string(recipient.delayed.size()) + " delay notices of " + address);
+  if (recipient.reached.size() > 1)
+    broken(std::to_string(recipient.reached.size()) + " reports that " + address + " was reached");
+  if (!recipient.reached.empty() && recipient.takes.empty())
+    broken(address + " was reached, says a report, and was not");
+  if (!recipient.reached.empty() && !recipient.failed.empty())
+    broken(address + " was reached and bounced, say reports");
   if (known > 0 && !recipient.failed.empty()) broken(address + " got its message, and it bounced");
   if (recipient.attempts > terms.attempts)
     broken(address + " was attempted " + std::to_string(recipient.attempts) + " times");

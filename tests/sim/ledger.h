@@ -76,7 +76,7 @@ class Ledger {
   struct Recipient {
     int message = -1;
     std::deque<Take> takes;
-    std::set<std::string> failed, delayed;  ///< ids of the reports
+    std::set<std::string> failed, delayed, reached;  ///< ids of the reports
     bool cause = false;
     bool removed = false;
     int attempts = 0;
