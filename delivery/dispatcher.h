@@ -38,6 +38,10 @@ class Dispatcher {
              queue::Schedule::Limits window = {}, TlsSource tls = nullptr);
   ~Dispatcher();
 
+  /// Whom the digest of what could not be delivered goes to (queue.digest). Without it, or where it names nobody:
+  /// none is sent. Before start().
+  void set_postmasters(std::function<std::vector<smtp::Path>()> postmasters) { postmasters_ = std::move(postmasters); }
+
   /// Begins. What is due already is read from the store.
   void start();
 
@@ -112,6 +116,8 @@ class Dispatcher {
   net::Task<> run();
   net::Task<> sweep();
   net::Task<bool> overdue_in_turn();
+  net::Task<> tell_postmaster();
+  bool notes_for_digest(const queue::MessageInfo& message) const;
   net::Task<> watch_clock();
   net::Task<> recall_time();
   net::Task<> note_time();
@@ -193,6 +199,7 @@ class Dispatcher {
   ConfigSource config_;
   std::function<std::vector<net::Address>()> own_addresses_;
   queue::OpenFolder open_folder_;  ///< Maildirs
+  std::function<std::vector<smtp::Path>()> postmasters_;
   TlsSource tls_;
   TlsMemory tls_memory_;
   std::shared_ptr<const ReplyRules> rules_;
@@ -224,6 +231,7 @@ class Dispatcher {
   bool recall_ = true;
   bool knows_states_ = false;  ///< what fails or is held was read from the store
   bool compare_routes_ = true;
+  bool untold_ = true;  ///< there may be something to tell the postmaster
   bool stopping_ = false;
   Stats stats_;
 };

@@ -450,8 +450,10 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   const bool any_failed = std::any_of(outcomes.begin(), outcomes.end(), [](const queue::RecipientOutcome& each) {
     return each.event == queue::Event::attempt_failed;
   });
+  settlement.for_digest = notes_for_digest(message);
   const Result<bool> left = co_await commit(std::move(settlement));
   if (!left) co_return;
+  untold_ = untold_ || (any_failed && message.reverse_path.is_null());
   tally.settled(positions);
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const queue::RecipientOutcome& out = outcomes[i];

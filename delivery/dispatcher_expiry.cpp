@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "delivery/digest.h"
 #include "delivery/dispatcher.h"
 #include "delivery/disposition.h"
 
@@ -23,6 +24,7 @@ constexpr net::Duration kForget = 60s;             // how often destinations wit
 net::Duration sweep_pause(const conf::Config::Queue& queue) {
   std::chrono::seconds shortest = std::min(queue.expire, queue.bounce_expire);
   if (queue.delay_warning > 0s) shortest = std::min(shortest, queue.delay_warning);
+  if (queue.digest > 0s) shortest = std::min(shortest, queue.digest);
   return std::clamp<net::Duration>(shortest / 10, kSweepAtLeast, kSweepAtMost);
 }
 
@@ -30,6 +32,11 @@ net::Duration sweep_pause(const conf::Config::Queue& queue) {
 std::string without_rule(const std::string& reason) {
   const std::size_t at = reason.rfind(" [rule ");
   return at == std::string::npos || !reason.ends_with(']') ? reason : reason.substr(0, at);
+}
+
+/// How far a moment is from another, whichever way the clock was set since.
+net::Duration between(queue::WallTime one, queue::WallTime other) {
+  return one < other ? other - one : one - other;
 }
 
 }  // namespace
@@ -48,6 +55,7 @@ net::Task<> Dispatcher::sweep() {
     if (runtime_.now() >= expiry_from_) {
       // Not before: a start within the pause after a leap has the same reason for it.
       co_await note_time();
+      co_await tell_postmaster();
       const bool more = co_await overdue_in_turn();
       if (more && !stopping_) continue;
     }
@@ -106,6 +114,37 @@ net::Task<> Dispatcher::watch_clock() {
   if (!changed) log::failure("after the clock went back: " + changed.error().what);
 }
 
+/// True if what fails of this message is for the postmaster's digest.
+bool Dispatcher::notes_for_digest(const queue::MessageInfo& message) const {
+  return message.reverse_path.is_null() && config_()->queue.digest > 0s;
+}
+
+/// The digest, where there is something to tell and the time has come: queue.digest after the first of it.
+net::Task<> Dispatcher::tell_postmaster() {
+  const std::shared_ptr<const conf::Config> config = config_();
+  if (!untold_ || !postmasters_ || config->queue.digest <= 0s) co_return;
+  untold_ = false;  // what is noted from here on may not be in what is read
+  Result<queue::Undelivered> found = co_await store_.undelivered();
+  if (!found) {
+    untold_ = true;
+    if (!stopping_) log::failure("reading what the postmaster is to be told: " + found.error().what);
+    co_return;
+  }
+  if (found->entries.empty() && found->more == 0) co_return;
+  untold_ = true;
+  const queue::WallTime now = runtime_.wall_now();
+  if (!found->entries.empty() && between(found->entries.front().at, now) < config->queue.digest) co_return;
+  const std::vector<smtp::Path> to = postmasters_();
+  if (to.empty()) co_return;
+  const Notifier notifier{config->hostname, config->queue.bounce_expire};
+  queue::Notification digest = compose_digest(notifier, to, *found, store_.draft().id(), now);
+  const std::string id = digest.message.id.text();
+  const std::size_t number = found->entries.size() + found->more;
+  const Result<> committed = co_await store_.commit_digest(std::move(digest), *std::move(found));
+  if (committed) log::digest(id, number);
+  if (!committed && !stopping_) log::failure("a digest for the postmaster: " + committed.error().what);
+}
+
 /// The end of a lifetime, or a delay notification. False if nothing could be done now.
 net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
   const queue::MessageInfo& message = *overdue.message;
@@ -152,6 +191,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     Result<std::shared_ptr<const queue::Content>> read = co_await store_.content(message.id);
     if (read) content = *read;
   }
+  settlement.for_digest = notes_for_digest(message);
   const std::vector<queue::RecipientOutcome> ended = settlement.recipients;
   const std::vector<Subject> told = subjects;
   std::optional<queue::Notification> report;
@@ -169,6 +209,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     read_unread(destination);
   }
   if (!settled) co_return false;
+  untold_ = untold_ || (overdue.expired && message.reverse_path.is_null());
   for (std::size_t i = 0; i < ended.size(); ++i) {
     stats_.count(queue::Event::lifetime_over);
     const std::string to = told[i].forward_path.text();

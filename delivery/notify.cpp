@@ -89,6 +89,23 @@ bool returns_whole(const queue::MessageInfo& message, const std::vector<Subject>
          message.body != smtp::BodyType::binary_mime;
 }
 
+queue::Notification from_ourselves(const Notifier& notifier, queue::Id id, net::WallTime now) {
+  queue::Notification notification;
+  queue::NewMessage& out = notification.message;
+  out.id = id;
+  smtp::Received received;
+  received.by = notifier.hostname;
+  received.software = "Waypost";
+  received.id = id.text();
+  received.at = now;
+  out.trace = smtp::received_field(received);
+  out.origin.listener = "notification";
+  out.message_id = "<" + id.text() + "@" + notifier.hostname + ">";
+  out.arrival = now;
+  out.expires = now + notifier.lifetime;
+  return notification;
+}
+
 std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,
                                                         const std::vector<Subject>& subjects, std::string original,
                                                         queue::Id id, net::WallTime now) {
@@ -117,10 +134,9 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   report.whole = returns_whole(message, subjects) && original.size() == message.size && has_short_lines(original);
   report.original = report.whole ? std::move(original) : std::move(header);
 
-  queue::Notification notification;
+  queue::Notification notification = from_ourselves(notifier, id, now);
   notification.body = compose_report(report);
   queue::NewMessage& out = notification.message;
-  out.id = id;
   smtp::EnvelopeRecipient recipient;
   recipient.forward_path = to;
   out.envelope.recipients.push_back(recipient);
@@ -129,16 +145,6 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   out.envelope.require_tls = message.require_tls;  // RFC 8689 §5
   out.envelope.smtputf8 = !is_ascii(to.text());    // a field names it
   out.envelope.body = eight_bit ? smtp::BodyType::eight_bit_mime : smtp::BodyType::seven_bit;
-  smtp::Received received;
-  received.by = notifier.hostname;
-  received.software = "Waypost";
-  received.id = report.id;
-  received.at = now;
-  out.trace = smtp::received_field(received);
-  out.origin.listener = "notification";
-  out.message_id = "<" + report.id + "@" + notifier.hostname + ">";
-  out.arrival = now;
-  out.expires = now + notifier.lifetime;
   return notification;
 }
 

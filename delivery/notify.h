@@ -38,6 +38,9 @@ std::vector<Subject> to_be_told(const queue::MessageInfo& message, std::vector<S
 /// True if the whole message is to come back: RET=FULL, for a failure (RFC 3461 §4.3), if it is small enough.
 bool returns_whole(const queue::MessageInfo& message, const std::vector<Subject>& subjects);
 
+/// A message that we compose ourselves, as one of the queue: what all of these have in common. Without recipients.
+queue::Notification from_ourselves(const Notifier& notifier, queue::Id id, net::WallTime now);
+
 /// The notification about `subjects`, which to_be_told() has chosen; nullopt if there are none. `original` is in wire
 /// form, its trace included: the whole message, which is returned if returns_whole(), or its header section.
 std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,

@@ -272,6 +272,7 @@ class RelayWorld {
   std::unique_ptr<TappedStore> tapped;  ///< what the dispatcher has
   std::unique_ptr<delivery::Dispatcher> dispatcher;
   queue::Schedule::Limits window;                    ///< of the next open()
+  std::vector<smtp::Path> postmasters;               ///< whom digests go to
   std::vector<net::Address> own;                     ///< our addresses
   std::shared_ptr<const net::TlsClient> tls_client;  ///< null: no TLS on the way out
   std::vector<queue::Due> spare;                     ///< for a test's own use
@@ -307,6 +308,7 @@ class RelayWorld {
     dispatcher = std::make_unique<delivery::Dispatcher>(
         runtime, *tapped, resolver, [this] { return config; }, [this] { return own; }, queue::open_folder, window,
         [this] { return tls_client; });
+    dispatcher->set_postmasters([this] { return postmasters; });
     queue::StoreEvents events;
     events.arrived = [this](std::vector<queue::Due> due) {
       auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));

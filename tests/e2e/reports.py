@@ -63,7 +63,7 @@ UTF8, WIDE = " SMTPUTF8 BODY=8BITMIME", "Subject: Größe, 你好\r\nMessage-ID:
 WIDE_ORCPT = " ORCPT=utf-8;J\\x{F6}rg@old.test.example"
 # What comes in the other test.
 OVER = Case("over", "relayed", ["late@later.example"])
-OTHERS = ["over-delayed", "over"]
+OTHERS = ["over-delayed", "over", "digest"]
 CASES = [
     Case("failed", "failed", ["bad@refuses.example"]),
     Case("failed-hdrs", "failed", ["bad@refuses.example NOTIFY=FAILURE" + ORCPT], " RET=HDRS" + ENVID),
@@ -163,8 +163,8 @@ class Reports(harness.TestCase):
             deliver = "maildir:{self.folder}/mail/{{local}}"
             aliases = "{aliases}"
         """
-        # The one that says when a delay is over.
-        told = 'retry = ["1s"]\nexpire = "1h"\ndelay_warning = "2s"\ndelay_over = true'
+        # The one that says when a delay is over, and sends digests.
+        told = 'retry = ["1s"]\nexpire = "1h"\ndelay_warning = "2s"\ndelay_over = true\ndigest = "2s"'
         return {"relay": self.waypost("relay", queue='retry = ["1s"]\nexpire = "1h"\ndelay_warning = "2s"', extra=extra).start(),
                 "told": self.waypost("told", queue=told, extra=extra).start(),
                 "short": self.waypost("short", queue='retry = ["1s"]\nexpire = "3s"\ndelay_warning = "0s"', extra=extra).start()}
@@ -178,6 +178,16 @@ class Reports(harness.TestCase):
             client.expect(354, "DATA")
             content = f"From: <{case.sender()}>\r\n{case.head}\r\n".encode() + case.body
             client.socket.sendall(smtp.stuff(content))
+            self.assertEqual(client.reply()[0], 250)
+
+    def fail_for_nobody(self, relay, *recipients):
+        """Mail with a null reverse-path that comes to no good."""
+        with smtp.Client(relay.mx) as client:
+            client.expect(250, "MAIL FROM:<>")
+            for to in recipients:
+                client.expect(250, f"RCPT TO:<{to}>")
+            client.expect(354, "DATA")
+            client.socket.sendall(b"Subject: a report\r\n\r\n.\r\n")
             self.assertEqual(client.reply()[0], 250)
 
     def reports(self):
@@ -293,9 +303,10 @@ class Reports(harness.TestCase):
                 if path.name not in known:
                     path.unlink()
 
-    def test_delay_over(self):
+    def test_delay_over_and_digest(self):
         relay = self.start()["told"]
         self.send(relay, OVER)
+        self.fail_for_nobody(relay, "bad@refuses.example", "worse@refuses.example")
         harness.wait_for("a report of the delay", lambda: len(self.reports().get(OVER.sender(), [])) == 1, 40)
         delayed = self.reports()[OVER.sender()][0]
         self.golden("over-delayed", delayed)
@@ -304,6 +315,16 @@ class Reports(harness.TestCase):
         over, = (octets for octets in self.reports()[OVER.sender()] if octets != delayed)
         self.read(OVER, over)
         self.golden("over", over)
+        # Nobody is told of it but the postmaster, who is at the first domain.
+        postmaster = "postmaster@office.test.example"
+        harness.wait_for("a digest", lambda: postmaster in self.reports(), 40)
+        self.assertEqual(set(self.reports()), {OVER.sender(), postmaster})
+        self.assertEqual(len(self.reports()[postmaster]), 1)
+        digest = self.reports()[postmaster][0]
+        read = email.message_from_bytes(digest, policy=email.policy.strict)
+        self.assertEqual((read["Return-Path"], read["Auto-Submitted"], read.get_content_type()), ("<>", "auto-generated", "text/plain"))
+        self.assertEqual(read.defects, [])
+        self.golden("digest", digest)
 
 
 if __name__ == "__main__":
