@@ -471,6 +471,12 @@ void not_notified(std::string_view id, std::string_view to, std::string_view why
       .add("to", to, Form::angle)
       .write();
 }
+void digest(std::string_view id, std::uint64_t messages) {
+  Event(Level::info, "bounce", "digest", id)
+      .words("digest for the postmaster: ", "")
+      .number("undelivered", messages)
+      .write();
+}
 void left_queue(std::string_view id) {
   Event(Level::info, "qmgr", "left_queue", id).words("removed").write();
 }

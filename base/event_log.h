@@ -89,6 +89,8 @@ void attempt(const Attempt& attempt);
 void notified(std::string_view id, std::string_view notification, std::string_view kind);
 /// A null reverse-path or a notification of a notification: nobody is told (promise 4).
 void not_notified(std::string_view id, std::string_view to, std::string_view why);
+/// A digest for the postmaster was queued as `id`: so many messages of nobody could not be delivered.
+void digest(std::string_view id, std::uint64_t messages);
 void left_queue(std::string_view id);
 void destination_deferred(std::string_view destination, std::uint32_t failures, std::chrono::seconds wait,
                           std::string_view host, std::string_view dsn, std::string_view reason);

@@ -266,6 +266,8 @@ struct Config {
     seconds expire{5 * 86400};
     seconds bounce_expire{86400};
     seconds delay_warning{4 * 3600};  ///< 0: never
+    bool delay_over = false;
+    seconds digest{86400};  ///< 0: never
     std::uint64_t inline_limit = 64 * 1024;
     bool operator==(const Queue&) const = default;
   } queue;

@@ -321,6 +321,8 @@ void read_queue(Section section, Config::Queue& queue) {
   section.duration("expire", queue.expire, 1s, 365 * kDay);
   section.duration("bounce_expire", queue.bounce_expire, 1s, 365 * kDay);
   section.duration("delay_warning", queue.delay_warning, 0s, 365 * kDay);
+  section.boolean("delay_over", queue.delay_over);
+  section.duration("digest", queue.digest, 0s, 365 * kDay);
   section.size("inline_limit", queue.inline_limit, 0, 16 * kMiB);
   section.finish();
 }

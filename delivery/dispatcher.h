@@ -40,6 +40,10 @@ class Dispatcher {
              queue::Schedule::Limits window = {}, TlsSource tls = nullptr);
   ~Dispatcher();
 
+  /// Whom the digest of what could not be delivered goes to (queue.digest). Without it, or where it names nobody:
+  /// none is sent. Before start().
+  void set_postmasters(std::function<std::vector<smtp::Path>()> postmasters) { postmasters_ = std::move(postmasters); }
+
   /// Begins. What is due already is read from the store.
   void start();
 
@@ -117,6 +121,8 @@ class Dispatcher {
   net::Task<> run();
   net::Task<> sweep();
   net::Task<bool> overdue_in_turn();
+  net::Task<> tell_postmaster();
+  bool notes_for_digest(const queue::MessageInfo& message) const;
   net::Task<> watch_clock();
   net::Task<> recall_time();
   net::Task<> note_time();
@@ -203,6 +209,7 @@ class Dispatcher {
   ConfigSource config_;
   std::function<std::vector<net::Address>()> own_addresses_;
   queue::OpenFolder open_folder_;  ///< Maildirs
+  std::function<std::vector<smtp::Path>()> postmasters_;
   TlsSource tls_;
   TlsMemory tls_memory_;
   Sources sources_;
@@ -237,6 +244,7 @@ class Dispatcher {
   bool compare_routes_ = true;
   bool redirecting_ = false;      ///< all that waits is gone through
   std::uint64_t redirected_ = 0;  ///< times that recipients were put elsewhere: what was read before is out of date
+  bool untold_ = true;            ///< there may be something to tell the postmaster
   bool stopping_ = false;
   Stats stats_;
 };

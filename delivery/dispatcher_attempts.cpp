@@ -296,6 +296,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
         site.failed(used.address, runtime_.now());
         site.host_failed();
       }
+      if (!connection && !failure.ours && (!by_tls || !own_demand)) tally.host_failed(failure);
       if (!connection && by_tls && !own_demand) {
         last = std::move(failure);
         apart = true;
@@ -352,11 +353,14 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       hosts.forget(address);
       continue;
     }
+    tally.host_failed(last);
     tally.begun = tally.begun || !result.before_mail;
     site.failed(address, runtime_.now());
     site.host_failed();
   }
   if (tally.told_to_wait) last = *tally.told_to_wait;
+  last.asked = tally.asked_in_vain();
+  if (tally.told_to_wait) tally.told_to_wait->asked = last.asked;
   tally.stop(unasked || !last.reason.empty());
   last.of_destination = apart || tally.begun || tally.reached;
   co_return last;
@@ -459,6 +463,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
     out.tls = outcome.tls;
     if (outcome.reaction) out.rule = outcome.reaction->rule;
     if (out.event == queue::Event::attempt_deferred) {
+      out.asked = tally.entries()[at].asked.text();
       out.next_attempt = queue::next_attempt(config->queue.retry, recipient.attempts + 1, now, runtime_.random());
       if (tally.in_doubt) out.next_attempt += out.next_attempt - now;
       std::optional<std::chrono::seconds> time;
@@ -466,7 +471,8 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
       if (time) out.next_attempt = queue::next_attempt(not_before(*time), 1, now, runtime_.random());
       due_at(out.next_attempt);
     }
-    std::optional<Subject> subject = subject_of(recipient, outcome);
+    std::optional<Subject> subject = subject_of(recipient, outcome, config->queue.delay_over);
+    if (subject && out.event == queue::Event::attempt_failed) subject->report.asked = tally.entries()[at].asked.lines();
     if (subject) subjects.push_back(*std::move(subject));
     settlement.recipients.push_back(std::move(out));
   }
@@ -481,8 +487,10 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   const bool any_failed = std::any_of(outcomes.begin(), outcomes.end(), [](const queue::RecipientOutcome& each) {
     return each.event == queue::Event::attempt_failed;
   });
+  settlement.for_digest = notes_for_digest(message);
   const Result<bool> left = co_await commit(std::move(settlement));
   if (!left) co_return;
+  untold_ = untold_ || (any_failed && message.reverse_path.is_null());
   tally.settled(positions);
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const queue::RecipientOutcome& out = outcomes[i];

@@ -33,7 +33,7 @@ void keep_orders(queue::DestinationState& known, const queue::DestinationState& 
 queue::DestinationState without_failure(queue::DestinationState state) {
   state.failures = 0;
   state.next_attempt = state.failing_since = {};
-  state.status = state.reason = state.host = "";
+  state.status = state.reason = state.host = state.asked = "";
   return state;
 }
 
@@ -232,6 +232,7 @@ bool Dispatcher::add_failure(queue::DestinationState& state, const HostFailure& 
   state.status = failure.status;
   state.reason = queue::with_rule(failure.reason, told ? failure.reaction->rule : "");
   state.host = failure.host;
+  state.asked = failure.asked;
   due_at(state.next_attempt);
   return true;
 }

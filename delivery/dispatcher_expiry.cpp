@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "delivery/digest.h"
 #include "delivery/dispatcher.h"
+#include "delivery/disposition.h"
 
 namespace waypost::delivery {
 namespace {
@@ -22,7 +24,19 @@ constexpr net::Duration kForget = 60s;             // how often destinations wit
 net::Duration sweep_pause(const conf::Config::Queue& queue) {
   std::chrono::seconds shortest = std::min(queue.expire, queue.bounce_expire);
   if (queue.delay_warning > 0s) shortest = std::min(shortest, queue.delay_warning);
+  if (queue.digest > 0s) shortest = std::min(shortest, queue.digest);
   return std::clamp<net::Duration>(shortest / 10, kSweepAtLeast, kSweepAtMost);
+}
+
+/// "421 busy [rule greedy]" without the rule, which is none of a sender's business.
+std::string without_rule(const std::string& reason) {
+  const std::size_t at = reason.rfind(" [rule ");
+  return at == std::string::npos || !reason.ends_with(']') ? reason : reason.substr(0, at);
+}
+
+/// How far a moment is from another, whichever way the clock was set since.
+net::Duration between(queue::WallTime one, queue::WallTime other) {
+  return one < other ? other - one : one - other;
 }
 
 }  // namespace
@@ -41,6 +55,7 @@ net::Task<> Dispatcher::sweep() {
     if (runtime_.now() >= expiry_from_) {
       // Not before: a start within the pause after a leap has the same reason for it.
       co_await note_time();
+      co_await tell_postmaster();
       const bool more = co_await overdue_in_turn();
       if (more && !stopping_) continue;
     }
@@ -101,6 +116,38 @@ net::Task<> Dispatcher::watch_clock() {
   if (!changed) log::failure("after the clock went back: " + changed.error().what);
 }
 
+/// True if what fails of this message is for the postmaster's digest.
+bool Dispatcher::notes_for_digest(const queue::MessageInfo& message) const {
+  return message.reverse_path.is_null() && config_()->queue.digest > 0s;
+}
+
+/// The digest, where there is something to tell and the time has come: queue.digest after the first of it.
+net::Task<> Dispatcher::tell_postmaster() {
+  const std::shared_ptr<const conf::Config> config = config_();
+  if (!untold_ || !postmasters_ || config->queue.digest <= 0s) co_return;
+  untold_ = false;  // what is noted from here on may not be in what is read
+  Result<queue::Undelivered> found = co_await store_.undelivered();
+  if (!found) {
+    untold_ = true;
+    if (!stopping_) log::failure("reading what the postmaster is to be told: " + found.error().what);
+    co_return;
+  }
+  if (found->entries.empty() && found->more == 0) co_return;
+  untold_ = true;
+  const queue::WallTime now = runtime_.wall_now();
+  if (!found->entries.empty() && between(found->entries.front().at, now) < config->queue.digest) co_return;
+  const std::vector<smtp::Path> to = postmasters_();
+  if (to.empty()) co_return;
+  const Notifier notifier{config->hostname, config->queue.bounce_expire};
+  queue::Notification digest = compose_digest(notifier, to, *found, store_.draft().id(), now);
+  assign_destinations(*config, digest.message);
+  const std::string id = digest.message.id.text();
+  const std::size_t number = found->entries.size() + found->more;
+  const Result<> committed = co_await store_.commit_digest(std::move(digest), *std::move(found));
+  if (committed) log::digest(id, number);
+  if (!committed && !stopping_) log::failure("a digest for the postmaster: " + committed.error().what);
+}
+
 /// The end of a lifetime, or a delay notification. False if nothing could be done now.
 net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
   const queue::MessageInfo& message = *overdue.message;
@@ -124,15 +171,18 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     const std::string& why = of_destination ? destination.reason : recipient.last_reply;
     const std::string& status = of_destination ? destination.status : recipient.last_status;
     subject.report.status = overdue.expired ? "5.4.7" : (status.empty() ? "4.4.7" : status);
-    subject.report.reply = (overdue.expired ? "delivery time expired" : "delivery is delayed") +
-                           (why.empty() ? std::string() : ": " + why);
+    subject.report.words = overdue.expired ? "delivery time expired" : "delivery is delayed";
+    subject.report.reply = of_destination ? without_rule(why) : why;
     subject.report.host = of_destination ? destination.host : recipient.last_host;
+    subject.report.remote_said_it = !subject.report.host.empty() && is_reply(subject.report.reply);
+    subject.report.asked = Asked::lines_of(of_destination ? destination.asked : recipient.last_asked);
+    if (!overdue.expired && !to_be_told(message, {subject}).empty()) settlement.delay_told.push_back(recipient.index);
     if (overdue.expired) {
       queue::RecipientOutcome out;
       out.index = recipient.index;
       out.event = queue::Event::lifetime_over;
       out.status = subject.report.status;
-      out.reply = subject.report.reply;
+      out.reply = subject.report.words + (why.empty() ? "" : ": " + why);
       out.host = subject.report.host;
       settlement.recipients.push_back(std::move(out));
     }
@@ -144,6 +194,8 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     Result<std::shared_ptr<const queue::Content>> read = co_await store_.content(message.id);
     if (read) content = *read;
   }
+  settlement.for_digest = notes_for_digest(message);
+  const std::vector<queue::RecipientOutcome> ended = settlement.recipients;
   const std::vector<Subject> told = subjects;
   std::optional<queue::Notification> report;
   if (overdue.expired || !message.reverse_path.is_null())
@@ -160,12 +212,12 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     read_unread(destination);
   }
   if (!settled) co_return false;
-  if (overdue.expired) {
-    for (const Subject& subject : told) {
-      stats_.count(queue::Event::lifetime_over);
-      log::attempt({id, subject.forward_path.text(), subject.report.host, runtime_.wall_now() - message.arrival,
-                    subject.report.status, "expired", subject.report.reply});
-    }
+  untold_ = untold_ || (overdue.expired && message.reverse_path.is_null());
+  for (std::size_t i = 0; i < ended.size(); ++i) {
+    stats_.count(queue::Event::lifetime_over);
+    const std::string to = told[i].forward_path.text();
+    log::attempt(
+        {id, to, ended[i].host, runtime_.wall_now() - message.arrival, ended[i].status, "expired", ended[i].reply});
   }
   if (!report_id.empty()) log::notified(id, report_id, overdue.expired ? "non-delivery" : "delay");
   if (*settled) log::left_queue(id);

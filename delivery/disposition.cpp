@@ -4,8 +4,10 @@
 #include <array>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/escape.h"
+#include "base/text.h"
 
 namespace waypost::delivery {
 
@@ -50,12 +52,19 @@ std::string_view doing(Stage stage) {
 
 /// Text that is fit for a log already, no longer than a reply may be.
 std::string cut(std::string text) {
-  if (text.size() <= kMaxReply) return text;
-  std::size_t end = kMaxReply - 3;
-  // Not inside a UTF-8 character.
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  text.resize(end);
-  return text + "...";
+  return shortened(std::move(text), kMaxReply);
+}
+
+/// Of `mx1.b.example[192.0.2.7]:25` what a person wants to see: `mx1.b.example [192.0.2.7]`, the name alone where it is
+/// the address, and a port that is another one.
+std::string host_in_words(std::string_view host) {
+  const std::size_t open = host.find('['), close = host.rfind(']');
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open) return std::string(host);
+  const std::string_view name = host.substr(0, open), address = host.substr(open + 1, close - open - 1);
+  const std::string_view port = host.substr(close + 1);
+  std::string out(name);
+  if (name != address) out += " [" + std::string(address) + "]";
+  return port == ":25" ? out : out + std::string(port);
 }
 
 std::string shown(const smtp::Reply& reply) {
@@ -112,6 +121,14 @@ std::string reason_of(Stage stage, const Error& error) {
 }
 
 }  // namespace
+
+std::string shortened(std::string text, std::size_t max_octets) {
+  if (text.size() <= max_octets) return text;
+  std::size_t end = max_octets - 3;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text + "...";
+}
 
 Outcome of_reply(Stage stage, const smtp::Reply& reply, const std::string& host) {
   if (is_host_failure(stage, reply)) return from_host_failure(host_failure(stage, reply, host));
@@ -194,6 +211,20 @@ bool is_doubt(std::string_view reply) {
   return reply.starts_with(kInDoubt);
 }
 
+bool is_reply(std::string_view text) {
+  const std::string_view code = text.substr(0, 3);
+  const bool digits = code.size() == 3 && std::all_of(code.begin(), code.end(), [](char c) { return is_digit(c); });
+  return digits && code.front() >= '2' && code.front() <= '5' && (text.size() == 3 || text[3] == ' ');
+}
+
+std::string in_words(std::string_view host, std::string_view status, std::string_view reply) {
+  const std::string who = host_in_words(host), what(reply);
+  if (is_reply(reply)) return who + " answered: " + what;
+  if (is_doubt(reply)) return who + " did not confirm that it took it: " + what.substr(kInDoubt.size());
+  if (status == "4.4.1") return who + " could not be reached: " + what;
+  return who + " did not take it: " + what;
+}
+
 Outcome settled_by_hand(bool delivered, const std::string& reason, const std::string& host) {
   Outcome outcome;
   outcome.own_words = true;
@@ -233,7 +264,7 @@ HostFailure injected(std::size_t octets, const std::string& host) {
   HostFailure failure;
   failure.host = host;
   failure.status = "4.7.0";
-  failure.reason = std::to_string(octets) + " octets in clear came with the reply to STARTTLS: somebody is in between";
+  failure.reason = "behind STARTTLS came " + std::to_string(octets) + " octets in clear: somebody is in between";
   failure.tls_trouble = HostFailure::Tls::policy;
   return failure;
 }

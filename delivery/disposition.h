@@ -1,5 +1,6 @@
 // delivery/disposition.h: errors and remote replies become outcomes here and nowhere else. Pure.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,6 +11,9 @@
 #include "smtp/reply.h"
 
 namespace waypost::delivery {
+
+/// `text` of at most so many octets: what is cut off becomes "...". No UTF-8 character is cut in two.
+std::string shortened(std::string text, std::size_t max_octets);
 
 /// Where in a session something was answered or went wrong.
 /// chunk: of the message, or in the midst of it, where it goes by BDAT.
@@ -41,6 +45,12 @@ bool is_doubt(std::string_view reply);
 Outcome settled_by_hand(bool delivered, const std::string& reason, const std::string& host);
 /// Of a recipient of that message: deferred, and no other host is tried at once, since this one may have it.
 Outcome from_doubt(const HostFailure& failure);
+
+/// True if `text`, said of a host that was reached, is a reply of its own: "450 4.2.1 busy"; else it is our words.
+bool is_reply(std::string_view text);
+/// What a host made of a recipient, or why it made nothing of it, in a sentence: "mx.b.example [192.0.2.7] answered:
+/// 450 4.2.1 busy"; "mx.b.example [192.0.2.7] could not be reached: connection refused". `host` is that of an outcome.
+std::string in_words(std::string_view host, std::string_view status, std::string_view reply);
 
 /// The host names itself as we do: mail for it would come back to us. Status 5.4.6, `loop` set.
 HostFailure loops_back(const std::string& hostname, const std::string& host);

@@ -7,6 +7,7 @@
 
 #include "base/escape.h"
 #include "base/text.h"
+#include "delivery/mail_text.h"
 #include "smtp/parameters.h"
 #include "smtp/transparency.h"
 
@@ -27,24 +28,6 @@ std::string_view action_name(ReportedRecipient::Action action) {
       return "expanded";
   }
   return "failed";
-}
-
-// One line for certain, in US-ASCII: what a field of the machine-readable part may hold.
-std::string safe(std::string_view text, std::size_t max_octets = 512) {
-  std::string out(text.substr(0, max_octets));
-  for (char& c : out) {
-    if (c < ' ' || c > '~') c = '?';  // chars above 126 are negative here, or too large
-  }
-  return out;
-}
-
-// One line for certain, in UTF-8 where it is that: for people, and the address in a header section (RFC 6533 §4).
-std::string shown(std::string_view text) {
-  if (is_ascii(text) || !is_utf8(text)) return safe(text);
-  std::string out = escape(text, 512);
-  // A backslash is part of a quoted string here.
-  for (std::size_t at = out.find("\\\\"); at != std::string::npos; at = out.find("\\\\", at + 1)) out.erase(at, 1);
-  return out;
 }
 
 // The value of ENVID or of an rfc822 ORCPT comes as xtext; reports have what it stands for (RFC 3461 §6.3, RFC 3464
@@ -68,49 +51,6 @@ std::string final_recipient(const std::string& address) {
   return "utf-8; " + global;
 }
 
-// `Name: value`, folded at spaces before column 76 where there are any. A line that continues it is never blank: many
-// readers take that for the end of the section.
-void field(std::string& out, std::string_view name, std::string_view value) {
-  std::string line = std::string(name) + ":";
-  std::size_t at = 0;
-  while (at < value.size()) {
-    std::size_t end = value.find(' ', at);
-    if (end == std::string_view::npos) end = value.size();
-    const std::string_view word = value.substr(at, end - at);
-    at = end + 1;
-    if (line.size() + 1 + word.size() > 76 && line.size() > name.size() + 1) {
-      out += line + "\r\n";
-      line.clear();
-    }
-    if (line.empty() && word.empty()) continue;
-    line += ' ';
-    line += word;
-  }
-  if (!line.empty()) out += line + "\r\n";
-}
-
-// Text for people at 72 columns, indented.
-void paragraph(std::string& out, std::string_view text, std::string_view indent) {
-  std::string line(indent);
-  bool empty = true;
-  std::size_t at = 0;
-  while (at < text.size()) {
-    std::size_t end = text.find(' ', at);
-    if (end == std::string_view::npos) end = text.size();
-    const std::string_view word = text.substr(at, end - at);
-    if (!empty && line.size() + 1 + word.size() > 72) {
-      out += line + "\r\n";
-      line = std::string(indent);
-      empty = true;
-    }
-    if (!empty) line += ' ';
-    line += word;
-    empty = false;
-    at = end + 1;
-  }
-  if (!empty) out += line + "\r\n";
-}
-
 using Action = ReportedRecipient::Action;
 // The worst comes first.
 constexpr Action kInOrder[] = {Action::failed, Action::delayed, Action::delivered, Action::relayed, Action::expanded};
@@ -120,10 +60,27 @@ bool tells_of(const Report& report, Action action) {
                      [action](const ReportedRecipient& recipient) { return recipient.action == action; });
 }
 
+bool tells_of(const Report& report, Action action, bool after_all) {
+  return std::any_of(report.recipients.begin(), report.recipients.end(), [=](const ReportedRecipient& recipient) {
+    return recipient.action == action && recipient.after_all == after_all;
+  });
+}
+
 std::string_view title_of(const Report& report) {
   if (tells_of(report, Action::failed)) return "Undelivered Mail Returned to Sender";
   if (tells_of(report, Action::delayed)) return "Delayed Mail (still being retried)";
-  return tells_of(report, Action::delivered) ? "Delivery confirmed" : "Mail passed on";
+  const bool after_all = std::all_of(report.recipients.begin(), report.recipients.end(),
+                                     [](const ReportedRecipient& recipient) { return recipient.after_all; });
+  if (tells_of(report, Action::delivered)) return after_all ? "Delayed mail was delivered" : "Delivery confirmed";
+  return after_all ? "Delayed mail was passed on" : "Mail passed on";
+}
+
+// Of an end that comes after a report of the delay.
+std::string words_after_all(Action action) {
+  if (action == Action::delivered)
+    return "You were told that your message was delayed: it was delivered after all to the recipients below.";
+  return "You were told that your message was delayed: it was passed on after all to the recipients below. Their mail "
+         "servers do not confirm deliveries, so that you will hear no more unless delivery fails.";
 }
 
 std::string words_of(const Report& report, Action action) {
@@ -179,19 +136,34 @@ std::string boundary_for(const Report& report, std::string_view content) {
   return boundary;
 }
 
+// What became of one recipient, and what mail servers said. Of very many not all that was said is told.
+void recipient_for_people(std::string& out, const ReportedRecipient& recipient) {
+  out += "\r\n<" + shown(recipient.address) + ">\r\n";
+  std::string words = shown(recipient.words);
+  if (!words.empty()) words.front() = upper(words.front());
+  const std::string before = words.empty() ? "" : words + ". ";
+  if (recipient.asked.size() > 1 && out.size() < kMaxReturnedOctets) {
+    paragraph(out, before + "These mail servers were asked:", "    ");
+    for (const std::string& line : recipient.asked) paragraph(out, shown(line), "      ", "    - ");
+    return;
+  }
+  if (!recipient.host.empty() && recipient.remote_said_it) {
+    paragraph(out, before + "The mail server " + safe(recipient.host) + " said:", "    ");
+    words.clear();
+  }
+  const bool both = !words.empty() && !recipient.reply.empty();
+  paragraph(out, words + (both ? ": " : "") + shown(recipient.reply), "    ");
+}
+
 void people_part(std::string& out, const Report& report) {
   out += "This is the mail relay at " + report.hostname + ".\r\n";
   for (const Action action : kInOrder) {
-    if (!tells_of(report, action)) continue;
-    out += "\r\n";
-    paragraph(out, words_of(report, action), "");
-    for (const ReportedRecipient& recipient : report.recipients) {
-      if (recipient.action != action) continue;
-      out += "\r\n<" + shown(recipient.address) + ">\r\n";
-      if (!recipient.host.empty() && recipient.remote_said_it) {
-        paragraph(out, "The mail server " + safe(recipient.host) + " said:", "    ");
-      }
-      paragraph(out, shown(recipient.reply), "    ");
+    for (const bool after_all : {false, true}) {
+      if (!tells_of(report, action, after_all)) continue;
+      out += "\r\n";
+      paragraph(out, after_all ? words_after_all(action) : words_of(report, action), "");
+      for (const ReportedRecipient& recipient : report.recipients)
+        if (recipient.action == action && recipient.after_all == after_all) recipient_for_people(out, recipient);
     }
   }
   out += "\r\n";
@@ -218,7 +190,8 @@ void status_part(std::string& out, const Report& report) {
     if (recipient.remote_said_it) {
       field(out, "Diagnostic-Code", "smtp; " + safe(recipient.reply));
     } else {
-      field(out, "Diagnostic-Code", "X-Waypost; " + safe(recipient.reply));
+      const bool both = !recipient.words.empty() && !recipient.reply.empty();
+      field(out, "Diagnostic-Code", "X-Waypost; " + safe(recipient.words + (both ? ": " : "") + recipient.reply));
     }
     field(out, "Last-Attempt-Date", smtp::rfc5322_date(report.now));
     if (recipient.action == ReportedRecipient::Action::delayed)

@@ -16,10 +16,13 @@ struct ReportedRecipient {
   std::string address;  ///< the forward-path's text
   std::string orcpt;    ///< as the sender gave it; "" if not
   Action action = Action::failed;
-  std::string status;           ///< "5.1.1"
-  std::string reply;            ///< the remote's last reply, or our words; one line
-  std::string host;             ///< "mx1.b.example[192.0.2.7]:25"; "" where none was reached
-  bool remote_said_it = false;  ///< the reply is the remote's: Diagnostic-Code, not only our words
+  std::string status;                ///< "5.1.1"
+  std::string reply;                 ///< the remote's last reply, or our words; one line
+  std::string host;                  ///< "mx1.b.example[192.0.2.7]:25"; "" where none was reached
+  bool remote_said_it = false;       ///< the reply is the remote's: Diagnostic-Code, not only our words
+  std::string words{};               ///< ours, to be said before the reply: "delivery time expired"; "" if none
+  std::vector<std::string> asked{};  ///< where several hosts were asked the last time: what each did (Asked)
+  bool after_all = false;            ///< delivered or relayed, of which the sender was told that it is delayed
 };
 
 struct Report {

@@ -58,10 +58,11 @@ Subject subject_of(const queue::DueRecipient& recipient, ReportedRecipient::Acti
   return subject;
 }
 
-std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome) {
+std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Outcome& outcome, bool delay_over) {
   const bool failed = outcome.event == queue::Event::attempt_failed;
   const bool asked = (recipient.notify.bits & smtp::Notify::kSuccess) != 0;
-  if (!failed && !(outcome.taken() && asked && !outcome.reports)) return std::nullopt;
+  const bool after_all = delay_over && recipient.delay_told && recipient.notify.asked() == 0;
+  if (!failed && !(outcome.taken() && ((asked && !outcome.reports) || after_all))) return std::nullopt;
   auto action = ReportedRecipient::Action::failed;
   if (outcome.event == queue::Event::attempt_delivered) action = ReportedRecipient::Action::delivered;
   if (outcome.event == queue::Event::attempt_relayed) action = ReportedRecipient::Action::relayed;
@@ -69,6 +70,7 @@ std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Ou
   subject.report.status = outcome.status;
   subject.report.reply = outcome.reply;
   subject.report.host = outcome.host;
+  subject.report.after_all = !failed && recipient.delay_told;
   subject.report.remote_said_it = !outcome.own_words && !outcome.host.empty() && outcome.host != "maildir";
   return subject;
 }
@@ -85,6 +87,23 @@ bool returns_whole(const queue::MessageInfo& message, const std::vector<Subject>
   });
   return failed && message.ret == smtp::Ret::full && !message.require_tls && message.size <= kMaxReturnedOctets &&
          message.body != smtp::BodyType::binary_mime;
+}
+
+queue::Notification from_ourselves(const Notifier& notifier, queue::Id id, net::WallTime now) {
+  queue::Notification notification;
+  queue::NewMessage& out = notification.message;
+  out.id = id;
+  smtp::Received received;
+  received.by = notifier.hostname;
+  received.software = "Waypost";
+  received.id = id.text();
+  received.at = now;
+  out.trace = smtp::received_field(received);
+  out.origin.listener = "notification";
+  out.message_id = "<" + id.text() + "@" + notifier.hostname + ">";
+  out.arrival = now;
+  out.expires = now + notifier.lifetime;
+  return notification;
 }
 
 std::optional<queue::Notification> compose_notification(const Notifier& notifier, const queue::MessageInfo& message,
@@ -115,10 +134,9 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   report.whole = returns_whole(message, subjects) && original.size() == message.size && has_short_lines(original);
   report.original = report.whole ? std::move(original) : std::move(header);
 
-  queue::Notification notification;
+  queue::Notification notification = from_ourselves(notifier, id, now);
   notification.body = compose_report(report);
   queue::NewMessage& out = notification.message;
-  out.id = id;
   smtp::EnvelopeRecipient recipient;
   recipient.forward_path = to;
   out.envelope.recipients.push_back(recipient);
@@ -127,16 +145,6 @@ std::optional<queue::Notification> compose_notification(const Notifier& notifier
   out.envelope.require_tls = message.require_tls;  // RFC 8689 §5
   out.envelope.smtputf8 = !is_ascii(to.text());    // a field names it
   out.envelope.body = eight_bit ? smtp::BodyType::eight_bit_mime : smtp::BodyType::seven_bit;
-  smtp::Received received;
-  received.by = notifier.hostname;
-  received.software = "Waypost";
-  received.id = report.id;
-  received.at = now;
-  out.trace = smtp::received_field(received);
-  out.origin.listener = "notification";
-  out.message_id = "<" + report.id + "@" + notifier.hostname + ">";
-  out.arrival = now;
-  out.expires = now + notifier.lifetime;
   return notification;
 }
 

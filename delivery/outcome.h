@@ -54,6 +54,7 @@ struct HostFailure {
   bool of_destination = false;
   std::optional<Reaction> reaction{};  ///< as Outcome::reaction: slow, wait or other_address
   bool login = false;                  ///< the host does not let us in as whom we come: the administrator has to look
+  std::string asked{};                 ///< of all hosts of the attempt, as queue::RecipientOutcome::asked
   bool loop = false;  ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
 };
 

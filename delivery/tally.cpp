@@ -1,6 +1,7 @@
 #include "delivery/tally.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace waypost::delivery {
 
@@ -49,15 +50,27 @@ void Tally::record(const std::vector<std::size_t>& positions, const std::vector<
   for (std::size_t i = 0; i < positions.size() && i < outcomes.size(); ++i) {
     Entry& entry = entries_[positions[i]];
     entry.outcome = outcomes[i];
+    entry.asked.add(outcomes[i]);
     entry.learnt = true;
     entry.open = outcomes[i].try_next_host;
   }
 }
 
+void Tally::host_failed(const HostFailure& failure) {
+  for (Entry& entry : entries_)
+    if (entry.open) entry.asked.add(failure);
+}
+
+std::string Tally::asked_in_vain() const {
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [](const Entry& entry) { return !entry.learnt; });
+  return found == entries_.end() ? std::string() : found->asked.text();
+}
+
 void Tally::close(const Outcome& outcome) {
   for (Entry& entry : entries_) {
     if (!entry.open) continue;
-    entry = Entry{outcome, true, false};
+    entry.asked.add(outcome);
+    entry = Entry{outcome, true, false, false, std::move(entry.asked)};
   }
 }
 
@@ -72,7 +85,7 @@ void Tally::stop(bool again) {
 
 void Tally::learn_rest(const Outcome& outcome) {
   for (Entry& entry : entries_) {
-    if (!entry.learnt) entry = Entry{outcome, true, false};
+    if (!entry.learnt) entry = Entry{outcome, true, false, false, std::move(entry.asked)};
   }
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "delivery/asked.h"
 #include "delivery/outcome.h"
 #include "queue/message.h"
 
@@ -23,6 +24,8 @@ class Tally {
 
   /// Outcome `outcomes[i]` is of position `positions[i]`.
   void record(const std::vector<std::size_t>& positions, const std::vector<Outcome>& outcomes);
+  /// A host of which nothing was learnt but that it failed: what it did is told of those that are open.
+  void host_failed(const HostFailure& failure);
   /// The same outcome for all that are open, and they are not open any more.
   void close(const Outcome& outcome);
   /// No further host is tried: those of which something was learnt keep it. `again`: a host that could not be asked may
@@ -36,6 +39,7 @@ class Tally {
     bool learnt = false;  ///< `outcome` is of an attempt of this recipient; else only hosts failed
     bool open = true;
     bool settled = false;  ///< `outcome` is committed
+    Asked asked{};         ///< the hosts so far
   };
   const std::vector<Entry>& entries() const { return entries_; }
   /// Positions with an outcome that is not committed yet: of those that a host took, or of all.
@@ -44,6 +48,8 @@ class Tally {
   void settled(const std::vector<std::size_t>& positions);
   /// A recipient of which nothing was learnt: its destination failed.
   bool any_unlearnt() const;
+  /// What the hosts did to one of these, as the store keeps it.
+  std::string asked_in_vain() const;
   bool in_doubt = false;
   std::optional<HostFailure> told_to_wait;  ///< a rule about a reply wants the site left alone for a while
   bool reached = false;  ///< a host answered, or it is certain that none is to be asked: the destination does not fail

@@ -107,6 +107,11 @@ smtp::Reply verify(const conf::Config& config, const Client& client, std::string
   return admitted ? smtp::reply::verified(path.bracketed()) : admitted.error();
 }
 
+std::vector<smtp::Path> postmasters(const conf::Config& config) {
+  if (config.postmaster.empty()) return {};
+  return expand_aliases(config, postmaster_path(config));
+}
+
 Decision<smtp::Path> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
                                   const smtp::Path& reverse_path, const smtp::MailParameters& parameters) {
   const conf::ClientClass* of = client.client_class;

@@ -56,6 +56,9 @@ smtp::Reply verify(const conf::Config& config, const Client& client, std::string
 Decision<smtp::Path> admit_sender(const conf::Config& config, const Client& client, conf::Role role,
                                   const smtp::Path& reverse_path, const smtp::MailParameters& parameters);
 
+/// Who is told what the postmaster of this host is to know: whom that address stands for. None where none is known.
+std::vector<smtp::Path> postmasters(const conf::Config& config);
+
 /// RCPT. The path as it is to be stored: `<postmaster>` has a domain then. Refuses with 530 5.7.0, 554 5.7.1 (relay),
 /// 550 5.7.1 (`%`, `!`, `@` in the local part of a relay domain), 550 5.1.1 (unknown here), 551 5.1.6 (moved),
 /// 550 5.1.2 (literal), 501 5.1.3 (no domain).

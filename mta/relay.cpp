@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "mta/policy.h"
 
 namespace waypost::mta {
 namespace {
@@ -36,7 +37,9 @@ Relay::Relay(RelayParts parts)
     : parts_(std::move(parts)),
       sides_(make_sides()),
       dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses,
-                  parts_.open_folder, {}, parts_.tls_client) {}
+                  parts_.open_folder, {}, parts_.tls_client) {
+  dispatcher_.set_postmasters([this] { return postmasters(*parts_.config()); });
+}
 
 Relay::~Relay() = default;
 

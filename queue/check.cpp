@@ -20,6 +20,7 @@ constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
 constexpr Sql kFinished{
     "SELECT m.id FROM message m WHERE NOT EXISTS "
     "(SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN (0, 1)) ORDER BY m.id"};
+constexpr Sql kUndelivered{"SELECT id, time, address FROM undelivered ORDER BY id"};
 constexpr Sql kDestinations{"SELECT count(*) FROM destination"};
 constexpr Sql kNamed{"SELECT 1 FROM message WHERE id = ?1 AND in_file = 1"};
 
@@ -34,6 +35,7 @@ class Check {
     read("the recipients", [this] { return check_recipients(); });
     read("the messages without recipients", [this] { return check_finished(); });
     read("the destinations", [this] { return count_destinations(); });
+    read("what the postmaster is to be told", [this] { return check_undelivered(); });
     // Behind a page that cannot be read it is not known which files are named.
     if (!cut_short_) {
       Result<> listed = check_left_over();
@@ -131,6 +133,18 @@ class Check {
     Result<bool> found = row.step();
     if (!found) return fail(found.error());
     report_.destinations = static_cast<std::uint64_t>(row.integer(0));
+    return {};
+  }
+
+  /// They have no checksum: only that there are no more than are ever noted.
+  Result<> check_undelivered() {
+    std::size_t number = 0;
+    Run row(db_, kUndelivered);
+    Result<bool> found = row.step();
+    for (; found && *found; found = row.step()) ++number;
+    if (!found) return fail(found.error());
+    if (number > Undelivered::kMaxEntries)
+      report_.add(Kind::database, Id{}, "queue.db: " + std::to_string(number) + " entries for one digest");
     return {};
   }
 

@@ -11,11 +11,11 @@ namespace {
 
 constexpr Sql kSettle{
     "INSERT INTO destination(name, kind, failures, next_attempt, failing_since, status, reason, host, spacing, "
-    "slow_until, slow_reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
+    "slow_until, slow_reason, asked) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) "
     "ON CONFLICT(name) DO UPDATE SET kind = excluded.kind, failures = excluded.failures, "
     "next_attempt = excluded.next_attempt, failing_since = excluded.failing_since, status = excluded.status, "
     "reason = excluded.reason, host = excluded.host, spacing = excluded.spacing, slow_until = excluded.slow_until, "
-    "slow_reason = excluded.slow_reason"};
+    "slow_reason = excluded.slow_reason, asked = excluded.asked"};
 constexpr Sql kJoin{
     "INSERT INTO destination(name, site, site_until) "
     "VALUES (?1, coalesce((SELECT id FROM destination WHERE name = ?2), 0), ?3) "
@@ -87,7 +87,7 @@ Result<> SettleDestinationOperation::apply(Database& db) {
   Run row(db, kSettle);
   row << state_.name << static_cast<int>(state_.kind) << state_.failures << millis(state_.next_attempt)
       << millis(state_.failing_since) << state_.status << state_.reason << state_.host << state_.spacing.count()
-      << millis(state_.slow_until) << state_.slow_reason;
+      << millis(state_.slow_until) << state_.slow_reason << state_.asked;
   return row.done();
 }
 

@@ -33,7 +33,7 @@ constexpr Sql kOverdue{
     "SELECT id, check_at FROM message INDEXED BY message_check WHERE check_at <= ?1 AND (check_at, id) > (?3, ?4) "
     "ORDER BY check_at, id LIMIT ?2"};
 constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_COLUMNS
-                                  " FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
+                                  ", r.asked FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
                                   " WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
 constexpr Sql kLookAgain{"UPDATE message SET check_at = ?2 WHERE id = ?1"};
 constexpr Sql kHoldDamaged{
@@ -282,6 +282,7 @@ Result<bool> read_deferred(Database& db, std::optional<WallTime> held_at, Overdu
     if (held_at && destination.held_until + kAfterHold > *held_at) continue;
     Result<DueRecipient> recipient = read_recipient(row, destination.name);
     if (!recipient) return fail(recipient.error());
+    recipient->last_asked = row.text(kRecipientColumns + 2 * kDestinationColumns);
     into.recipients.push_back(*std::move(recipient));
     into.destinations.push_back(std::move(destination));
   }

@@ -20,10 +20,11 @@ using net::WallTime;
 
 /// Who brought a message, as the trace tells it.
 struct Origin {
-  std::string client;  ///< numeric address; "" for one that Waypost composed
+  static constexpr const char* kDigest = "digest";  ///< of what the postmaster is told (Store::commit_digest)
+  std::string client;                               ///< numeric address; "" for one that Waypost composed
   std::string helo;
   std::string protocol;  ///< "ESMTP", "SMTP"; "" if composed
-  std::string listener;  ///< "mx", "submission", or "notification"
+  std::string listener;  ///< "mx", "submission", "notification", or kDigest
   std::string user;      ///< authenticated as; "" if not
 };
 
@@ -74,6 +75,8 @@ struct DueRecipient {
   std::string last_status;     ///< of the last attempt: "4.2.2"; may be ""
   std::string last_reply;
   std::string last_host;
+  bool delay_told = false;  ///< the sender was told that it is delayed
+  std::string last_asked;   ///< as RecipientOutcome::asked; in an Overdue alone
 };
 
 /// The recipients of one message at one destination that are due.
@@ -100,6 +103,7 @@ struct DestinationState {
   std::string status;  ///< "4.4.1"
   std::string reason;  ///< of the last failure, for people
   std::string host;
+  std::string asked;  ///< of the last failure: as RecipientOutcome::asked
 
   WallTime held_until;      ///< an administrator keeps its mail back; the past: nobody does
   std::string held_reason;  ///< and why
@@ -124,6 +128,9 @@ struct RecipientOutcome {
   std::string host;       ///< "mx1.b.example[192.0.2.7]:25"; "" where none was reached
   std::string tls{};      ///< what TLS the session had, for the history; "" where nobody asked
   std::string rule{};     ///< the rule about replies that had a say; "": none
+  /// Where several hosts were asked: what each made of it, for people, a line each; at most kMaxAsked octets in all.
+  std::string asked{};
+  static constexpr std::size_t kMaxAsked = 1024;
 };
 /// "421 too many [rule greedy]", as log and history have it.
 std::string with_rule(const std::string& reply, const std::string& rule);
@@ -133,7 +140,24 @@ struct Settlement {
   Id message;
   std::vector<RecipientOutcome> recipients;
   std::vector<Notification> notifications;
-  bool warned = false;  ///< a delay notification is among them: no further one
+  bool warned = false;                      ///< a delay notification is among them: no further one
+  std::vector<std::uint32_t> delay_told{};  ///< the recipients that it tells of
+  /// The reverse-path is null: whom it does not reach is noted for the postmaster (Undelivered), in the same
+  /// transaction; not of a digest.
+  bool for_digest = false;
+};
+
+/// Mail with a null reverse-path, reports most of all, that could not be delivered: nobody but the postmaster is told.
+struct Undelivered {
+  struct Entry {
+    Id message;
+    WallTime at;
+    std::string address, status, reply, host;  ///< of the recipient, as RecipientOutcome
+  };
+  static constexpr std::size_t kMaxEntries = 100;
+  std::vector<Entry> entries;  ///< oldest first
+  std::uint64_t more = 0;      ///< that came after them, and are counted alone
+  std::uint64_t upto = 0;      ///< the store's mark: which ones these are
 };
 
 /// A message whose time has come to be warned of or given up (Store::overdue).

@@ -145,6 +145,7 @@ Result<DueRecipient> read_recipient(const Run& row, std::string_view destination
   out.last_status = row.text(8);
   out.last_reply = row.text(9);
   out.last_host = row.text(10);
+  out.delay_told = row.integer(11) != 0;
   return out;
 }
 
@@ -164,6 +165,7 @@ DestinationState read_destination(const Run& row, int first) {
   state.slow_until = wall_time(row.integer(first + 11));
   state.slow_reason = row.text(first + 12);
   state.site_until = wall_time(row.integer(first + 13));
+  state.asked = row.text(first + 14);
   return state;
 }
 
@@ -183,6 +185,7 @@ DestinationState read_with_site(const Run& row, int first) {
   state.status = site.status;
   state.reason = site.reason;
   state.host = site.host;
+  state.asked = site.asked;
   return state;
 }
 

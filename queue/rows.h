@@ -42,9 +42,10 @@ Result<StoredMessage> read_message(const Run& row);
 StoredMessage read_message_unchecked(const Run& row);
 
 /// The columns of `recipient r` that read_recipient() takes.
-#define WAYPOST_RECIPIENT_COLUMNS \
-  "r.message, r.idx, r.sum, r.address, r.destination, r.notify, r.orcpt, r.attempts, r.status, r.reply, r.host"
-constexpr int kRecipientColumns = 11;
+#define WAYPOST_RECIPIENT_COLUMNS                                                                                 \
+  "r.message, r.idx, r.sum, r.address, r.destination, r.notify, r.orcpt, r.attempts, r.status, r.reply, r.host, " \
+  "r.delay_told"
+constexpr int kRecipientColumns = 12;
 /// `destination` is the name that belongs to the row.
 Result<DueRecipient> read_recipient(const Run& row, std::string_view destination);
 
@@ -55,8 +56,8 @@ Result<DueRecipient> read_recipient(const Run& row, std::string_view destination
 #define WAYPOST_DESTINATION_COLUMNS(d)                                                                     \
   #d ".name, " #d ".kind, " #d ".failures, " #d ".next_attempt, " #d ".failing_since, " #d ".status, " #d  \
      ".reason, " #d ".host, " #d ".held_until, " #d ".held_reason, " #d ".spacing, " #d ".slow_until, " #d \
-     ".slow_reason, " #d ".site_until"
-constexpr int kDestinationColumns = 14;
+     ".slow_reason, " #d ".site_until, " #d ".asked"
+constexpr int kDestinationColumns = 15;
 DestinationState read_destination(const Run& row, int first);
 /// The columns of both; what holds up the destination's mail is told of it, even if it is of its site.
 #define WAYPOST_BOTH_COLUMNS WAYPOST_DESTINATION_COLUMNS(d) ", " WAYPOST_DESTINATION_COLUMNS(s)

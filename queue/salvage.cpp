@@ -24,6 +24,8 @@ namespace {
 // As CREATE TABLE has them (queue/schema.cpp): a number, a text, or octets.
 constexpr std::string_view kMessageTypes = "nntnnnnnnnnnnnttttttttnbnb";
 constexpr std::string_view kRecipientTypes = "nnntnnnnntttt";
+constexpr std::size_t kDelayTold = 14;  // of version 4, behind `flow`
+constexpr std::string_view kUndeliveredTypes = "nnntttt";
 enum MessageColumn { kReversePath = 2, kArrival = 3, kExpires = 4, kCheckAt = 5 };
 enum RecipientColumn {
   kMessage,
@@ -43,7 +45,7 @@ constexpr Sql kNameDestination{
     "INSERT INTO destination(id, name) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET name = excluded.name"};
 constexpr Sql kAddRecipient{
     "INSERT OR IGNORE INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, "
-    "orcpt, status, reply, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"};
+    "orcpt, status, reply, host, delay_told) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"};
 constexpr Sql kAddMessage{
     "INSERT OR IGNORE INTO message(id, sum, reverse_path, arrival, expires, check_at, warned, size, body_type, "
     "eight_bit, dot_lines, smtputf8, require_tls, ret, envid, user, client, helo, protocol, listener, message_id, "
@@ -63,10 +65,14 @@ constexpr Sql kWithoutRecipients{
 constexpr Sql kMendTimes{
     "UPDATE recipient SET next_attempt = ?1 WHERE state = 0 AND next_attempt > "
     "(SELECT expires FROM message m WHERE m.id = recipient.message)"};
+constexpr Sql kAddUndelivered{
+    "INSERT OR IGNORE INTO undelivered(id, message, time, address, status, reply, host) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"};
+constexpr Sql kAddMore{"INSERT OR REPLACE INTO meta(key, value) VALUES ('undelivered_more', ?1)"};
 constexpr Sql kReserve{"INSERT OR REPLACE INTO meta(key, value) VALUES ('id_reserve', ?1)"};
 
 bool is_key_of_meta(std::string_view text) {
-  return text == "open" || text == "time_noted" || text == "routes";
+  return text == "open" || text == "time_noted" || text == "routes" || text == "undelivered_more";
 }
 
 class Salvage {
@@ -85,6 +91,7 @@ class Salvage {
           return use == wanted ? take_recipient(record, use) : Result<>();
         });
     if (done) done = each([this](const StoredRecord& record, Use use) { return take_message(record, use); });
+    if (done) done = each([this](const StoredRecord& record, Use use) { return take_undelivered(record, use); });
     if (done) done = settle();
     if (done) done = transaction.commit();
     if (!done) return fail(done.error());
@@ -162,7 +169,7 @@ class Salvage {
     Id message = id_of(record.number(kMessage));
     std::string_view address = record.text(kAddress);
     bool in_range = record.number(kIndex) >= 0 && record.number(kIndex) <= UINT32_MAX && record.number(kNotify) >= 0 &&
-                    record.number(kNotify) <= 15;
+                    record.number(kNotify) <= 31;
     Result<bool> sound = in_range ? sum_holds(record) : Result<bool>(false);
     if (!sound) return fail(sound.error());
     if (!*sound) {
@@ -183,6 +190,9 @@ class Salvage {
       else
         row << record.text(i);
     }
+    const bool delay_told =
+        record.values.size() > kDelayTold && record.is_number(kDelayTold) && record.number(kDelayTold) != 0;
+    row << delay_told;
     Result<> added = row.done();
     if (added && db_.changed_rows() > 0 && hold) report_.in_doubt += 1;
     return unless_twice(added);
@@ -241,6 +251,25 @@ class Salvage {
     Run drop(db_, kDropMessage);
     drop << number(id);
     return drop.done();
+  }
+
+  /// What the postmaster is to be told yet. What may have been told before is left out.
+  Result<> take_undelivered(const StoredRecord& record, Use use) {
+    if (use != Use::tree) return {};
+    if (record.in_index && has_types(record, "tn") && record.text(0) == "undelivered_more") {
+      Run row(db_, kAddMore);
+      row << record.number(1);
+      return row.done();
+    }
+    if (record.in_index || record.rowid <= 0 || !has_types(record, kUndeliveredTypes)) return {};
+    Run row(db_, kAddUndelivered);
+    row << record.rowid;
+    for (std::size_t i = 1; i < kUndeliveredTypes.size(); ++i)
+      if (kUndeliveredTypes[i] == 'n')
+        row << record.number(i);
+      else
+        row << record.text(i);
+    return unless_twice(row.done());
   }
 
   /// Its row as it was read, and its body, which is taken along.

@@ -94,7 +94,25 @@ DROP INDEX recipient_due;
 CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0;
 )";
 
-constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false}, {kQueueVersion2, false}, {kQueueVersion3, false}};
+// What notifications need to know: whether a delay was told, and what each host said that was asked the last time.
+// `undelivered` is what the next digest tells the postmaster; what is beyond its most is counted in `meta`.
+constexpr const char* kQueueVersion4 = R"(
+ALTER TABLE recipient ADD COLUMN delay_told INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE recipient ADD COLUMN asked TEXT NOT NULL DEFAULT '';
+ALTER TABLE destination ADD COLUMN asked TEXT NOT NULL DEFAULT '';
+CREATE TABLE undelivered(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  message INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  status TEXT NOT NULL,
+  reply TEXT NOT NULL,
+  host TEXT NOT NULL
+) STRICT;
+)";
+
+constexpr SchemaStep kQueueSteps[] = {
+    {kQueueVersion1, false}, {kQueueVersion2, false}, {kQueueVersion3, false}, {kQueueVersion4, false}};
 
 // Rows come in order of time, nearly; an index each for the life of one message, for a span of time, and for
 // Message-ID.

@@ -43,6 +43,8 @@ class SqliteStore : public Store {
   net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) override;
   net::Task<Result<Overdue>> deferred(Id id) override;
   net::Task<Result<std::optional<WallTime>>> note_time(std::optional<WallTime> now) override;
+  net::Task<Result<Undelivered>> undelivered() override;
+  net::Task<Result<>> commit_digest(Notification digest, Undelivered told) override;
   net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) override;
   net::Task<Result<Counts>> count(Filter filter, WallTime now) override;
   net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run,
@@ -237,6 +239,20 @@ net::Task<Result<std::optional<WallTime>>> SqliteStore::note_time(std::optional<
   Result<> done = co_await run(operation);
   if (!done) co_return fail(done.error());
   co_return operation.noted;
+}
+
+net::Task<Result<Undelivered>> SqliteStore::undelivered() {
+  UndeliveredOperation operation;
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return std::move(operation.undelivered);
+}
+
+net::Task<Result<>> SqliteStore::commit_digest(Notification digest, Undelivered told) {
+  Result<Prepared> prepared = prepare(core_, std::move(digest), std::nullopt);
+  if (!prepared) co_return fail(prepared.error());
+  DigestOperation operation(core_, *std::move(prepared), told.upto, told.more);
+  co_return co_await run(operation);
 }
 
 net::Task<Result<Listing>> SqliteStore::list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) {

@@ -150,6 +150,11 @@ class Store {
   /// long nothing ran, as far as the clock is to be believed.
   virtual net::Task<Result<std::optional<WallTime>>> note_time(std::optional<WallTime> now) = 0;
 
+  /// What the postmaster was not told yet.
+  virtual net::Task<Result<Undelivered>> undelivered() = 0;
+  /// A message that tells of it, and that it was told: all or nothing. What came meanwhile stays for the next one.
+  virtual net::Task<Result<>> commit_digest(Notification digest, Undelivered told) = 0;
+
   // For the administrator. These take turns with the mail: a change goes through in slices.
   virtual net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
   virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;

@@ -21,12 +21,28 @@ constexpr Sql kFindRecipient{"SELECT state, attempts, address FROM recipient WHE
 constexpr Sql kMoveRecipient{
     "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8 "
     "WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kMoveAttempted{
+    "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8, asked = ?9 "
+    "WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kOpenRecipient{"SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1) LIMIT 1"};
 constexpr Sql kOpenRecipients{"SELECT idx FROM recipient WHERE message = ?1 AND state IN (0, 1)"};
 constexpr Sql kDeleteRecipients{"DELETE FROM recipient WHERE message = ?1"};
 constexpr Sql kFileOfMessage{"SELECT in_file FROM message WHERE id = ?1"};
 constexpr Sql kDeleteMessage{"DELETE FROM message WHERE id = ?1"};
 constexpr Sql kWarned{"UPDATE message SET warned = 1, check_at = expires WHERE id = ?1 AND warned = 0"};
+constexpr Sql kDelayTold{"UPDATE recipient SET delay_told = 1 WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kListenerOfMessage{"SELECT listener FROM message WHERE id = ?1"};
+constexpr Sql kNumberUndelivered{"SELECT count(*) FROM undelivered"};
+constexpr Sql kNoteUndelivered{
+    "INSERT INTO undelivered(message, time, address, status, reply, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"};
+constexpr Sql kUndelivered{
+    "SELECT id, message, time, address, status, reply, host FROM undelivered ORDER BY id LIMIT ?1"};
+constexpr Sql kForgetUndelivered{"DELETE FROM undelivered WHERE id <= ?1"};
+constexpr Sql kMoreUndelivered{"SELECT value FROM meta WHERE key = 'undelivered_more'"};
+constexpr Sql kCountUndelivered{
+    "INSERT INTO meta(key, value) VALUES ('undelivered_more', ?1) "
+    "ON CONFLICT(key) DO UPDATE SET value = max(value, 0) + excluded.value"};
+constexpr Sql kUncountUndelivered{"UPDATE meta SET value = max(value - ?1, 0) WHERE key = 'undelivered_more'"};
 constexpr Sql kNoted{"SELECT value FROM meta WHERE key = 'time_noted'"};
 constexpr Sql kNote{"INSERT OR REPLACE INTO meta(key, value) VALUES ('time_noted', ?1)"};
 
@@ -95,6 +111,14 @@ std::optional<HistoryEvent::Kind> kind_of(Event event) {
   return std::nullopt;
 }
 
+/// The first column of the first row; 0 where there is none.
+Result<std::int64_t> number_of(Database& db, Sql sql) {
+  Run row(db, sql);
+  Result<bool> found = row.step();
+  if (!found) return fail(found.error());
+  return *found ? row.integer(0) : 0;
+}
+
 bool is_attempt(Event event) {
   return event == Event::attempt_deferred || event == Event::attempt_delivered || event == Event::attempt_relayed ||
          event == Event::attempt_failed;
@@ -139,7 +163,7 @@ Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished bo
   return out;
 }
 
-Result<Prepared> prepare(StoreCore& core, Notification notification, Id cause) {
+Result<Prepared> prepare(StoreCore& core, Notification notification, std::optional<Id> cause) {
   BodyNotes notes = notes_of(notification.body);
   Draft::Finished body;
   body.size = notification.body.size();
@@ -234,9 +258,10 @@ void announce_notification(StoreCore& core, Prepared prepared, WallTime now) {
 }
 
 Result<> write_move(Database& db, const RecipientMove& move) {
-  Run row(db, kMoveRecipient);
+  Run row(db, move.asked ? kMoveAttempted : kMoveRecipient);
   row << number(move.message) << move.index << static_cast<int>(move.state) << move.attempts
       << millis(move.next_attempt) << move.status << move.reply << move.host;
+  if (move.asked) row << *move.asked;
   return row.done();
 }
 
@@ -307,7 +332,11 @@ SettleOperation::SettleOperation(StoreCore& core, Settlement settlement, std::ve
 Result<> SettleOperation::apply(Database& db) {
   history_.clear();
   moved_ = ended_ = warned_ = left_ = in_file_ = false;
+  // While its row is there.
+  const Result<bool> tells = settlement_.for_digest ? is_digest(db) : Result<bool>(true);
+  if (!tells) return fail(tells.error());
   Result<> outcomes = apply_outcomes(db);
+  if (outcomes && !*tells) outcomes = note_undelivered(db);
   if (!outcomes) return outcomes;
   if (settlement_.warned && !left_) {
     Result<> warned = apply_warning(db);
@@ -347,6 +376,7 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
     move.status = outcome.status;
     move.reply = outcome.reply;
     move.host = outcome.host;
+    move.asked = outcome.asked;
     if (is_end(*next)) ends.push_back(outcome.index);
 
     std::optional<HistoryEvent::Kind> kind = kind_of(outcome.event);
@@ -397,6 +427,43 @@ Result<> SettleOperation::apply_warning(Database& db) {
   Result<> done = row.done();
   if (!done) return done;
   warned_ = db.changed_rows() > 0;
+  if (!warned_) return {};
+  for (const std::uint32_t index : settlement_.delay_told) {
+    Run told(db, kDelayTold);
+    told << number(settlement_.message) << index;
+    done = told.done();
+    if (!done) return done;
+  }
+  return {};
+}
+
+/// What cannot be delivered of a digest causes no other one. A row that cannot be read is of some other message.
+Result<bool> SettleOperation::is_digest(Database& db) {
+  Run row(db, kListenerOfMessage);
+  row << number(settlement_.message);
+  Result<bool> found = row.step();
+  if (!found && found.error().code == Errc::damaged) return false;
+  if (!found) return found;
+  return *found && row.text(0) == Origin::kDigest;
+}
+
+Result<> SettleOperation::note_undelivered(Database& db) {
+  for (const HistoryEvent& event : history_) {
+    if (event.kind != HistoryEvent::Kind::bounced && event.kind != HistoryEvent::Kind::expired) continue;
+    Result<std::int64_t> noted = number_of(db, kNumberUndelivered);
+    if (!noted) return fail(noted.error());
+    Result<> done;
+    if (*noted < static_cast<std::int64_t>(Undelivered::kMaxEntries)) {
+      Run row(db, kNoteUndelivered);
+      row << number(event.message) << millis(event.time) << event.recipient << event.status << event.text << event.host;
+      done = row.done();
+    } else {
+      Run row(db, kCountUndelivered);
+      row << 1;
+      done = row.done();
+    }
+    if (!done) return done;
+  }
   return {};
 }
 
@@ -406,6 +473,49 @@ void SettleOperation::committed() {
   if (left_) announce_end(core_, settlement_.message, in_file_);
   if (!moved_ && !warned_) return;
   for (Prepared& notification : notifications_) announce_notification(core_, std::move(notification), now_);
+}
+
+Result<> UndeliveredOperation::apply(Database& db) {
+  undelivered = {};
+  const Result<std::int64_t> more = number_of(db, kMoreUndelivered);
+  if (!more) return fail(more.error());
+  undelivered.more = static_cast<std::uint64_t>(std::max<std::int64_t>(*more, 0));
+  Run row(db, kUndelivered);
+  row << static_cast<std::int64_t>(Undelivered::kMaxEntries);
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) {
+    undelivered.upto = static_cast<std::uint64_t>(row.integer(0));
+    Undelivered::Entry entry;
+    entry.message = id_of(row.integer(1));
+    entry.at = wall_time(row.integer(2));
+    entry.address = row.text(3);
+    entry.status = row.text(4);
+    entry.reply = row.text(5);
+    entry.host = row.text(6);
+    undelivered.entries.push_back(std::move(entry));
+  }
+  return found ? Result<>() : fail(found.error());
+}
+
+DigestOperation::DigestOperation(StoreCore& core, Prepared digest, std::uint64_t upto, std::uint64_t more)
+    : Operation(Kind::write, digest.content->octets.size() + 1024),
+      core_(core),
+      digest_(std::move(digest)),
+      upto_(upto),
+      more_(more) {}
+
+Result<> DigestOperation::apply(Database& db) {
+  Result<> inserted = insert(core_, db, digest_);
+  if (!inserted) return inserted;
+  {
+    Run row(db, kForgetUndelivered);
+    row << static_cast<std::int64_t>(upto_);
+    Result<> done = row.done();
+    if (!done) return done;
+  }
+  Run row(db, kUncountUndelivered);
+  row << static_cast<std::int64_t>(more_);
+  return row.done();
 }
 
 NoteTimeOperation::NoteTimeOperation(std::optional<WallTime> now) : Operation(Kind::write), now_(now) {}

@@ -30,7 +30,7 @@ struct Prepared {
 
 /// Any thread. Errors: invalid (a recipient without a domain, or none at all).
 Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished body, BodyNotes notes);
-Result<Prepared> prepare(StoreCore& core, Notification notification, Id cause);
+Result<Prepared> prepare(StoreCore& core, Notification notification, std::optional<Id> cause);
 
 /// Within a transaction.
 Result<> insert(StoreCore& core, Database& db, const Prepared& prepared);
@@ -47,6 +47,7 @@ struct RecipientMove {
   std::uint32_t attempts = 0;
   WallTime next_attempt;
   std::string status, reply, host;
+  std::optional<std::string> asked{};  ///< nullopt: stays as it is
 };
 Result<> write_move(Database& db, const RecipientMove& move);
 
@@ -91,6 +92,8 @@ class SettleOperation : public Operation {
  private:
   Result<> apply_outcomes(Database& db);
   Result<> apply_warning(Database& db);
+  Result<bool> is_digest(Database& db);
+  Result<> note_undelivered(Database& db);
   StoreCore& core_;
   Settlement settlement_;
   std::vector<Prepared> notifications_;
@@ -99,6 +102,29 @@ class SettleOperation : public Operation {
   std::vector<HistoryEvent> history_;
   bool keeps_rows_ = false;
   bool moved_ = false, ended_ = false, warned_ = false, left_ = false, in_file_ = false;
+};
+
+/// Store::undelivered().
+class UndeliveredOperation : public Operation {
+ public:
+  UndeliveredOperation() : Operation(Kind::read) {}
+  Result<> apply(Database& db) override;
+
+  Undelivered undelivered;
+};
+
+/// Store::commit_digest().
+class DigestOperation : public Operation {
+ public:
+  DigestOperation(StoreCore& core, Prepared digest, std::uint64_t upto, std::uint64_t more);
+  Result<> apply(Database& db) override;
+  void committed() override { announce(core_, std::move(digest_)); }
+  bool brings_mail() const override { return true; }
+
+ private:
+  StoreCore& core_;
+  Prepared digest_;
+  const std::uint64_t upto_, more_;
 };
 
 /// Store::note_time().

@@ -201,6 +201,8 @@ retry = ["1s", "2m"]
 expire = "3h"
 bounce_expire = "4h"
 delay_warning = "0s"
+delay_over = true
+digest = "12h"
 inline_limit = 1000
 [history]
 keep = "5d"
@@ -304,6 +306,8 @@ listen = "[::1]:8025"
     CHECK(c.queue.expire == 3h);
     CHECK(c.queue.bounce_expire == 4h);
     CHECK(c.queue.delay_warning == 0s);
+    CHECK(c.queue.delay_over);
+    CHECK(c.queue.digest == 12h);
     CHECK(c.queue.inline_limit == 1000);
     CHECK(c.history.keep == 120h);
     CHECK(c.limits.message_size == 5'000'000);

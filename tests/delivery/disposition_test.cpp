@@ -252,6 +252,47 @@ TEST_SUITE("delivery/disposition") {
     CHECK(loop.reply == "mail forwarding loop for r@b.example");
   }
 
+  TEST_CASE("what a host did, in words; our words are none of its replies") {
+    struct Row {
+      std::string host;
+      HostFailure failure;
+      std::string words;
+      bool is_reply;
+    };
+    const std::string name = "mx.b.example [192.0.2.7]";
+    smtp::Reply busy;
+    busy.code = 450;
+    busy.lines = {"busy"};
+    smtp::Reply strange;
+    strange.code = 354;
+    const Row rows[] = {
+        {kHost, host_failure(Stage::banner, busy, kHost), name + " answered: 450 busy", true},
+        {kHost, host_failure(Stage::rcpt, strange, kHost),
+         name + " did not take it: unexpected reply while awaiting the reply to RCPT: 354", false},
+        {kHost, of_error(Stage::connect, Error(Errc::refused, ""), kHost),
+         name + " could not be reached: connection refused", false},
+        {kHost, of_error(Stage::connect, Error(Errc::timed_out, ""), kHost),
+         name + " could not be reached: timed out while connecting", false},
+        {kHost, of_error(Stage::body, Error(Errc::closed, ""), kHost),
+         name + " did not take it: lost connection while sending the message", false},
+        {kHost, in_doubt(Error(Errc::closed, ""), kHost),
+         name + " did not confirm that it took it: lost connection while awaiting the reply to the final dot", false},
+        {kHost, injected(512, kHost),
+         name + " did not take it: behind STARTTLS came 512 octets in clear: somebody is in between", false},
+        {"192.0.2.7[192.0.2.7]:2525", of_error(Stage::connect, Error(Errc::refused, ""), ""),
+         "192.0.2.7:2525 could not be reached: connection refused", false},
+        {"/run/lmtp", of_error(Stage::connect, Error(Errc::refused, ""), ""),
+         "/run/lmtp could not be reached: connection refused", false},
+    };
+    for (const Row& row : rows) {
+      CHECK(in_words(row.host, row.failure.status, row.failure.reason) == row.words);
+      CHECK(is_reply(row.failure.reason) == row.is_reply);
+    }
+    for (const char* text : {"250", "250 ok", "550 5.1.1 no", "599 "}) CHECK(is_reply(text));
+    for (const char* text : {"", "25", "150 x", "650 x", "2500 x", "25x", "250-x", "x 250"})
+      CHECK_FALSE(is_reply(text));
+  }
+
   TEST_CASE("a reply is one line of at most 512 octets, whatever the host says [C2]") {
     smtp::Reply reply;
     reply.code = 550;

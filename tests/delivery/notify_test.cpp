@@ -102,12 +102,59 @@ TEST_SUITE("delivery/notify") {
       outcome.event = row.event;
       outcome.status = "2.0.0";
       outcome.reports = row.host_reports;
-      const std::optional<Subject> told = subject_of(recipient, outcome);
+      const std::optional<Subject> told = subject_of(recipient, outcome, true);
       REQUIRE(told.has_value() == row.told.has_value());
       if (!told) continue;
       CHECK(told->report.action == *row.told);
       CHECK(told->report.status == "2.0.0");
       CHECK(told->report.orcpt == "rfc822;r@b.example");
+    }
+  }
+
+  TEST_CASE("that a delay is over is told once, to whom was told of it and said nothing [RFC 3461 4.1, 5.2]") {
+    using queue::Event;
+    using Action = ReportedRecipient::Action;
+    struct Row {
+      Event event;
+      std::uint8_t asked;
+      bool host_reports, delay_over, delay_told;
+      std::optional<Action> told;
+      bool after_all;
+    };
+    constexpr std::uint8_t kSuccess = smtp::Notify::kSuccess, kDelay = smtp::Notify::kDelay;
+    const Row rows[] = {
+        {Event::attempt_relayed, 0, false, true, true, Action::relayed, true},
+        {Event::attempt_delivered, 0, false, true, true, Action::delivered, true},
+        {Event::attempt_delivered, smtp::Notify::kByAlias, false, true, true, Action::delivered, true},
+        {Event::attempt_relayed, 0, true, true, true, Action::relayed, true},  // success was not asked for
+        {Event::attempt_relayed, 0, false, true, false, {}, false},
+        {Event::attempt_relayed, 0, false, false, true, {}, false},
+        {Event::attempt_relayed, smtp::Notify::kNever, false, true, true, {}, false},
+        {Event::attempt_relayed, kDelay, false, true, true, {}, false},
+        {Event::attempt_relayed, kDelay | smtp::Notify::kFailure, false, true, true, {}, false},
+        {Event::attempt_relayed, kDelay | kSuccess, false, true, true, Action::relayed, true},
+        {Event::attempt_relayed, kDelay | kSuccess, false, false, true, Action::relayed, true},
+        {Event::attempt_relayed, kDelay | kSuccess, true, true, true, {}, false},  // the next host tells
+        {Event::attempt_deferred, 0, false, true, true, {}, false},
+        {Event::attempt_failed, 0, false, true, true, Action::failed, false},
+        {Event::remove, 0, false, true, true, {}, false},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(&row - rows);
+      queue::DueRecipient recipient;
+      recipient.forward_path = smtp::Path{*smtp::parse_mailbox("r@b.example")};
+      recipient.notify.bits = row.asked;
+      recipient.delay_told = row.delay_told;
+      Outcome outcome;
+      outcome.event = row.event;
+      outcome.reports = row.host_reports;
+      const std::optional<Subject> told = subject_of(recipient, outcome, row.delay_over);
+      REQUIRE(told.has_value() == row.told.has_value());
+      if (!told) continue;
+      CHECK(told->report.action == *row.told);
+      CHECK(told->report.after_all == row.after_all);
+      CHECK(to_be_told(message("s@a.example"), {*told}).size() == 1);
+      CHECK(to_be_told(message(""), {*told}).empty());
     }
   }
 
@@ -305,6 +352,85 @@ TEST_SUITE("delivery/notify") {
     CHECK(count(out->body, "\r\nOriginal-Envelope-Id: QQ+314\r\n") == 1);
     CHECK(count(out->body, "\r\nOriginal-Recipient: rfc822;a+b@c.example\r\n") == 1);
     CHECK(count(out->body, "\r\nOriginal-Recipient: utf-8;j\\x{F6}@c.example\r\n") == 1);
+  }
+
+  TEST_CASE("what was delayed and came after all has words of its own") {
+    using Action = ReportedRecipient::Action;
+    auto text = [](std::vector<Subject> subjects) {
+      return compose_notification(kNotifier, message("s@a.example"), subjects, "Subject: hi\r\n", queue::Id{2ULL << 40},
+                                  kNow)
+          ->body;
+    };
+    Subject late = subject("late@b.example", 0, Action::relayed), soon = subject("soon@b.example", 2, Action::relayed);
+    late.report.after_all = true;
+    const std::string alone = text({late});
+    CHECK(count(alone, "Subject: Delayed mail was passed on\r\n") == 1);
+    CHECK(count(alone, "Action: relayed\r\n") == 1);
+    CHECK(count(alone, "passed on after all") == 1);
+    CHECK(count(alone, "asked to be told") == 0);
+    const std::string both = text({late, soon});
+    CHECK(count(both, "Subject: Mail passed on\r\n") == 1);
+    CHECK(both.find("asked to be told") < both.find("<soon@b.example>"));
+    CHECK(both.find("<soon@b.example>") < both.find("after all"));
+    CHECK(both.find("after all") < both.find("<late@b.example>"));
+    late.report.action = Action::delivered;
+    CHECK(count(text({late}), "Subject: Delayed mail was delivered\r\n") == 1);
+  }
+
+  TEST_CASE("our words stand before a reply; they are no diagnosis of the host [RFC 3464 2.3.6]") {
+    using Action = ReportedRecipient::Action;
+    auto text = [](const Subject& one) {
+      return compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{2ULL << 40}, kNow)->body;
+    };
+    Subject late = subject("r@b.example", 0, Action::delayed);
+    late.report.words = "delivery is delayed";
+    const std::string said = text(late);
+    CHECK(count(said, "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n") == 1);
+    CHECK(count(said, "Remote-MTA: dns; mx.b.example\r\n") == 1);
+    CHECK(count(said,
+                "    Delivery is delayed. The mail server mx.b.example[192.0.2.7]:25\r\n    said:\r\n"
+                "    550 5.1.1 no such user\r\n") == 1);
+    late.report.remote_said_it = false;
+    late.report.reply = "connection refused";
+    const std::string ours = text(late);
+    CHECK(count(ours, "Diagnostic-Code: X-Waypost; delivery is delayed: connection refused\r\n") == 1);
+    CHECK(count(ours, "    Delivery is delayed: connection refused\r\n") == 1);
+    CHECK(count(ours, "Remote-MTA") == 0);
+    late.report.reply = "";
+    CHECK(count(text(late), "Diagnostic-Code: X-Waypost; delivery is delayed\r\n") == 1);
+  }
+
+  TEST_CASE("where several hosts were asked people read what each did; the technical part has the last reply") {
+    Subject one = subject("r@b.example");
+    one.report.asked = {
+        "mx1.b.example [192.0.2.1] could not be reached: connection refused",
+        "mx2.b.example [192.0.2.2] answered: 550 5.1.1 no such user, who is not known to us at all\r\n.x"};
+    const auto out = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{2ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body,
+                "<r@b.example>\r\n    These mail servers were asked:\r\n"
+                "    - mx1.b.example [192.0.2.1] could not be reached: connection refused\r\n"
+                "    - mx2.b.example [192.0.2.2] answered: 550 5.1.1 no such user, who is\r\n"
+                "      not known to us at all??.x\r\n") == 1);
+    CHECK(count(out->body, "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n") == 1);
+    CHECK(count(out->body, "said:") == 0);
+    one.report.words = "delivery time expired";
+    const auto late = compose_notification(kNotifier, message("s@a.example"), {one}, "", queue::Id{2ULL << 40}, kNow);
+    CHECK(count(late->body, "    Delivery time expired. These mail servers were asked:\r\n") == 1);
+  }
+
+  TEST_CASE("what hosts said of very many recipients is left out when the report is long enough") {
+    std::vector<Subject> many;
+    for (int i = 0; i < 1000; ++i) {
+      many.push_back(subject("r" + std::to_string(i) + "@b.example"));
+      many.back().report.asked.assign(5, std::string(512, 'x'));
+    }
+    const auto out = compose_notification(kNotifier, message("s@a.example"), many, "", queue::Id{2ULL << 40}, kNow);
+    REQUIRE(out);
+    CHECK(count(out->body, "were asked:") > 10);
+    CHECK(count(out->body, "were asked:") < 40);
+    CHECK(count(out->body, "said:") > 950);
+    CHECK(out->body.size() < 700'000);
   }
 
   TEST_CASE("RET=FULL brings the message back if it failed and is small; else its header section [RFC 3461 4.3]") {

@@ -224,6 +224,10 @@ class TappedStore : public queue::Store {
   net::Task<Result<std::optional<queue::WallTime>>> note_time(std::optional<queue::WallTime> now) override {
     return store_.note_time(now);
   }
+  net::Task<Result<queue::Undelivered>> undelivered() override { return store_.undelivered(); }
+  net::Task<Result<>> commit_digest(queue::Notification digest, queue::Undelivered told) override {
+    return store_.commit_digest(std::move(digest), std::move(told));
+  }
   net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
                                          queue::WallTime now) override {
     return store_.list(std::move(filter), after, limit, now);
@@ -278,6 +282,7 @@ class RelayWorld {
   std::unique_ptr<TappedStore> tapped;  ///< what the dispatcher has
   std::unique_ptr<delivery::Dispatcher> dispatcher;
   queue::Schedule::Limits window;                    ///< of the next open()
+  std::vector<smtp::Path> postmasters;               ///< whom digests go to
   std::vector<net::Address> own;                     ///< our addresses
   std::shared_ptr<const net::TlsClient> tls_client;  ///< null: no TLS on the way out
   std::vector<queue::Due> spare;                     ///< for a test's own use
@@ -314,6 +319,7 @@ class RelayWorld {
     dispatcher = std::make_unique<delivery::Dispatcher>(
         runtime, *tapped, resolver, [this] { return config; }, [this] { return own; }, queue::open_folder, window,
         [this] { return tls_client; });
+    dispatcher->set_postmasters([this] { return postmasters; });
     queue::StoreEvents events;
     events.arrived = [this](std::vector<queue::Due> due) {
       auto shared = std::make_shared<std::vector<queue::Due>>(std::move(due));

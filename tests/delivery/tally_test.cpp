@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "delivery/disposition.h"
+
 namespace waypost::delivery {
 namespace {
 
@@ -49,6 +51,42 @@ TEST_SUITE("delivery/tally") {
     CHECK_FALSE(tally.any_unlearnt());
     CHECK_FALSE(tally.any_open());
     CHECK(tally.entries()[2].outcome.event == queue::Event::attempt_failed);
+  }
+
+  TEST_CASE("what each host did is kept of each recipient, and told where there were several") {
+    Tally tally(three());
+    HostFailure refused;
+    refused.host = "mx1.b.test[192.0.2.1]:25";
+    refused.reason = "connection refused";
+    tally.host_failed(refused);
+    CHECK(tally.entries()[0].asked.lines().empty());  // a single one: its reply is in the report
+    CHECK(tally.asked_in_vain().empty());
+    Outcome nobody = of(queue::Event::attempt_failed);
+    nobody.host = "mx2.b.test[192.0.2.2]:2525";
+    nobody.reply = "550 5.1.1 no such user";
+    Outcome busy = of(queue::Event::attempt_deferred, true);
+    busy.host = nobody.host;
+    busy.reply = "450 4.2.1 busy";
+    tally.record({0, 1}, {nobody, busy});
+    const std::string first = "mx1.b.test [192.0.2.1] could not be reached: connection refused";
+    CHECK(tally.entries()[0].asked.lines() ==
+          std::vector<std::string>{first, "mx2.b.test [192.0.2.2]:2525 answered: 550 5.1.1 no such user"});
+    HostFailure lost;
+    lost.host = "mx3.b.test[192.0.2.3]:25";
+    lost.status = "4.4.2";
+    lost.reason = "lost connection while awaiting the greeting";
+    tally.host_failed(lost);
+    CHECK(tally.entries()[0].asked.lines().size() == 2);  // it was no concern of theirs any more
+    CHECK(tally.entries()[1].asked.text() ==
+          first +
+              "\nmx2.b.test [192.0.2.2]:2525 answered: 450 4.2.1 busy"
+              "\nmx3.b.test [192.0.2.3] did not take it: lost connection while awaiting the greeting");
+    CHECK(tally.asked_in_vain() ==
+          first + "\nmx3.b.test [192.0.2.3] did not take it: lost connection while awaiting the greeting");
+    tally.stop();
+    tally.learn_rest(from_host_failure(lost));
+    CHECK(tally.entries()[2].asked.lines().size() == 2);
+    CHECK(tally.asked_in_vain().empty());
   }
 
   TEST_CASE("what a host took can be settled before the next is tried, the rest after the last") {

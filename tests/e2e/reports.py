@@ -61,6 +61,9 @@ class Case:
 ENVID, ORCPT = " ENVID=QQ+2B314159", " ORCPT=rfc822;First+2BLast@old.test.example"
 UTF8, WIDE = " SMTPUTF8 BODY=8BITMIME", "Subject: Größe, 你好\r\nMessage-ID: <1@client.test.example>\r\n"
 WIDE_ORCPT = " ORCPT=utf-8;J\\x{F6}rg@old.test.example"
+# What comes in the other test.
+OVER = Case("over", "relayed", ["late@later.example"])
+OTHERS = ["over-delayed", "over", "digest"]
 CASES = [
     Case("failed", "failed", ["bad@refuses.example"]),
     Case("failed-hdrs", "failed", ["bad@refuses.example NOTIFY=FAILURE" + ORCPT], " RET=HDRS" + ENVID),
@@ -71,6 +74,9 @@ CASES = [
     Case("failed-several", "failed", ["bad@refuses.example", "worse@refuses.example", "good@refuses.example"]),
     Case("failed-here", "failed", ["any@closed.example"]),  # nobody was asked
     Case("failed-expired", "failed", ["late@dead.example" + ORCPT], ENVID, relay="short"),
+    Case("failed-hosts", "failed", ["bad@both.example"]),  # the first one cannot be reached
+    Case("failed-expired-hosts", "failed", ["late@none.example"], relay="short"),
+    Case("failed-expired-said", "failed", ["late@later.example"], relay="short"),
     Case("failed-utf8", "failed", ["böse@refuses.example" + WIDE_ORCPT], UTF8 + " RET=HDRS" + ENVID, True, WIDE),
     Case("failed-utf8-full", "failed", ["böse@refuses.example" + WIDE_ORCPT], UTF8 + " RET=FULL", True, WIDE, whole=True),
     Case("failed-utf8-sender", "failed", ["bad@refuses.example"], UTF8, True, WIDE),
@@ -120,9 +126,10 @@ class Reports(harness.TestCase):
             return None
 
         def later(verb, argument, state):
-            return b"450 4.2.1 Busy, come back\r\n" if verb == "RCPT" else None
+            return b"450 4.2.1 Busy, come back\r\n" if verb == "RCPT" and self.busy else None
 
         wide = [*smtp.Sink.extensions, b"SMTPUTF8"]
+        self.busy = True
         self.ports = {}
         for name, host, script, extensions in (("refuses", 81, refuses, wide), ("later", 82, later, wide),
                                                ("plain", 83, None, smtp.Sink.extensions), ("wide", 84, None, wide)):
@@ -131,12 +138,20 @@ class Reports(harness.TestCase):
             self.addCleanup(sink.stop)
             self.ports[name] = sink.address, sink.port
         self.ports["dead"] = "127.0.0.85", harness.free_port()
+        self.ports["deader"] = "127.0.0.86", harness.free_port()
         aliases = self.folder / "aliases"
         aliases.write_text("team: one, two\n")
         routes = "".join(f'[[route]]\nmatch = "{name}.example"\nnext_hop = "smtp:[{host}]:{port}"\n'
                          for name, (host, port) in self.ports.items())
+        hop = {name: f"smtp:[{host}]:{port}" for name, (host, port) in self.ports.items()}
         extra = f"""
             {routes}
+            [[route]]
+            match = "both.example"
+            next_hop = ["{hop['dead']}", "{hop['refuses']}"]
+            [[route]]
+            match = "none.example"
+            next_hop = ["{hop['dead']}", "{hop['deader']}"]
             [[route]]
             match = "closed.example"
             next_hop = "reject:closed since May"
@@ -148,7 +163,10 @@ class Reports(harness.TestCase):
             deliver = "maildir:{self.folder}/mail/{{local}}"
             aliases = "{aliases}"
         """
+        # The one that says when a delay is over, and sends digests.
+        told = 'retry = ["1s"]\nexpire = "1h"\ndelay_warning = "2s"\ndelay_over = true\ndigest = "2s"'
         return {"relay": self.waypost("relay", queue='retry = ["1s"]\nexpire = "1h"\ndelay_warning = "2s"', extra=extra).start(),
+                "told": self.waypost("told", queue=told, extra=extra).start(),
                 "short": self.waypost("short", queue='retry = ["1s"]\nexpire = "3s"\ndelay_warning = "0s"', extra=extra).start()}
 
     def send(self, relay, case):
@@ -160,6 +178,16 @@ class Reports(harness.TestCase):
             client.expect(354, "DATA")
             content = f"From: <{case.sender()}>\r\n{case.head}\r\n".encode() + case.body
             client.socket.sendall(smtp.stuff(content))
+            self.assertEqual(client.reply()[0], 250)
+
+    def fail_for_nobody(self, relay, *recipients):
+        """Mail with a null reverse-path that comes to no good."""
+        with smtp.Client(relay.mx) as client:
+            client.expect(250, "MAIL FROM:<>")
+            for to in recipients:
+                client.expect(250, f"RCPT TO:<{to}>")
+            client.expect(354, "DATA")
+            client.socket.sendall(b"Subject: a report\r\n\r\n.\r\n")
             self.assertEqual(client.reply()[0], 250)
 
     def reports(self):
@@ -245,8 +273,8 @@ class Reports(harness.TestCase):
         self.assertEqual(kind, "bounce" if case.action == "failed" else "other")
         self.assertEqual(theirs, [in_xtext(one) for one in told] if case.action == "failed" else [])
 
-    def golden(self, case, octets):
-        path, text = GOLDEN / f"{case.name}.eml", normalised(octets)
+    def golden(self, name, octets):
+        path, text = GOLDEN / f"{name}.eml", normalised(octets)
         if os.environ.get("WAYPOST_GOLDEN") == "write":
             GOLDEN.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -267,13 +295,36 @@ class Reports(harness.TestCase):
                 self.assertEqual(len(reports[case.sender()]), 1)
                 octets = reports[case.sender()][0]
                 self.read(case, octets)
-                self.golden(case, octets)
+                self.golden(case.name, octets)
                 self.check_others(case, others[octets])
         if os.environ.get("WAYPOST_GOLDEN") == "write":
-            known = {f"{case.name}.eml" for case in CASES}
+            known = {f"{name}.eml" for name in [*(case.name for case in CASES), *OTHERS]}
             for path in GOLDEN.iterdir():
                 if path.name not in known:
                     path.unlink()
+
+    def test_delay_over_and_digest(self):
+        relay = self.start()["told"]
+        self.send(relay, OVER)
+        self.fail_for_nobody(relay, "bad@refuses.example", "worse@refuses.example")
+        harness.wait_for("a report of the delay", lambda: len(self.reports().get(OVER.sender(), [])) == 1, 40)
+        delayed = self.reports()[OVER.sender()][0]
+        self.golden("over-delayed", delayed)
+        self.busy = False
+        harness.wait_for("one that it is over", lambda: len(self.reports()[OVER.sender()]) == 2, 40)
+        over, = (octets for octets in self.reports()[OVER.sender()] if octets != delayed)
+        self.read(OVER, over)
+        self.golden("over", over)
+        # Nobody is told of it but the postmaster, who is at the first domain.
+        postmaster = "postmaster@office.test.example"
+        harness.wait_for("a digest", lambda: postmaster in self.reports(), 40)
+        self.assertEqual(set(self.reports()), {OVER.sender(), postmaster})
+        self.assertEqual(len(self.reports()[postmaster]), 1)
+        digest = self.reports()[postmaster][0]
+        read = email.message_from_bytes(digest, policy=email.policy.strict)
+        self.assertEqual((read["Return-Path"], read["Auto-Submitted"], read.get_content_type()), ("<>", "auto-generated", "text/plain"))
+        self.assertEqual(read.defects, [])
+        self.golden("digest", digest)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 // tests/fuzz/dsn.cpp: a report on what peers said, with anything in it, taken apart as a mail reader does. It has three
 // parts, and no text of a peer makes a field, a line or a part of its own (RELIABILITY C2).
-// Covers: delivery/dsn.cpp delivery/notify.cpp
+// Covers: delivery/dsn.cpp delivery/notify.cpp delivery/mail_text.cpp delivery/digest.cpp
 //
 // The first octet says what there is to tell, the second how many recipients; then come fields, split at US (0x1F), and
 // the original message as the rest.
@@ -12,6 +12,7 @@
 
 #include "base/escape.h"
 #include "base/text.h"
+#include "delivery/digest.h"
 #include "delivery/notify.h"
 #include "smtp/transparency.h"
 #include "tests/fuzz/input.h"
@@ -183,6 +184,27 @@ void check_notification(const delivery::Report& report, std::uint8_t bits) {
   fuzz::check(fuzz::is_one_line(notification->message.message_id), "its Message-ID is one line");
 }
 
+/// The postmaster's digest of the same: nobody's text makes a field of it, or a line without its indent.
+void check_digest(const delivery::Report& report) {
+  queue::Undelivered undelivered;
+  for (const delivery::ReportedRecipient& recipient : report.recipients)
+    undelivered.entries.push_back(
+        {queue::Id{1}, {}, recipient.address, recipient.status, recipient.reply, recipient.host});
+  smtp::Path to;
+  to.mailbox = {"postmaster", "relay.example"};
+  const queue::Notification digest = delivery::compose_digest({"relay.example"}, {to}, undelivered, queue::Id{2}, {});
+  Lines lines = lines_of(digest.body);
+  std::string want = "From To Subject Date Message-ID Auto-Submitted MIME-Version Content-Type ";
+  if (is_eight_bit(lines)) want += "Content-Transfer-Encoding ";
+  fuzz::check(take_fields(lines) == want, "fields of a digest");
+  std::size_t heads = 0;
+  for (std::string_view line : lines) {
+    fuzz::check(is_utf8(line), "a digest is in UTF-8");
+    if (line.ends_with("  " + queue::Id{1}.text()) && !line.starts_with(' ')) ++heads;
+  }
+  fuzz::check(heads == report.recipients.size(), "an entry for each");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -206,11 +228,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     recipient.status = fuzz::take_field(input);
     recipient.reply = fuzz::take_field(input);
     recipient.host = fuzz::take_field(input);
+    recipient.words = fuzz::take_field(input);
+    recipient.after_all = (bits & 2) == 0 && i % 2 == 1 && !recipient.words.empty();
+    for (int k = 0; k < count / 4 % 3; ++k) recipient.asked.emplace_back(fuzz::take_field(input));
     report.recipients.push_back(std::move(recipient));
   }
   report.original = in_wire_form(input);
   check_report(compose_report(report), report);
   check_notification(report, bits >> 3);
+  check_digest(report);
 
   std::string header = delivery::header_section(report.original);
   fuzz::check(report.original.starts_with(header) && header.find("\r\n\r\n") == std::string::npos, "a header section");

@@ -93,6 +93,20 @@ TEST_SUITE("mta/policy") {
     CHECK(admit(config, kStranger, Role::mx, "<postmaster>") == "postmaster@relay.example");
   }
 
+  TEST_CASE("who is told as the postmaster: whom that address stands for, nobody where none is known") {
+    conf::Config config = harness_config();
+    auto names = [&config] {
+      std::string out;
+      for (const smtp::Path& path : postmasters(config)) out += path.text() + " ";
+      return out;
+    };
+    CHECK(names() == "pm@b.example ");
+    config.domains.front().aliases["pm"] = {{"ann@a.example", false}, {"bob@c.example", false}};
+    CHECK(names() == "ann@a.example bob@c.example ");
+    config.postmaster = "";
+    CHECK(names().empty());
+  }
+
   TEST_CASE("a trusted client relays to anyone, literals and % too") {
     conf::Config config = harness_config();
     for (const char* path : {"<x@elsewhere.example>", "<x@[192.0.2.99]>", "<x@[IPv6:2001:db8::1]>",

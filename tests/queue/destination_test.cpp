@@ -255,7 +255,9 @@ TEST_SUITE("queue/destination") {
             "ALTER TABLE destination DROP COLUMN spacing", "ALTER TABLE destination DROP COLUMN slow_until",
             "ALTER TABLE destination DROP COLUMN slow_reason", "ALTER TABLE destination DROP COLUMN site_until",
             "DELETE FROM meta WHERE key = 'routes'", "DROP INDEX recipient_due",
-            "ALTER TABLE recipient DROP COLUMN flow",
+            "ALTER TABLE recipient DROP COLUMN flow", "ALTER TABLE recipient DROP COLUMN delay_told",
+            "ALTER TABLE recipient DROP COLUMN asked", "ALTER TABLE destination DROP COLUMN asked",
+            "DROP TABLE undelivered",
             "CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state = 0",
             "PRAGMA user_version = 1"})
         REQUIRE(db->run(sql));

@@ -48,7 +48,7 @@ struct Patient {
       CHECK(use == PageFile::Use::tree);
       if (!record.in_index && record.values.size() == 26)
         message_pages[static_cast<std::uint64_t>(record.rowid)] = record.page;
-      if (record.in_index && record.values.size() == 14)
+      if (record.in_index && record.values.size() == 16)
         recipient_pages[{static_cast<std::uint64_t>(record.number(0)), static_cast<int>(record.number(1))}] =
             record.page;
     });
@@ -197,6 +197,21 @@ TEST_SUITE("queue/salvage") {
         if (!touched && small) CHECK(stock.bodies.contains(id));
       }
     }
+  }
+
+  TEST_CASE("recipients with every NOTIFY are salvaged, and those that came by an alias") {
+    QueueFixture f;
+    for (std::uint8_t bits = 0; bits < 32; ++bits) {
+      NewMessage message = f.message("s@a.example", {"r@b.example"});
+      message.envelope.recipients[0].notify.bits = bits;
+      f.accept(message);
+    }
+    f.close();
+    TemporaryFolder outside;
+    Result<SalvageReport> report = salvage(f.folder.path(), outside.path() + "/new");
+    REQUIRE(report);
+    CHECK(report->recipients == 32);
+    CHECK(report->lost.empty());
   }
 
   TEST_CASE("foreign files give an empty queue") {

@@ -21,6 +21,7 @@ class StoreModel {
     State state = State::deferred;
     std::uint32_t attempts = 0;
     net::WallTime next_attempt;
+    bool delay_told = false;
     bool operator==(const Recipient&) const = default;
   };
   struct Message {
@@ -31,6 +32,7 @@ class StoreModel {
     bool warned = true;      // or is never to be
     net::WallTime check_at;  // for a warning, then for expiry; an hour on where all is held
     bool damaged = false;
+    bool is_digest = false;  // what fails of it is told to nobody
     std::vector<Recipient> recipients;
   };
   struct BackOff {
@@ -41,6 +43,8 @@ class StoreModel {
   };
   std::map<Id, Message> messages;
   std::map<std::string, BackOff> destinations;  // and sites
+  std::vector<std::string> undelivered;         // addresses: what the postmaster is to be told
+  std::uint64_t more_undelivered = 0;
 
   /// Until when nothing is attempted for it, by itself or with its site; the past if there is no such time.
   net::WallTime waits_until(const std::string& name) const {
@@ -108,12 +112,20 @@ class StoreModel {
       effect = true;
       recipient.next_attempt = outcome.next_attempt;
       if (outcome.event <= Event::attempt_failed) recipient.attempts += 1;
+      const bool is_lost = outcome.event == Event::attempt_failed || outcome.event == Event::lifetime_over;
+      if (!settlement.for_digest || !is_lost || found->second.is_digest) continue;
+      if (undelivered.size() < Undelivered::kMaxEntries)
+        undelivered.push_back(recipient.address);
+      else
+        ++more_undelivered;
     }
     leave(settlement.message);
     found = messages.find(settlement.message);
     if (settlement.warned && found != messages.end() && !found->second.warned) {
       found->second.warned = true;
       found->second.check_at = found->second.expires;
+      for (const std::uint32_t index : settlement.delay_told)
+        if (index < found->second.recipients.size()) found->second.recipients[index].delay_told = true;
       effect = true;
     }
     return effect;

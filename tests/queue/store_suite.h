@@ -49,7 +49,7 @@ class StoreWalk {
   std::string a_destination() { return "d" + std::to_string(roll(6)) + ".example"; }
 
   void step() {
-    switch (roll(17)) {
+    switch (roll(18)) {
       case 0:
       case 1:
       case 2:
@@ -78,6 +78,8 @@ class StoreWalk {
         return;
       case 15:
         return redirect_some();
+      case 16:
+        return tell_postmaster();
       default:
         f_.runtime.advance(std::chrono::seconds(roll(4000)));
     }
@@ -163,6 +165,7 @@ class StoreWalk {
           Event::attempt_failed,   Event::lifetime_over,    Event::remove};
       settlement.recipients.push_back(outcome(i, kEvents[roll(std::size(kEvents))]));
     }
+    settlement.for_digest = roll(2) == 0;
     settle(std::move(settlement), roll(4) == 0 ? 1 + roll(2) : 0);
   }
 
@@ -179,6 +182,8 @@ class StoreWalk {
     Settlement settlement;
     settlement.message = an_id();
     settlement.warned = true;
+    for (std::uint32_t i = 0; i < 4; ++i)
+      if (roll(2) == 0) settlement.delay_told.push_back(i);
     settle(std::move(settlement), 1);
   }
 
@@ -219,6 +224,31 @@ class StoreWalk {
     if (was_there) CHECK(*done == !model_.messages.contains(id));
     for (Id one : made) check_arrived(one, model_.messages.at(one));
     if (!effect) CHECK(f_.arrived.empty());
+  }
+
+  /// Now and then what comes between what is read and what is told.
+  void tell_postmaster() {
+    Result<Undelivered> untold = f_.run(f_.store->undelivered());
+    REQUIRE(untold);
+    REQUIRE(untold->entries.size() == model_.undelivered.size());
+    for (std::size_t i = 0; i < untold->entries.size(); ++i) CHECK(untold->entries[i].address == model_.undelivered[i]);
+    CHECK(untold->more == model_.more_undelivered);
+    if (roll(4) != 0) return;
+    const std::size_t told = untold->entries.size();
+    const std::uint64_t more = untold->more;
+    if (roll(2) == 0) settle();
+    Notification digest = f_.notification("postmaster@" + a_destination());
+    digest.message.origin.listener = Origin::kDigest;
+    check_new(digest.message.id);
+    StoreModel::Message mine = modelled(digest.message, digest.body);
+    mine.is_digest = true;
+    f_.arrived.clear();
+    CHECK(f_.run(f_.store->commit_digest(digest, *std::move(untold))));
+    check_arrived(digest.message.id, mine);
+    model_.messages.emplace(digest.message.id, std::move(mine));
+    model_.undelivered.erase(model_.undelivered.begin(),
+                             model_.undelivered.begin() + static_cast<std::ptrdiff_t>(told));
+    model_.more_undelivered -= more;
   }
 
   void settle_destination() {
@@ -366,8 +396,10 @@ class StoreWalk {
     if (model_.read_due(f_.now())) f_.due(query);
     std::set<StoreModel::DueKey> due;
     for (const Due& one : f_.due(query))
-      for (const DueRecipient& recipient : one.recipients)
+      for (const DueRecipient& recipient : one.recipients) {
         CHECK(due.insert({one.message->id, one.destination, recipient.index}).second);
+        CHECK(recipient.delay_told == model_.messages.at(one.message->id).recipients.at(recipient.index).delay_told);
+      }
     const std::set<StoreModel::DueKey> all = model_.due(f_.now());
     CHECK(std::includes(all.begin(), all.end(), due.begin(), due.end()));
     // A destination that is not there waits for another one of its site, which is.

@@ -108,6 +108,7 @@ std::vector<Take*> Ledger::taken(const std::string& from, const std::vector<std:
     }
     return out;
   }
+  if (from.empty() && field(body, "Auto-Submitted") == "auto-generated") return digest(to, body, take);
   auto found = tokens_.find(token);
   if (found == tokens_.end()) {
     broken("a message that nobody sent came to " + (to.empty() ? std::string() : to.front()) + ": token '" + token +
@@ -174,8 +175,34 @@ std::vector<Take*> Ledger::report(const std::string& to, std::string_view body, 
     if (message.state == Message::State::refused) broken("a report of " + address + ", refused");
     if (action == "failed") recipient.failed.insert(id);
     if (action == "delayed") recipient.delayed.insert(id);
+    if (action == "delivered" || action == "relayed") recipient.reached.insert(id);
   }
   if (!any) broken("a report without a recipient: " + id);
+  return {&takes.back()};
+}
+
+/// What the postmaster is told, once: of mail of nobody, and of reports to those who sent.
+std::vector<Take*> Ledger::digest(const std::vector<std::string>& to, std::string_view body, Take take) {
+  if (to != std::vector<std::string>{kPostmaster}) broken("a digest came to another than the postmaster");
+  const std::string id = field(body, "Message-ID");
+  std::deque<Take>& takes = reports_[id];
+  takes.push_back(take);
+  constexpr std::string_view kBefore = "\r\n    <";
+  constexpr std::size_t kId = 12;
+  bool any = false;
+  for (std::size_t at = body.find(kBefore); at != std::string_view::npos; at = body.find(kBefore, at + 1)) {
+    const std::size_t from = at + kBefore.size();
+    const std::string address(body.substr(from, body.find('>', from) - from));
+    digests_[std::string(body.substr(at - kId, kId)) + " to " + address].insert(id);
+    any = true;
+    const auto recipient = recipients_.find(address);
+    const bool of_nobody = recipient != recipients_.end() && recipient->second.message >= 0 &&
+                           messages_[static_cast<std::size_t>(recipient->second.message)].from.empty();
+    const bool of_report = std::any_of(messages_.begin(), messages_.end(),
+                                       [&address](const Message& message) { return message.from == address; });
+    if (!of_nobody && !of_report) broken("a digest of " + address + ", to whom nothing of nobody was sent");
+  }
+  if (!any) broken("a digest of nothing: " + id);
   return {&takes.back()};
 }
 
@@ -195,6 +222,8 @@ void Ledger::settle(const Terms& terms) {
     const auto known = std::count_if(takes.begin(), takes.end(), [this](const Take& take) { return !excused(take); });
     if (known > 1) broken("report " + id + " came " + std::to_string(takes.size()) + " times");
   }
+  for (const auto& [what, ids] : digests_)
+    if (ids.size() > 1) broken(what + " is in " + std::to_string(ids.size()) + " digests");
 }
 
 void Ledger::settle(const std::string& address, const Recipient& recipient, const Terms& terms) {
@@ -207,6 +236,12 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
            " of them without need");
   if (recipient.failed.size() > 1) broken(std::to_string(recipient.failed.size()) + " bounces of " + address);
   if (recipient.delayed.size() > 1) broken(std::to_string(recipient.delayed.size()) + " delay notices of " + address);
+  if (recipient.reached.size() > 1)
+    broken(std::to_string(recipient.reached.size()) + " reports that " + address + " was reached");
+  if (!recipient.reached.empty() && recipient.takes.empty())
+    broken(address + " was reached, says a report, and was not");
+  if (!recipient.reached.empty() && !recipient.failed.empty())
+    broken(address + " was reached and bounced, say reports");
   if (known > 0 && !recipient.failed.empty()) broken(address + " got its message, and it bounced");
   if (recipient.attempts > terms.attempts)
     broken(address + " was attempted " + std::to_string(recipient.attempts) + " times");

@@ -13,6 +13,9 @@
 
 namespace waypost::sim {
 
+/// In a Maildir: digests go there.
+inline constexpr const char* kPostmaster = "postmaster@local.example";
+
 /// A message that came at a host or into a Maildir.
 struct Take {
   net::TimePoint at;
@@ -76,7 +79,7 @@ class Ledger {
   struct Recipient {
     int message = -1;
     std::deque<Take> takes;
-    std::set<std::string> failed, delayed;  ///< ids of the reports
+    std::set<std::string> failed, delayed, reached;  ///< ids of the reports
     bool cause = false;
     bool removed = false;
     int attempts = 0;
@@ -88,13 +91,15 @@ class Ledger {
     bool badly = false;
   };
   std::vector<Take*> report(const std::string& to, std::string_view body, Take take);
+  std::vector<Take*> digest(const std::vector<std::string>& to, std::string_view body, Take take);
   bool excused(const Take& take) const;
   void settle(const std::string& address, const Recipient& recipient, const Terms& terms);
 
   std::vector<Message> messages_;
   std::map<std::string, int> tokens_;
   std::map<std::string, Recipient> recipients_;
-  std::map<std::string, std::deque<Take>> reports_;  ///< by Message-ID
+  std::map<std::string, std::deque<Take>> reports_;       ///< by Message-ID, and digests
+  std::map<std::string, std::set<std::string>> digests_;  ///< by queue id and recipient: those that told of it
   std::map<int, Life> ends_;
   std::vector<std::pair<net::TimePoint, net::TimePoint>> full_;
   std::vector<std::string> broken_;

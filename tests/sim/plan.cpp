@@ -4,6 +4,7 @@
 #include <random>
 
 #include "tests/sim/chance.h"
+#include "tests/sim/ledger.h"
 
 namespace waypost::sim {
 namespace {
@@ -43,6 +44,8 @@ conf::Config make_config(Chance& chance) {
   config.queue.expire =
       chance.one_in(2) ? std::chrono::seconds(5 * 24h) : std::chrono::seconds(chance.from(8, 30) * 1h);
   if (chance.one_in(4)) config.queue.delay_warning = 30min;
+  config.queue.delay_over = true;
+  config.postmaster = kPostmaster;
   config.queue.inline_limit = chance.one_in(2) ? 2048 : 64 * 1024;
   config.delivery.concurrency = static_cast<int>(chance.from(1, 20));
   if (chance.one_in(4)) config.delivery.connections = static_cast<int>(chance.from(1, 6));

@@ -90,7 +90,8 @@ void World::drive(const std::function<bool()>& done) {
 
 net::Task<> World::count(mta::Relay& relay, net::WallTime at, std::uint64_t& messages, bool& done) {
   Result<queue::Counts> counts = co_await relay.store().count(queue::Filter(), at);
-  if (counts) messages = counts->messages;
+  Result<queue::Undelivered> untold = co_await relay.store().undelivered();
+  if (counts && untold) messages = counts->messages + untold->entries.size() + untold->more;
   done = true;
 }
 
@@ -146,8 +147,9 @@ Report World::run() {
   for (const Item& item : plan_.items) later(item.at, [this, &item] { begin(item); });
   later(plan_.heal, [this] { heal(); });
   drive([this] { return healed_ && clients_.running() == 0; });
-  // What fails for good leaves at the end of its lifetime, its report within the next.
-  const net::TimePoint until = now() + config_->queue.expire + config_->queue.bounce_expire + 8h;
+  // What fails for good leaves at the end of its lifetime, its report within the next, and a digest tells of that.
+  const net::TimePoint until =
+      now() + config_->queue.expire + config_->queue.bounce_expire + config_->queue.digest + 8h;
   while (steps_ < kMostSteps && now() < until) {
     const net::TimePoint next = now() + 30min;
     drive([this, next] { return now() >= next; });

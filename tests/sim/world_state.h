@@ -81,6 +81,7 @@ class World {
   void heal();
   void read_maildirs();
   void finish(Report& report);
+  /// Messages, and what the postmaster was not told yet.
   std::uint64_t queued();
 
   void note(const std::string& what);

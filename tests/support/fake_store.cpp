@@ -180,6 +180,14 @@ net::Task<Result<std::optional<net::WallTime>>> FakeStore::note_time(std::option
   co_return std::optional<net::WallTime>();
 }
 
+net::Task<Result<queue::Undelivered>> FakeStore::undelivered() {
+  co_return queue::Undelivered();
+}
+
+net::Task<Result<>> FakeStore::commit_digest(queue::Notification, queue::Undelivered) {
+  co_return fail(Errc::unsupported, "commit_digest");
+}
+
 net::Task<Result<queue::Listing>> FakeStore::list(queue::Filter, std::optional<queue::Id>, std::size_t, net::WallTime) {
   co_return fail(Errc::unsupported, "list");
 }

@@ -83,6 +83,8 @@ class FakeStore : public queue::Store {
   net::Task<Result<std::vector<queue::Overdue>>> overdue(net::WallTime now, std::size_t limit) override;
   net::Task<Result<queue::Overdue>> deferred(queue::Id id) override;
   net::Task<Result<std::optional<net::WallTime>>> note_time(std::optional<net::WallTime> now) override;
+  net::Task<Result<queue::Undelivered>> undelivered() override;
+  net::Task<Result<>> commit_digest(queue::Notification digest, queue::Undelivered told) override;
   /// Errors: unsupported, as the other two of the administrator.
   net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
                                          net::WallTime now) override;
