@@ -493,6 +493,14 @@ void tls_given_up(std::string_view relay, std::string_view why, std::chrono::sec
       .number("seconds", time.count());
   event.add("reason", why, Form::parens).write();
 }
+void done_without(std::string_view relay, std::string_view extension, std::string_view why, std::chrono::seconds time) {
+  Event event(Level::warning, "smtp", "done_without");
+  event.words("warning: mail goes there without what it may have failed at: ", "")
+      .add("relay", relay)
+      .add("extension", extension)
+      .number("seconds", time.count());
+  event.add("reason", why, Form::parens).write();
+}
 void site_slowed(std::string_view site, std::chrono::milliseconds spacing, std::chrono::seconds time,
                  std::string_view reason) {
   Event event(Level::info, "qmgr", "site_slowed");

@@ -96,6 +96,8 @@ void destination_deferred(std::string_view destination, std::uint32_t failures, 
                           std::string_view host, std::string_view dsn, std::string_view reason);
 /// TLS failed with this host, which gets mail in clear for so long.
 void tls_given_up(std::string_view relay, std::string_view why, std::chrono::seconds time);
+/// A host failed at an extension that it offers, and gets mail without it for so long.
+void done_without(std::string_view relay, std::string_view extension, std::string_view why, std::chrono::seconds time);
 /// A rule about replies wants a site to get less mail: so long between two messages, for such a time.
 void site_slowed(std::string_view site, std::chrono::milliseconds spacing, std::chrono::seconds time,
                  std::string_view reason);

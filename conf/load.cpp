@@ -220,15 +220,15 @@ void read_passwords(std::vector<Route>& routes, Reading& reading) {
       continue;
     }
     login.password = text->substr(0, text->find_first_of("\r\n"));
-    login.password_changed = found.st_mtim.tv_sec * std::int64_t{1'000'000'000} + found.st_mtim.tv_nsec;
+    login.password_changed = found.st_ctim.tv_sec * std::int64_t{1'000'000'000} + found.st_ctim.tv_nsec;
     const bool fits = !login.password.empty() && login.password.size() <= 4096 &&
                       std::none_of(login.password.begin(), login.password.end(), is_control);
     if (!fits) {
       reading.error(key, place,
                     quoted(login.password_file) +
                         " has no password in its first line: 1 to 4096 octets without control characters");
-    } else if ((found.st_mode & S_IROTH) != 0) {
-      reading.warning(key, place, quoted(login.password_file) + " can be read by everybody on this machine",
+    } else if ((found.st_mode & (S_IROTH | S_IWOTH)) != 0) {
+      reading.warning(key, place, quoted(login.password_file) + " is open to everybody on this machine",
                       "chmod 0640, with the group of the daemon's user");
     }
   }

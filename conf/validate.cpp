@@ -269,6 +269,8 @@ void check_domains(const Config& config, Findings& findings) {
 
 void check_queue(const Config& config, Findings& findings) {
   const Config::Queue& queue = config.queue;
+  if (queue.delay_over && queue.delay_warning == std::chrono::seconds(0))
+    findings.warning("queue.delay_over", "has no effect: with queue.delay_warning = \"0s\" nobody is told of a delay");
   if (findings.failed("queue.retry")) return;
   if (queue.retry.empty()) {
     findings.error("queue.retry", "is empty",
@@ -306,6 +308,15 @@ void check_limits(const Config& config, Findings& findings) {
   if (more_than_out) findings.warning("delivery.concurrency", "is more than delivery.connections in all");
 }
 
+bool leaves_from(const Config& config, const std::string& source) {
+  const auto has = [&source](const std::vector<std::string>& sources) {
+    return std::find(sources.begin(), sources.end(), source) != sources.end();
+  };
+  return source.empty() || has(config.delivery.source) ||
+         std::any_of(config.routes.begin(), config.routes.end(),
+                     [&has](const Route& route) { return has(route.source); });
+}
+
 void check_delivery_limits(const Config& config, Findings& findings) {
   const std::vector<OutLimit>& limits = config.delivery.limits;
   for (std::size_t i = 0; i < limits.size(); ++i) {
@@ -317,6 +328,12 @@ void check_delivery_limits(const Config& config, Findings& findings) {
       findings.error(section + ".connections", "is for sites and sources: of domains concurrency is limited");
     if (limit.concurrency && limit.domains.empty())
       findings.error(section + ".concurrency", "is for domains alone: of others connections are limited");
+    for (std::size_t j = 0; j < limit.sources.size(); ++j) {
+      if (!leaves_from(config, limit.sources[j]))
+        findings.warning(numbered(section + ".sources", j),
+                         quoted(limit.sources[j]) + " is an address from which no mail leaves",
+                         "it stands in no delivery.source and no source of a route");
+    }
     if (!limit.connections && !limit.concurrency && !limit.rate)
       findings.warning(section, "limits nothing: it has neither rate, connections nor concurrency");
   }

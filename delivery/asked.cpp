@@ -10,7 +10,7 @@ namespace waypost::delivery {
 
 void Asked::add(const std::string& host, std::string_view status, std::string_view reply) {
   if (host.empty()) return;
-  std::string words = shortened(in_words(host, status, reply), kMaxOctets);
+  std::string words = shortened(in_words(host, status, for_senders(reply)), kMaxOctets);
   const auto known = std::find_if(hosts_.begin(), hosts_.end(), [&host](const Host& one) { return one.name == host; });
   if (known != hosts_.end()) {
     known->words = std::move(words);

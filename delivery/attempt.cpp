@@ -319,14 +319,16 @@ net::Task<bool> Transaction::envelope() {
     for (std::size_t i = first; i < next; ++i) {
       Result<smtp::Reply> reply = co_await connection_.next_reply(command_timeout());
       if (!reply) {
-        host_failed(all[i].stage, reply.error());
+        HostFailure failure = of_error(all[i].stage, reply.error(), host_);
+        if (next - first > 1 && !failure.ours) failure.suspect = HostFailure::Suspect::pipelining;
+        host_failed(std::move(failure));
         co_return false;
       }
       if (is_host_failure(all[i].stage, *reply)) {
         host_failed(all[i].stage, *reply);
         co_return false;
       }
-      if (connection_.peer().given && wants_login(*reply)) {
+      if (all[i].stage == Stage::mail && connection_.peer().given && wants_login(*reply)) {
         host_failed(login_wanted(*reply, host_));
         co_return false;
       }
@@ -363,6 +365,7 @@ void Transaction::on_rcpt_reply(std::size_t recipient, const smtp::Reply& reply)
   const bool is_full = accepted_ > 0 && is_too_many(reply);  // which is no matter for rules
   Outcome outcome = is_full ? of_reply(Stage::rcpt, reply, host_) : outcome_of(Stage::rcpt, reply);
   outcome.next_transaction = is_full;
+  if (connection_.peer().given && wants_login(reply)) outcome = from_host_failure(login_wanted(reply, host_));
   settle(recipient, std::move(outcome));
 }
 
@@ -549,6 +552,8 @@ void Transaction::host_failed(Stage stage, const Error& error) {
 void Transaction::host_failed(HostFailure failure) {
   connection_.give_up();
   failure.tls = connection_.tls().text();
+  // Its envelope went well, or BDAT would not have been said.
+  if (announced_ > 0 && !failure.ours) failure.suspect = HostFailure::Suspect::chunking;
   settle_rest(result_.in_doubt ? from_doubt(failure) : from_host_failure(failure));
   result_.before_mail = !mail_answered_;
   result_.host = std::move(failure);

@@ -119,6 +119,9 @@ class Connection {
   net::Task<Result<>> send_body(std::span<const std::string_view> pieces);
   void began_transaction() { ++transactions_; }
   void give_up() { usable_ = false; }
+  /// As if the host did not offer it.
+  void do_without_pipelining() { extensions_.pipelining = false; }
+  void do_without_chunking() { extensions_.chunking = extensions_.binary_mime = false; }
   const ClientSettings& settings() const { return settings_; }
 
  private:

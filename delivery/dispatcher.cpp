@@ -260,6 +260,7 @@ net::Task<> Dispatcher::plan(std::string name) {
   entry.site = key;
   entry.tls = std::move(found.tls);
   entry.as = std::move(found.as);
+  entry.given = found.given;
   entry.by_dns = found.by_dns;
   entry.valid_until = found.valid_until;
   if (!entry.state.site.empty() && entry.state.site != key) {
@@ -306,6 +307,7 @@ net::Task<Dispatcher::Found> Dispatcher::find_plan(std::string name) {
   Found out;
   out.valid_until = runtime_.now() + kLongestSleep;
   out.as = way.as;
+  out.given = way.given;
   Plan& plan = out.plan;
   plan.weighted = !way.weights.empty();
   std::string key;
@@ -415,7 +417,7 @@ net::Task<> Dispatcher::redirect(std::vector<Redirected> redirected) {
   std::vector<queue::Due> due;
   for (const Redirected& each : redirected) due.push_back(each.due);
   if (due.empty()) co_return;
-  const Result<> done = co_await store_.redirect(std::move(due));
+  const Result<> done = co_await store_.redirect(std::move(due), runtime_.wall_now());
   ++redirected_;
   for (const Redirected& each : redirected) schedule_.release(each.due.message->id, each.from);
   if (done) {
@@ -431,7 +433,11 @@ net::Task<> Dispatcher::redirect(std::vector<Redirected> redirected) {
 net::Task<> Dispatcher::compare_routes() {
   const std::uint64_t routes = fingerprint_of_routes(*config_());
   const Result<bool> compared = co_await store_.compare_routes(routes, runtime_.wall_now());
-  if (!compared && !stopping_) log::failure("comparing the routes with those before: " + compared.error().what);
+  if (!compared && !stopping_) {
+    log::failure("comparing the routes with those before: " + compared.error().what);
+    compare_routes_ = true;
+    due_at(runtime_.wall_now() + 5s);
+  }
   if (!compared || !*compared) co_return;
   for (auto& [name, destination] : destinations_) {
     destination.state.site.clear();
@@ -451,19 +457,16 @@ void Dispatcher::pump(const std::string& key) {
   if (stopping_ || found == sites_.end()) return;
   Site& site = *found->second;
   if (!site.has_turns() || site.coming > 0) return;
-  const auto idler = idlers_.find(&site);
-  const net::TimePoint next = next_message(site, idler == idlers_.end() ? Sources::Kept::none : Sources::Kept::any);
-  if (next > runtime_.now()) {
-    if (!std::exchange(site.timed, true)) scope_.spawn(come_back(key, next));
-    return;
-  }
+  const auto idler = idler_of(site);
+  const net::TimePoint next = next_message(site, idler == idlers_.end() ? nullptr : idler->second->connection);
+  if (next > runtime_.now()) return come_at(site, next);
   if (idler != idlers_.end()) {
     ++site.coming;
     wake_idler(idler);
     return;
   }
   if (site.workers >= site.limit()) return;
-  if (!connection_free()) {
+  if (!connection_free_for(site)) {
     if (site.workers > 0 || site.starved) return;
     site.starved = true;
     starved_.push_back(key);
@@ -479,6 +482,13 @@ void Dispatcher::pump(const std::string& key) {
 
 bool Dispatcher::connection_free() const {
   return connections_ < static_cast<std::size_t>(config_()->delivery.connections);
+}
+
+/// The last tenth is for sites that have none: hosts that hold on to theirs leave room for the others (F36).
+bool Dispatcher::connection_free_for(const Site& site) const {
+  const auto most = static_cast<std::size_t>(config_()->delivery.connections);
+  const std::size_t kept_free = site.workers > 0 ? most / 10 : 0;
+  return connections_ + kept_free < most;
 }
 
 void Dispatcher::wake_idler(Idlers::iterator entry) {
@@ -503,6 +513,8 @@ void Dispatcher::pump_starved() {
 
 /// True if a site without any connection is to have this worker's: there are others for this site, or it had its turn.
 bool Dispatcher::gives_way(const Site& site, int messages) const {
+  const std::size_t others = wanting_source_.size() - wanting_source_.count(site.plan().key);
+  if (others > 0 && messages >= kMessagesInTurn && sources_.limits(site.plan().sources)) return true;
   return starved_.size() > leaving_ && (site.workers - site.leaving > 1 || messages >= kMessagesInTurn);
 }
 
@@ -541,17 +553,47 @@ bool Dispatcher::may_go(const std::string& name, Destination& destination) {
   return false;
 }
 
-/// When the site's rate, and that of an address to connect from, allow a message.
-net::TimePoint Dispatcher::next_message(const Site& site, Sources::Kept kept) const {
+/// When the site's rate, and that of an address to connect from, or of the connection's, allow a message.
+net::TimePoint Dispatcher::next_message(const Site& site, const Connection* kept) const {
   const net::TimePoint now = runtime_.now();
-  return std::max(site.next_message(now), sources_.next(site.plan().sources, kept, now));
+  net::TimePoint from = sources_.next(site.plan().sources, now);
+  if (kept != nullptr && kept->peer().source) from = std::min(from, sources_.next_kept(*kept->peer().source, now));
+  return std::max(site.next_message(now), from);
+}
+
+/// One whose connection may be used now, where there is one.
+Dispatcher::Idlers::iterator Dispatcher::idler_of(const Site& site) {
+  const auto [first, last] = idlers_.equal_range(&site);
+  const auto ready = std::find_if(
+      first, last, [&](const auto& entry) { return next_message(site, entry.second->connection) <= runtime_.now(); });
+  return ready != last ? ready : first != last ? first : idlers_.end();
+}
+
+/// Somebody comes when a message is allowed again.
+void Dispatcher::come_at(Site& site, net::TimePoint next) {
+  const std::string& key = site.plan().key;
+  if (sources_.next(site.plan().sources, runtime_.now()) > runtime_.now()) wanting_source_.insert(key);
+  if (!std::exchange(site.timed, true)) scope_.spawn(come_back(key, next));
+}
+
+/// What the message leaves from: whence the connection is that is kept; or another, and a connection from there.
+void Dispatcher::reserve_source(const Site& site, const Connection* kept, Job& job) {
+  const net::TimePoint now = runtime_.now();
+  const std::vector<net::Address>& pool = site.plan().sources;
+  if (!sources_.limits(pool)) return;
+  const bool by_it = kept != nullptr && kept->peer().source && sources_.next_kept(*kept->peer().source, now) <= now;
+  job.source = by_it ? kept->peer().source : sources_.choose(pool, 0, job.due.message->id.value, now);
+  if (!by_it) job.held = sources_.hold(*job.source);
+  sources_.take(*job.source, now);
 }
 
 std::optional<Dispatcher::Job> Dispatcher::next_job(Site& site, const Connection* kept) {
-  const net::TimePoint now = runtime_.now();
-  const bool by_it = kept != nullptr && kept->peer().source && sources_.next(*kept->peer().source, now) <= now;
-  const auto of_pool = by_it ? Sources::Kept::any : Sources::Kept::none;
-  if (!site.has_turns() || next_message(site, of_pool) > now) return std::nullopt;
+  if (!site.has_turns()) return std::nullopt;
+  const net::TimePoint next = next_message(site, kept);
+  if (next > runtime_.now()) {
+    come_at(site, next);
+    return std::nullopt;
+  }
   for (std::optional<std::string> name = site.next_turn(); name; name = site.next_turn()) {
     if (waits(*name)) {
       drop_waiting(*name);
@@ -571,20 +613,24 @@ std::optional<Dispatcher::Job> Dispatcher::next_job(Site& site, const Connection
     entry->second.pace.take(runtime_.now());
     entry->second.slow.take(runtime_.now());
     site.took(runtime_.now());
-    return Job{*std::move(due), entry->second.tls, entry->second.as, entry->second.by_dns};
+    const Destination& of = entry->second;
+    Job job{*std::move(due), of.tls, of.as, of.by_dns, of.given, {}, {}};
+    reserve_source(site, kept, job);
+    return job;
   }
   return std::nullopt;
 }
 
 /// Keeps a connection for a while. True if there is mail again.
-net::Task<bool> Dispatcher::idle(Site& site) {
+net::Task<bool> Dispatcher::idle(Site& site, const Connection* connection) {
   if (starved_.size() > leaving_) co_return false;
   Idler self;
+  self.connection = connection;
   const auto entry = idlers_.emplace(&site, &self);
   co_await runtime_.sleep_until(runtime_.now() + kIdle, self.woken.get_token());
   if (self.listed) idlers_.erase(entry);
   // pump() counts those that it wakes as coming; another that wakes it (stop, room for another site) does not.
-  co_return site.has_turns() && next_message(site, Sources::Kept::any) <= runtime_.now() && !stopping_;
+  co_return site.has_turns() && next_message(site, connection) <= runtime_.now() && !stopping_;
 }
 
 net::Task<> Dispatcher::work(std::string key) {
@@ -599,7 +645,7 @@ net::Task<> Dispatcher::work(std::string key) {
     if (!job) {
       read_site(key);  // what had its turn may be gone, and have been the one that was to ask
       if (stopping_ || !connection || !connection->usable()) break;
-      const bool again = co_await idle(site);
+      const bool again = co_await idle(site, connection.get());
       if (!again) break;
       continue;
     }
@@ -613,12 +659,15 @@ net::Task<> Dispatcher::work(std::string key) {
   if (connection) {
     if (connection->usable()) co_await connection->quit();
     open_.erase(connection.get());
+    connection.reset();
   }
   --leaving_;
   --site.leaving;
   --site.workers;
   --connections_;
   pump_starved();
+  for (const std::string& wanting : std::exchange(wanting_source_, {}))
+    if (wanting != key) pump(wanting);
   pump(key);
   // A worker that began just now may have ended already, and the site with it.
   const auto found = sites_.find(key);

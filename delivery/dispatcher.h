@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <unordered_map>
@@ -86,6 +87,7 @@ class Dispatcher {
     bool wants_turn = false;  ///< it had its turn, and has to wait for the end of another message, or for its pace
     bool timed = false;       ///< as Site::timed
     bool by_dns = false;      ///< its hosts are what the DNS names for it, not the configuration's
+    bool given = false;       ///< as Peer::given
     net::TimePoint valid_until{};
     bool planning = false;
     bool unread = false;  ///< mail of it was left in the store while it failed
@@ -96,6 +98,9 @@ class Dispatcher {
     std::vector<TlsTerms> tls;
     std::shared_ptr<const Identity> as;
     bool by_dns = false;
+    bool given = false;                  ///< as Peer::given
+    std::optional<net::Address> source;  ///< that the message leaves from, where those of the site have limits
+    std::shared_ptr<const void> held;    ///< a connection from there
   };
   /// What was found out about a destination.
   struct Found {
@@ -103,6 +108,7 @@ class Dispatcher {
     std::vector<TlsTerms> tls;  ///< of each next hop
     std::shared_ptr<const Identity> as;
     bool by_dns = false;
+    bool given = false;
     net::TimePoint valid_until{};
     HostFailure trouble;  ///< why there is none
   };
@@ -114,6 +120,7 @@ class Dispatcher {
   };
   /// A worker that keeps its connection for further mail.
   struct Idler {
+    const Connection* connection = nullptr;
     std::stop_source woken;
     bool listed = true;
   };
@@ -134,16 +141,20 @@ class Dispatcher {
   void pump(const std::string& key);
   void pump_starved();
   bool connection_free() const;
+  bool connection_free_for(const Site& site) const;
   void wake_idler(Idlers::iterator entry);
   bool gives_way(const Site& site, int messages) const;
   net::Task<> work(std::string key);
   std::optional<Job> next_job(Site& site, const Connection* kept);
-  net::TimePoint next_message(const Site& site, Sources::Kept kept) const;
+  void reserve_source(const Site& site, const Connection* kept, Job& job);
+  net::TimePoint next_message(const Site& site, const Connection* kept) const;
+  Idlers::iterator idler_of(const Site& site);
+  void come_at(Site& site, net::TimePoint next);
   bool may_go(const std::string& name, Destination& destination);
   net::Task<> come_back(std::string key, net::TimePoint at);
   net::Task<> come_back_for(std::string destination, net::TimePoint at);
   void take_turn(const std::string& destination);
-  net::Task<bool> idle(Site& site);
+  net::Task<bool> idle(Site& site, const Connection* connection);
   bool is_over(const Site& site) const;
 
   // dispatcher_attempts.cpp
@@ -155,11 +166,16 @@ class Dispatcher {
                                         std::vector<std::size_t>& positions);
   net::Task<Connection::Raced> open_next(Peer peer, std::optional<Peer> rival, SessionFor whom,
                                          std::unique_ptr<Connection>& connection, HostFailure& failure);
-  std::vector<Peer> candidates(const Site& site, queue::Id message, const Job& job);
+  struct Candidates {
+    std::vector<Peer> peers;
+    bool left_out = false;  ///< others, which wait for a source address of their family
+  };
+  Candidates candidates(const Site& site, queue::Id message, const Job& job);
   void met_ourselves(const Site& site, bool by_dns, Tally& tally, const net::Address& address, HostFailure found,
                      HostFailure& last);
   void react(Site& site, const net::Address& address, HostFailure told, Tally& tally);
   std::shared_ptr<const ReplyRules> rules();
+  void mistrust(const HostFailure& failure, const net::Address& address);
   void log_unlearnt(const Tally& tally, const HostFailure& failure);
   net::Task<> into_maildirs(const std::string& path_template, Tally& tally,
                             std::shared_ptr<const queue::Content> content);
@@ -211,7 +227,9 @@ class Dispatcher {
   queue::OpenFolder open_folder_;  ///< Maildirs
   std::function<std::vector<smtp::Path>()> postmasters_;
   TlsSource tls_;
-  TlsMemory tls_memory_;
+  HostMemory tls_memory_{kTlsGivenUp};
+  static constexpr net::Duration kDoneWithout = std::chrono::hours(24);
+  HostMemory no_pipelining_{kDoneWithout}, no_chunking_{kDoneWithout};
   Sources sources_;
   std::shared_ptr<const ReplyRules> rules_;
   std::vector<conf::RuleFile> rules_of_;  ///< what they were made from
@@ -222,6 +240,7 @@ class Dispatcher {
   std::map<std::string, Trouble> troubles_;  ///< by a site's key
   Idlers idlers_;
   std::map<Connection*, net::TimePoint> open_;  ///< since when; to be closed by abort()
+  std::set<std::string> wanting_source_;        ///< sites that wait for an address to connect from
   std::deque<std::string> starved_;             ///< sites without a worker that wait for one of the connections in all
   std::size_t connections_ = 0;
   std::size_t leaving_ = 0;  ///< workers that take no mail any more: their connections are about to be free

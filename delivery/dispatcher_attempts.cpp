@@ -211,6 +211,17 @@ std::shared_ptr<const ReplyRules> Dispatcher::rules() {
   return rules_;
 }
 
+/// It has failed at something that it offers: PIPELINING or CHUNKING (RELIABILITY F39). It goes on without for a day.
+void Dispatcher::mistrust(const HostFailure& failure, const net::Address& address) {
+  using Suspect = HostFailure::Suspect;
+  if (failure.suspect == Suspect::none) return;
+  const bool pipelining = failure.suspect == Suspect::pipelining;
+  HostMemory& memory = pipelining ? no_pipelining_ : no_chunking_;
+  memory.failed(address, runtime_.now());
+  log::done_without(failure.host, pipelining ? "PIPELINING" : "CHUNKING", failure.reason,
+                    std::chrono::duration_cast<std::chrono::seconds>(kDoneWithout));
+}
+
 /// Deferred with their destination: a line each, though nothing is recorded of them.
 void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
   const queue::MessageInfo& message = *tally.due().message;
@@ -225,21 +236,27 @@ void Dispatcher::log_unlearnt(const Tally& tally, const HostFailure& failure) {
 }
 
 /// The site's hosts in the order to try them, and as whom and from where we come.
-std::vector<Peer> Dispatcher::candidates(const Site& site, queue::Id message, const Job& job) {
+Dispatcher::Candidates Dispatcher::candidates(const Site& site, queue::Id message, const Job& job) {
   const net::TimePoint now = runtime_.now();
-  std::vector<Peer> all = site.candidates(now, runtime_.random(), job.tls);
-  for (Peer& peer : all) {
+  const std::vector<net::Address>& pool = site.plan().sources;
+  Candidates out;
+  for (Peer& peer : site.candidates(now, runtime_.random(), job.tls)) {
     peer.as = job.as;
-    peer.given = !job.by_dns;
+    peer.given = job.given;
     // A message has the same one at each attempt, where it may: a host may know it (RFC 6647).
-    peer.source = sources_.choose(site.plan().sources, peer.address.family, message.value, now);
+    peer.source = sources_.choose(pool, peer.address.family, message.value, now);
+    if (job.source && job.source->family == peer.address.family) {
+      peer.source = job.source;
+      peer.held = job.held;
+    } else if (job.source && peer.source && sources_.next({*peer.source}, now) > now) {
+      out.left_out = true;
+      continue;
+    }
+    // A route that has addresses of its own uses no other.
+    if (!peer.source && job.as != nullptr && !job.as->source.empty()) continue;
+    out.peers.push_back(std::move(peer));
   }
-  // Not by a family whose sources have had their share, where the other's have not.
-  const auto waits = [&](const Peer& peer) {
-    return peer.source && sources_.next(std::vector{*peer.source}, Sources::Kept::none, now) > now;
-  };
-  if (!std::all_of(all.begin(), all.end(), waits)) std::erase_if(all, waits);
-  return all;
+  return out;
 }
 
 /// Tries the site's hosts until no recipient is open. Returns the last host's failure, for those of which nothing was
@@ -251,19 +268,19 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   // A report is better delivered without what it asks for than not at all (RFC 8689 §5).
   const SessionFor whom{domain_of(tally.due().destination), message.require_tls && !message.reverse_path.is_null()};
   const std::string doubted = doubted_host(tally.due().recipients);
-  HostChoice hosts(site, first(candidates(site, message.id, job), doubted), doubted);
+  Candidates found = candidates(site, message.id, job);
+  HostChoice hosts(site, first(std::move(found.peers), doubted), doubted);
   HostFailure last;
   bool unasked = false;  // a host that may come back
   bool apart = false;    // a host may do well for other destinations
   if (hosts.candidates().empty()) {
     last.ours = true;
     last.status = "4.4.3";
-    last.reason = "none of its hosts is known any more";
+    last.reason = "none of its hosts can be reached by an address that mail may leave from";
   }
   while (tally.any_open() && !tally.told_to_wait) {
-    const bool had_its_share = connection && connection->peer().source &&
-                               sources_.next(*connection->peer().source, runtime_.now()) > runtime_.now();
-    if (connection && connection->usable() && (had_its_share || !suits(*connection, whom, hosts.candidates()))) {
+    const bool from_another = connection && job.source && job.held && connection->peer().source != job.source;
+    if (connection && connection->usable() && (from_another || !suits(*connection, whom, hosts.candidates()))) {
       co_await connection->quit();
       connection->give_up();
     }
@@ -276,9 +293,17 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       if (!next || stopping_) break;
       co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
       HostFailure failure;
-      const Connection::Raced raced = co_await open_next(next->peer, next->rival, whom, connection, failure);
-      const Peer& used = raced.by_rival ? *next->rival : next->peer;
-      const std::optional<Peer> other = raced.by_rival ? next->peer : next->rival;
+      Peer peer = next->peer;
+      std::optional<Peer> rival = next->rival;
+      const std::vector<net::Address>& pool = site.plan().sources;
+      for (Peer* each : {&peer, rival ? &*rival : nullptr}) {
+        if (each == nullptr || !each->source || !sources_.has_failed(*each->source, runtime_.now())) continue;
+        each->source = sources_.choose(pool, each->address.family, message.id.value, runtime_.now());
+        each->held = nullptr;
+      }
+      const Connection::Raced raced = co_await open_next(peer, rival, whom, connection, failure);
+      const Peer& used = raced.by_rival ? *rival : peer;
+      const std::optional<Peer> other = raced.by_rival ? peer : rival;
       hosts.asked(used.address, other, raced.other);
       if (other) learn_of_other(site, other->address, raced, runtime_.now());
       react(site, used.address, failure, tally);
@@ -310,6 +335,15 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       }
       if (!connection) {
         last = std::move(failure);
+        if (used.source && last.bad_source) {
+          log::failure(last.host + ": " + last.reason);
+          sources_.failed(*used.source, runtime_.now());
+          const auto spare = sources_.choose(pool, used.address.family, message.id.value, runtime_.now());
+          if (!sources_.has_failed(*spare, runtime_.now())) {
+            hosts.forget(used.address);
+            continue;
+          }
+        }
         if (last.ours) break;
         site.failed(used.address, runtime_.now());
         site.host_failed();
@@ -318,7 +352,6 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     }
     const net::Address address = connection->peer().address;
     hosts.asked(address, std::nullopt, WayEnd::unused);
-    if (connection->peer().source) sources_.take(*connection->peer().source, runtime_.now());
     const std::size_t before = connection->transactions();
     std::vector<std::size_t> positions;
     AttemptResult result = co_await transactions(site, *connection, tally, content, positions);
@@ -337,6 +370,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     last = *result.host;
     if (last.login) log::failure(last.host + ": " + last.reason);
     connection->give_up();
+    mistrust(last, address);
     if (result.in_doubt) {
       // It may have been taken: no other host is tried now, and the next attempt waits longer.
       tally.in_doubt = true;
@@ -348,6 +382,9 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       const Outcome& one = result.outcomes[i];
       if (one.event != queue::Event::attempt_deferred || !one.try_next_host) tally.record({positions[i]}, {one});
     }
+    // Without what it may have failed at, it may do well at once.
+    const bool once_more = last.suspect != HostFailure::Suspect::none;
+    if (once_more) hosts.forget(address);
     if (kept) {
       // The host had closed a connection that was kept idle: that says nothing about it.
       hosts.forget(address);
@@ -361,6 +398,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   if (tally.told_to_wait) last = *tally.told_to_wait;
   last.asked = tally.asked_in_vain();
   if (tally.told_to_wait) tally.told_to_wait->asked = last.asked;
+  if (found.left_out) last.ours = true;  // of those that were left out nothing is known
   tally.stop(unasked || !last.reason.empty());
   last.of_destination = apart || tally.begun || tally.reached;
   co_return last;
@@ -373,13 +411,21 @@ net::Task<Connection::Raced> Dispatcher::open_next(Peer peer, std::optional<Peer
   ClientSettings settings = client_settings(*config);
   if (tls_) settings.tls = tls_();
   settings.rules = rules();
-  if (peer.source) peer.held = sources_.hold(*peer.source);
-  if (rival && rival->source) rival->held = sources_.hold(*rival->source);
+  for (Peer* each : {&peer, rival ? &*rival : nullptr}) {
+    if (each == nullptr || !each->source || each->held != nullptr) continue;
+    each->held = sources_.hold(*each->source);
+    sources_.take(*each->source, runtime_.now());
+  }
   Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(rival), std::move(settings),
                                                     std::move(whom), tls_memory_, scope_.stop_token());
   failure = std::move(opened.failure);
   connection = std::move(opened.connection);
-  if (connection) open_.emplace(connection.get(), runtime_.now());
+  if (connection) {
+    open_.emplace(connection.get(), runtime_.now());
+    const net::Address& address = connection->peer().address;
+    if (no_pipelining_.failures(address, runtime_.now()) > 0) connection->do_without_pipelining();
+    if (no_chunking_.failures(address, runtime_.now()) > 0) connection->do_without_chunking();
+  }
   co_return opened.raced;
 }
 

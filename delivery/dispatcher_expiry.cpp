@@ -66,13 +66,13 @@ net::Task<> Dispatcher::sweep() {
 
 /// True if there is more to do at once.
 net::Task<bool> Dispatcher::overdue_in_turn() {
+  const std::uint64_t read_at = redirected_;
   Result<std::vector<queue::Overdue>> overdue = co_await store_.overdue(runtime_.wall_now(), kSweepLimit);
   if (!overdue) {
     if (!stopping_) log::failure("reading what is overdue: " + overdue.error().what);
     co_return false;
   }
   bool progress = false;
-  const std::uint64_t read_at = redirected_;
   for (queue::Overdue& one : *overdue) {
     if (stopping_) co_return false;
     if (redirected_ != read_at) co_return true;
@@ -132,7 +132,7 @@ net::Task<> Dispatcher::tell_postmaster() {
     if (!stopping_) log::failure("reading what the postmaster is to be told: " + found.error().what);
     co_return;
   }
-  if (found->entries.empty() && found->more == 0) co_return;
+  if (found->entries.empty()) co_return;  // what was only counted waits for something to tell
   untold_ = true;
   const queue::WallTime now = runtime_.wall_now();
   if (!found->entries.empty() && between(found->entries.front().at, now) < config->queue.digest) co_return;
@@ -172,7 +172,7 @@ net::Task<bool> Dispatcher::expire_or_warn(queue::Overdue overdue) {
     const std::string& status = of_destination ? destination.status : recipient.last_status;
     subject.report.status = overdue.expired ? "5.4.7" : (status.empty() ? "4.4.7" : status);
     subject.report.words = overdue.expired ? "delivery time expired" : "delivery is delayed";
-    subject.report.reply = of_destination ? without_rule(why) : why;
+    subject.report.reply = for_senders(of_destination ? without_rule(why) : why);
     subject.report.host = of_destination ? destination.host : recipient.last_host;
     subject.report.remote_said_it = !subject.report.host.empty() && is_reply(subject.report.reply);
     subject.report.asked = Asked::lines_of(of_destination ? destination.asked : recipient.last_asked);

@@ -14,6 +14,10 @@ namespace waypost::delivery {
 namespace {
 
 constexpr std::string_view kInDoubt = "in doubt: ";
+constexpr std::string_view kLoginRefused = "login as ", kCannotLogIn = "cannot log in as ";
+constexpr std::string_view kWantsLogin = "the host wants a login";
+constexpr const char* kNotTheCertificate = "the certificate is not what TLS policy wants";
+constexpr const char* kWantsTls = "TLS policy wants TLS";
 
 constexpr std::size_t kMaxReply = 512;  // RELIABILITY, Hardening 8
 
@@ -195,6 +199,7 @@ HostFailure of_error(Stage stage, const Error& error, const std::string& host) {
   failure.status = status_of(stage, error.code);
   failure.reason = cut(reason_of(stage, error));
   failure.ours = is_ours(error.code);
+  failure.bad_source = stage == Stage::connect && error.code == Errc::invalid;
   const bool is_tls = stage == Stage::starttls || stage == Stage::handshake;
   if (is_tls && !failure.ours) failure.tls_trouble = HostFailure::Tls::handshake;
   return failure;
@@ -274,7 +279,7 @@ HostFailure too_little_tls(const TlsEvidence& evidence, const std::string& host)
   failure.host = host;
   failure.status = evidence.is_encrypted() ? "4.7.5" : "4.7.4";
   failure.tls_trouble = HostFailure::Tls::policy;
-  failure.reason = evidence.is_encrypted() ? "the certificate is not what TLS policy wants" : "TLS policy wants TLS";
+  failure.reason = evidence.is_encrypted() ? kNotTheCertificate : kWantsTls;
   failure.reason += ", " + text(evidence.policy) + ": " + evidence.why;
   for (std::size_t i = 0; i < evidence.names.size(); ++i)
     failure.reason += (i == 0 ? "; it is for " : ", ") + evidence.names[i];
@@ -287,7 +292,7 @@ HostFailure login_refused(const std::string& user, const smtp::Reply& reply, con
   failure.host = host;
   failure.status = status_of(4, reply, reply.transient() ? "4.7.0" : "4.7.8");
   if (reply.permanent() && reply.enhanced) failure.status = "4" + reply.enhanced->text().substr(1);
-  failure.reason = cut("login as " + escape(user, kMaxReply) + " was refused: " + shown(reply));
+  failure.reason = cut(std::string(kLoginRefused) + escape(user, kMaxReply) + " was refused: " + shown(reply));
   failure.login = !reply.transient();
   return failure;
 }
@@ -296,7 +301,7 @@ HostFailure cannot_log_in(const std::string& user, const Error& error, const std
   HostFailure failure;
   failure.host = host;
   failure.status = "4.7.8";
-  failure.reason = cut("cannot log in as " + escape(user, kMaxReply) + ": " + error.what);
+  failure.reason = cut(std::string(kCannotLogIn) + escape(user, kMaxReply) + ": " + error.what);
   failure.login = true;
   return failure;
 }
@@ -309,7 +314,7 @@ HostFailure login_wanted(const smtp::Reply& reply, const std::string& host) {
   HostFailure failure;
   failure.host = host;
   failure.status = "4.7.0";
-  failure.reason = cut("the host wants a login: " + shown(reply));
+  failure.reason = cut(std::string(kWantsLogin) + ": " + shown(reply));
   failure.login = true;
   return failure;
 }
@@ -323,6 +328,19 @@ Outcome from_host_failure(const HostFailure& failure) {
   outcome.tls = failure.tls;
   outcome.try_next_host = !failure.ours && !failure.loop;
   return outcome;
+}
+
+std::string for_senders(std::string_view reason) {
+  for (const std::string_view login : {kLoginRefused, kCannotLogIn, kWantsLogin})
+    if (reason.starts_with(login)) return "the mail server does not let this relay in";
+  for (const std::string_view tls : {kNotTheCertificate, kWantsTls})
+    if (reason.starts_with(tls)) return std::string(tls);
+  // "connect to 192.0.2.1:25 from 10.0.0.5:0: ...", and the like
+  std::string out(reason);
+  const std::size_t from = is_reply(reason) ? std::string::npos : out.find(" (from ");
+  const std::size_t end = from == std::string::npos ? from : out.find(')', from);
+  if (end != std::string::npos) out.erase(from, end + 1 - from);
+  return out;
 }
 
 Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& host) {

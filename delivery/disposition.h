@@ -73,6 +73,9 @@ HostFailure login_wanted(const smtp::Reply& reply, const std::string& host);
 /// Of a recipient whose host failed: deferred, try_next_host unless the trouble is ours; a loop fails.
 Outcome from_host_failure(const HostFailure& failure);
 
+/// Of a reason that is ours, what a sender may be told: nothing of logins, routes and addresses of this machine.
+std::string for_senders(std::string_view reason);
+
 /// Found out before MAIL, from what the host offers.
 Outcome too_big(std::uint64_t octets, std::uint64_t limit, const std::string& host);  ///< failed, 5.3.4
 Outcome needs_smtputf8(const std::string& host);  ///< failed, 5.6.7, try_next_host (RFC 6531 §3.5)

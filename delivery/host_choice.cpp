@@ -4,20 +4,22 @@
 
 namespace waypost::delivery {
 
-bool HostChoice::may_ask(const Peer& peer) const {
-  if (ourselves_ && !site_.is_preferred(peer.address, *ourselves_)) return false;
-  return !tried_.contains(peer.address);
+bool HostChoice::is_before_us(const Peer& peer) const {
+  return !ourselves_ || site_.is_preferred(peer.address, *ourselves_);
 }
 
 std::optional<HostChoice::Next> HostChoice::next(net::TimePoint now) const {
   if (sessions_ >= kMaxSessions) return std::nullopt;
   const auto is_unwanted = [&](const Peer& peer) { return site_.avoids_family(peer.address.family, now); };
   const bool none_else = std::all_of(candidates_.begin(), candidates_.end(), is_unwanted);
-  const auto is_open = [&](const Peer& peer) { return may_ask(peer) && (none_else || !is_unwanted(peer)); };
+  const auto is_open = [&](const Peer& peer) {
+    return !tried_.contains(peer.address) && is_before_us(peer) && (none_else || !is_unwanted(peer));
+  };
   auto found = std::find_if(candidates_.begin(), candidates_.end(), is_open);
   if (found == candidates_.end()) {
-    found = std::find_if(candidates_.begin(), candidates_.end(),
-                         [this](const Peer& peer) { return overtaken_.contains(peer.address); });
+    found = std::find_if(candidates_.begin(), candidates_.end(), [&](const Peer& peer) {
+      return overtaken_.contains(peer.address) && is_before_us(peer) && (none_else || !is_unwanted(peer));
+    });
     if (found == candidates_.end()) return std::nullopt;
     return Next{*found, std::nullopt};
   }

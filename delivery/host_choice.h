@@ -43,7 +43,7 @@ class HostChoice {
   void met_ourselves(const net::Address& address) { ourselves_ = address; }
 
  private:
-  bool may_ask(const Peer& peer) const;
+  bool is_before_us(const Peer& peer) const;
 
   const Site& site_;
   const std::vector<Peer> candidates_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "delivery/disposition.h"
 #include "smtp/header_scan.h"
 #include "smtp/parameters.h"
 #include "smtp/trace.h"
@@ -71,7 +72,8 @@ std::optional<Subject> subject_of(const queue::DueRecipient& recipient, const Ou
   subject.report.reply = outcome.reply;
   subject.report.host = outcome.host;
   subject.report.after_all = !failed && recipient.delay_told;
-  subject.report.remote_said_it = !outcome.own_words && !outcome.host.empty() && outcome.host != "maildir";
+  subject.report.remote_said_it =
+      !outcome.own_words && !outcome.host.empty() && outcome.host != "maildir" && is_reply(outcome.reply);
   return subject;
 }
 

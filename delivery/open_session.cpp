@@ -18,12 +18,12 @@ TlsPolicy policy_for(const Peer& peer, const SessionFor& whom, bool given_up) {
 }
 
 net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, ClientSettings settings, SessionFor whom,
-                                           TlsMemory& memory, std::stop_token stop) {
+                                           HostMemory& memory, std::stop_token stop) {
   return open_session(runtime, std::move(peer), std::nullopt, std::move(settings), std::move(whom), memory, stop);
 }
 
 net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, std::optional<Peer> rival,
-                                           ClientSettings settings, SessionFor whom, TlsMemory& memory,
+                                           ClientSettings settings, SessionFor whom, HostMemory& memory,
                                            std::stop_token stop) {
   const int retry = settings.tls_retry;
   Connection::Reached reached = co_await Connection::reach(runtime, std::move(peer), std::move(rival), settings, stop);
@@ -41,7 +41,7 @@ net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, std
     given_up = memory.failed(peer.address, runtime.now()) >= retry;
     if (!given_up || stop.stop_requested()) co_return opened;
     const std::string host = peer.text();
-    log::tls_given_up(host, opened.failure.reason, std::chrono::duration_cast<std::chrono::seconds>(TlsMemory::kKept));
+    log::tls_given_up(host, opened.failure.reason, std::chrono::duration_cast<std::chrono::seconds>(memory.kept()));
     reached = co_await Connection::reach(runtime, peer, std::nullopt, settings, stop);
   }
 }

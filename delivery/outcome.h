@@ -46,16 +46,20 @@ struct HostFailure {
   std::string status = "4.4.1";
   std::string reason;  ///< as Outcome::reply
   std::string host;
-  bool ours = false;  ///< our own trouble (descriptors, a stop): says nothing about the host
+  bool ours = false;        ///< our own trouble (descriptors, a stop): says nothing about the host
+  bool bad_source = false;  ///< with `ours`: the address to connect from is none of this machine
   Tls tls_trouble = Tls::none;
   std::string tls;  ///< as Outcome::tls
   /// The hosts may be well, for others: what failed is what this destination's policy wants of them, or what came of
   /// its message.
   bool of_destination = false;
   std::optional<Reaction> reaction{};  ///< as Outcome::reaction: slow, wait or other_address
-  bool login = false;                  ///< the host does not let us in as whom we come: the administrator has to look
-  std::string asked{};                 ///< of all hosts of the attempt, as queue::RecipientOutcome::asked
-  bool loop = false;  ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
+  /// It may have failed because of what it offers, and may do well without.
+  enum class Suspect : std::uint8_t { none, pipelining, chunking };
+  Suspect suspect = Suspect::none;
+  bool login = false;   ///< the host does not let us in as whom we come: the administrator has to look
+  std::string asked{};  ///< of all hosts of the attempt, as queue::RecipientOutcome::asked
+  bool loop = false;    ///< the host is this one: status is 5.4.6, and no exchanger after it is to be tried
 };
 
 }  // namespace waypost::delivery

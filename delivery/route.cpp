@@ -147,6 +147,7 @@ Directions route(const conf::Config& config, const std::string& destination) {
   const conf::Domain* own = config.find_domain(domain);
   if (own != nullptr && own->deliver) {
     way.next_hops.push_back(*own->deliver);
+    way.given = true;
     return way;
   }
   const conf::Route* matching = route_of(config, destination);
@@ -155,7 +156,8 @@ Directions route(const conf::Config& config, const std::string& destination) {
     way.next_hops = matching->next_hops;
     way.weights = matching->weights;
   }
-  if (!way.next_hops.empty()) return way;
+  way.given = !way.next_hops.empty();
+  if (way.given) return way;
   conf::NextHop direct;
   direct.kind = conf::NextHop::Kind::smtp;
   const std::string literal = smtp::literal_address(domain);

@@ -37,6 +37,7 @@ struct Directions {
   std::vector<conf::NextHop> next_hops;  ///< in the order to try them; never empty
   std::vector<int> weights;              ///< of each of them; empty: they are tried in order
   std::shared_ptr<const Identity> as;    ///< null: the usual one
+  bool given = false;                    ///< the configuration says it, and not the DNS
 };
 /// The domain's own block says it, else its route, else (also if that names none) MX by DNS, which is `smtp:DOMAIN`
 /// with look_up_mx.

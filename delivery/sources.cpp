@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace waypost::delivery {
 
@@ -24,34 +25,42 @@ const Sources::Use* Sources::find(const net::Address& source) const {
   return found == limited_.end() ? nullptr : &found->second;
 }
 
-net::TimePoint Sources::next(const net::Address& source, bool is_kept, net::TimePoint now) const {
+bool Sources::limits(const std::vector<net::Address>& pool) const {
+  return std::any_of(pool.begin(), pool.end(), [this](const net::Address& source) { return find(source) != nullptr; });
+}
+
+bool Sources::has_failed(const net::Address& source, net::TimePoint now) const {
+  const auto found = failed_.find(source);
+  return found != failed_.end() && found->second > now;
+}
+
+net::TimePoint Sources::next_kept(const net::Address& source, net::TimePoint now) const {
   const Use* use = find(source);
-  if (use == nullptr) return now;
-  if (!is_kept && use->most && *use->connections >= *use->most) return std::max(use->pace.next(now), now + kAskAgain);
-  return use->pace.next(now);
+  return use == nullptr ? now : use->pace.next(now);
 }
 
-net::TimePoint Sources::next(const net::Address& source, net::TimePoint now) const {
-  return next(source, true, now);
+net::TimePoint Sources::next_new(const net::Address& source, net::TimePoint now) const {
+  const Use* use = find(source);
+  const bool is_full = use != nullptr && use->most && *use->connections >= *use->most;
+  return is_full ? std::max(use->pace.next(now), now + kAskAgain) : next_kept(source, now);
 }
 
-net::TimePoint Sources::next(const std::vector<net::Address>& pool, Kept kept, net::TimePoint now) const {
-  if (pool.empty() || limited_.empty()) return now;
+net::TimePoint Sources::next(const std::vector<net::Address>& pool, net::TimePoint now) const {
+  if (!limits(pool)) return now;
   net::TimePoint first = net::TimePoint::max();
-  for (const net::Address& source : pool) first = std::min(first, next(source, kept == Kept::any, now));
+  for (const net::Address& source : pool) first = std::min(first, next_new(source, now));
   return first;
 }
 
 std::optional<net::Address> Sources::choose(const std::vector<net::Address>& pool, std::uint8_t family,
                                             std::uint64_t chance, net::TimePoint now) const {
-  std::vector<net::Address> of_family;
+  std::vector<net::Address> fit;
   for (const net::Address& source : pool)
-    if (source.family == family) of_family.push_back(source);
-  if (of_family.empty()) return std::nullopt;
-  std::rotate(of_family.begin(), of_family.begin() + static_cast<std::ptrdiff_t>(chance % of_family.size()),
-              of_family.end());
-  return *std::min_element(of_family.begin(), of_family.end(), [&](const net::Address& a, const net::Address& b) {
-    return next(a, false, now) < next(b, false, now);
+    if (family == 0 || source.family == family) fit.push_back(source);
+  if (fit.empty()) return std::nullopt;
+  std::rotate(fit.begin(), fit.begin() + static_cast<std::ptrdiff_t>(chance % fit.size()), fit.end());
+  return *std::min_element(fit.begin(), fit.end(), [&](const net::Address& a, const net::Address& b) {
+    return std::pair(has_failed(a, now), next_new(a, now)) < std::pair(has_failed(b, now), next_new(b, now));
   });
 }
 

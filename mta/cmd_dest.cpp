@@ -17,11 +17,15 @@ namespace {
 std::string short_name(const Json& row) {
   const std::string name = shown(row, "name");
   if (text_of(row, "kind") != "site") return name;
-  const std::size_t begin = name.find(' ') == std::string::npos ? 0 : name.find(' ') + 1;
+  // "office: 10 mx1.b.example": of whom it is where somebody comes as somebody else.
+  const std::size_t whose = name.find(": ");
+  const std::size_t from = whose == std::string::npos ? 0 : whose + 2;
+  const std::size_t begin = name.find(' ', from) == std::string::npos ? from : name.find(' ', from) + 1;
   const std::string first = name.substr(begin, name.find_first_of(",;", begin) - begin);
   std::size_t more = 0;
   for (std::size_t at = name.find(", "); at != std::string::npos; at = name.find(", ", at + 2)) ++more;
-  return "site " + first + (more == 0 ? "" : " and " + std::to_string(more) + " more");
+  return "site " + first + (more == 0 ? "" : " and " + std::to_string(more) + " more") +
+         (whose == std::string::npos ? "" : " (" + name.substr(0, whose) + ")");
 }
 
 /// "20 a minute".

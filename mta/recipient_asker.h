@@ -86,7 +86,7 @@ class RecipientAsker {
   Parts parts_;
   std::unordered_map<std::string, QuestionPtr> questions_;  // under way or waiting
   std::map<std::string, Hop> hops_;                         // those of all configurations so far
-  delivery::TlsMemory tls_memory_;
+  delivery::HostMemory tls_memory_{delivery::kTlsGivenUp};
   net::Scope scope_;
 };
 

@@ -457,7 +457,9 @@ Result<int> socket_from(const Address& remote, const std::optional<Address>& sou
   if (source->port == 0) ::setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
   SocketAddress from = to_socket_address(*source);
   if (::bind(fd, from.get(), from.size) == 0) return fd;
+  const bool is_not_here = errno == EADDRNOTAVAIL;
   Error error = connect_error(remote, errno);
+  if (is_not_here) error.code = Errc::invalid;
   ::close(fd);
   error.what += " (from " + source->text() + ")";
   return fail(std::move(error));

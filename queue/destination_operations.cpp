@@ -52,7 +52,8 @@ constexpr Sql kWaitingSlice{
     "CROSS JOIN destination d ON d.id = r.destination WHERE m.id > ?1 AND m.id <= ?2 AND r.state = 0 "
     "ORDER BY m.id, r.destination"};
 constexpr Sql kRecipientParts{
-    "SELECT r.address, r.notify, r.orcpt, r.destination, d.name, r.sum FROM recipient r JOIN destination d "
+    "SELECT r.address, r.notify, r.orcpt, r.destination, d.name, r.sum, d.held_until FROM recipient r JOIN destination "
+    "d "
     "ON d.id = r.destination WHERE r.message = ?1 AND r.idx = ?2 AND r.state = 0"};
 constexpr Sql kRedirect{"UPDATE recipient SET destination = ?3, sum = ?4 WHERE message = ?1 AND idx = ?2"};
 
@@ -64,6 +65,7 @@ constexpr Sql kWaitNoMore{
 
 constexpr std::int64_t kDestinationsInOneTurn = 2000;
 constexpr std::int64_t kMessagesInOneTurn = 500;
+constexpr std::size_t kRecipientsInOneTurn = 2000;
 constexpr std::uint64_t kCountedInOneTurn = 100'000;  // recipients: some milliseconds
 
 Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
@@ -72,6 +74,12 @@ Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
   Result<bool> found = row.step();
   if (!found) return fail(found.error());
   return static_cast<std::uint64_t>(row.integer(0));
+}
+
+std::size_t recipients_of(const std::vector<Due>& due) {
+  std::size_t recipients = 0;
+  for (const Due& each : due) recipients += each.recipients.size();
+  return recipients;
 }
 
 bool is_in_trouble(const DestinationState& state, WallTime now) {
@@ -218,8 +226,13 @@ Result<> WaitingOperation::apply(Database& db) {
   Run row(db, kWaitingSlice);
   row << number(after_) << number(*page.resume);
   Result<bool> found = row.step();
-  for (; found && *found; found = row.step()) {
+  std::size_t recipients = 0;
+  for (; found && *found; found = row.step(), ++recipients) {
     const Id id = id_of(row.integer(0));
+    if (recipients >= kRecipientsInOneTurn && id != page.due.back().message->id) {
+      page.resume = page.due.back().message->id;
+      return {};
+    }
     std::string destination(row.text(4));
     if (page.due.empty() || page.due.back().message->id != id || page.due.back().destination != destination) {
       Result<smtp::Path> reverse_path = stored_path(row.text(1));
@@ -240,8 +253,8 @@ Result<> WaitingOperation::apply(Database& db) {
   return found ? Result<>() : fail(found.error());
 }
 
-RedirectOperation::RedirectOperation(StoreCore& core, std::vector<Due> due)
-    : Operation(Kind::write, 256 * due.size()), core_(core), due_(std::move(due)) {}
+RedirectOperation::RedirectOperation(StoreCore& core, std::vector<Due> due, WallTime now)
+    : Operation(Kind::write, 256 * recipients_of(due)), core_(core), due_(std::move(due)), now_(now) {}
 
 Result<> RedirectOperation::apply(Database& db) {
   for (const Due& due : due_) {
@@ -267,7 +280,7 @@ Result<> RedirectOperation::redirect(Database& db, const Due& due, std::uint32_t
     // One that is damaged stays as it is, to be found.
     const std::int64_t known =
         sum_of_recipient(due.message->id, index, row.text(0), row.integer(3), row.text(4), notify, row.text(2));
-    if (known != row.integer(5)) return {};
+    if (known != row.integer(5) || wall_time(row.integer(6)) > now_) return {};
     sum = sum_of_recipient(due.message->id, index, row.text(0), destination, due.destination, notify, row.text(2));
   }
   Run row(db, kRedirect);

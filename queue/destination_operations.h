@@ -93,13 +93,14 @@ class WaitingOperation : public Operation {
 /// Store::redirect().
 class RedirectOperation : public Operation {
  public:
-  RedirectOperation(StoreCore& core, std::vector<Due> due);
+  RedirectOperation(StoreCore& core, std::vector<Due> due, WallTime now);
   Result<> apply(Database& db) override;
 
  private:
   Result<> redirect(Database& db, const Due& due, std::uint32_t index, std::int64_t destination);
   StoreCore& core_;
   std::vector<Due> due_;
+  WallTime now_;
 };
 
 /// Store::compare_routes().

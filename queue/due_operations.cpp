@@ -44,7 +44,6 @@ constexpr Sql kHoldDamaged{
 constexpr std::size_t kDestinationsInOneTurn = 2000;
 constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
 constexpr std::chrono::hours kLookAgainAfter{1};
-constexpr std::chrono::hours kAfterHold{4};
 constexpr std::chrono::seconds kLookAtMoreFlows{1};
 
 }  // namespace
@@ -279,7 +278,7 @@ Result<bool> read_deferred(Database& db, std::optional<WallTime> held_at, Overdu
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
     DestinationState destination = read_with_site(row, kRecipientColumns);
-    if (held_at && destination.held_until + kAfterHold > *held_at) continue;
+    if (held_at && destination.held_until + DestinationState::kAfterHold > *held_at) continue;
     Result<DueRecipient> recipient = read_recipient(row, destination.name);
     if (!recipient) return fail(recipient.error());
     recipient->last_asked = row.text(kRecipientColumns + 2 * kDestinationColumns);

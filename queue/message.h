@@ -105,8 +105,9 @@ struct DestinationState {
   std::string host;
   std::string asked;  ///< of the last failure: as RecipientOutcome::asked
 
-  WallTime held_until;      ///< an administrator keeps its mail back; the past: nobody does
-  std::string held_reason;  ///< and why
+  WallTime held_until;                                ///< an administrator keeps its mail back; the past: nobody does
+  static constexpr std::chrono::hours kAfterHold{4};  ///< after it, for so long nothing of it comes to its end
+  std::string held_reason;                            ///< and why
 
   net::Duration spacing{0};  ///< between two messages, while it gets less than others; 0: it does not
   WallTime slow_until;       ///< when it gets more again

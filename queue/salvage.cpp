@@ -211,6 +211,12 @@ class Salvage {
     Result<smtp::Path> path = stored_path(record.text(kAddress));
     if (!path) return false;
     std::string name = smtp::domain_key(path->mailbox.domain);
+    // Or one of a route, which other destinations may still have by name.
+    for (const auto& [id, other] : names_) {
+      const std::size_t parts = other.find('/');
+      if (parts == std::string::npos || holds(name)) continue;
+      if (holds(name + other.substr(parts))) name += other.substr(parts);
+    }
     if (!holds(name)) return false;
     Run row(db_, kNameDestination);
     row << record.number(kDestination) << name;

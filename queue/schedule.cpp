@@ -35,7 +35,11 @@ bool Schedule::add(Due due) {
     return false;
   }
   Backlog& backlog = backlogs_[due.destination];
-  if (backlog.messages.contains(due.message->id.value)) return false;
+  const auto known = backlog.messages.find(due.message->id.value);
+  if (known != backlog.messages.end()) {
+    known->second.again = known->second.again || due.recipients.size() > known->second.recipients;
+    return false;
+  }
   if (backlog.held - backlog.ahead >= limits_.per_destination) {
     set_more(due.destination, due.flow);
     return false;
@@ -77,7 +81,7 @@ bool Schedule::add_new(Due due) {
 
 void Schedule::put(Backlog& backlog, Due due, bool ahead) {
   const std::size_t recipients = due.recipients.size();
-  backlog.messages.emplace(due.message->id.value, Backlog::Message{false, ahead ? recipients : 0});
+  backlog.messages.emplace(due.message->id.value, Backlog::Message{false, ahead ? recipients : 0, recipients});
   set(backlog, backlog.held + recipients, backlog.ahead + (ahead ? recipients : 0), backlog.more);
   Lane& lane = backlog.lanes[due.flow.value];
   if (lane.waiting.empty()) {
@@ -121,6 +125,7 @@ void Schedule::forget(Backlog& backlog, std::uint64_t message, std::size_t recip
   const auto entry = backlog.messages.find(message);
   if (entry == backlog.messages.end()) return;
   set(backlog, backlog.held - recipients, backlog.ahead - entry->second.ahead, backlog.more);
+  more_ = more_ || entry->second.again;
   backlog.messages.erase(entry);
 }
 
@@ -158,7 +163,7 @@ void Schedule::drop_waiting() {
 
 bool Schedule::claim(Id message, const std::string& destination) {
   Backlog& backlog = backlogs_[destination];
-  const auto [entry, absent] = backlog.messages.emplace(message.value, Backlog::Message{true, 0});
+  const auto [entry, absent] = backlog.messages.emplace(message.value, Backlog::Message{true});
   if (absent) return true;
   if (entry->second.in_flight) return false;
   for (auto& [flow, lane] : backlog.lanes) {
@@ -166,7 +171,7 @@ bool Schedule::claim(Id message, const std::string& destination) {
                                   [&](const Due& one) { return one.message->id == message; });
     if (due == lane.waiting.end()) continue;
     set(backlog, backlog.held - due->recipients.size(), backlog.ahead - entry->second.ahead, backlog.more);
-    entry->second = {true, 0};
+    entry->second = {true};
     lane.waiting.erase(due);
     --backlog.waiting;
     if (!lane.waiting.empty()) return true;

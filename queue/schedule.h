@@ -74,7 +74,9 @@ class Schedule {
     int high_in_a_row = 0;                          ///< that were taken
     struct Message {
       bool in_flight = false;
-      std::size_t ahead = 0;  ///< recipients that went ahead of what is left in the store
+      std::size_t ahead = 0;       ///< recipients that went ahead of what is left in the store
+      std::size_t recipients = 0;  ///< that are held
+      bool again = false;          ///< the store has more that are due
     };
     std::unordered_map<std::uint64_t, Message> messages;  ///< by id
     std::size_t ahead = 0;                                ///< of all of them

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "base/event_log.h"
 #include "queue/admin_operations.h"
 #include "queue/destination_operations.h"
 #include "queue/due_operations.h"
@@ -34,7 +35,7 @@ class SqliteStore : public Store {
   net::Task<Result<>> join_site(std::string destination, std::string site, WallTime until) override;
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, WallTime now) override;
   net::Task<Result<WaitingPage>> waiting(Id after) override;
-  net::Task<Result<>> redirect(std::vector<Due> due) override;
+  net::Task<Result<>> redirect(std::vector<Due> due, WallTime now) override;
   net::Task<Result<std::shared_ptr<const Content>>> content(Id id) override;
   BodyReader read_body(std::shared_ptr<const Content> content) override {
     return BodyReader(runtime_, core_.files(), std::move(content));
@@ -117,10 +118,16 @@ net::Task<Result<bool>> SqliteStore::settle(Settlement settlement) {
     notifications.push_back(*std::move(prepared));
   }
   settlement.notifications.clear();
+  const Id message = settlement.message;
   SettleOperation operation(core_, std::move(settlement), std::move(notifications), runtime_.wall_now());
   Result<> done = co_await run(operation);
   if (!done && done.error().code == Errc::damaged) {
     operation.keep_rows();
+    done = co_await run(operation);
+  }
+  if (!done && done.error().code == Errc::damaged) {
+    log::failure(message.text() + ": what is noted for the postmaster cannot be read: " + done.error().what);
+    operation.without_note();
     done = co_await run(operation);
   }
   if (!done) co_return fail(done.error());
@@ -169,8 +176,8 @@ net::Task<Result<WaitingPage>> SqliteStore::waiting(Id after) {
   co_return std::move(operation.page);
 }
 
-net::Task<Result<>> SqliteStore::redirect(std::vector<Due> due) {
-  RedirectOperation operation(core_, std::move(due));
+net::Task<Result<>> SqliteStore::redirect(std::vector<Due> due, WallTime now) {
+  RedirectOperation operation(core_, std::move(due), now);
   co_return co_await run(operation);
 }
 

@@ -140,8 +140,9 @@ class Store {
   /// Recipients that are deferred, whenever they are due, of messages after `after` in the order of their ids: of these
   /// no more than their destination, their number, and whose mail it is.
   virtual net::Task<Result<WaitingPage>> waiting(Id after) = 0;
-  /// From now on these recipients wait at the destination that is given with them, as long as they are deferred.
-  virtual net::Task<Result<>> redirect(std::vector<Due> due) = 0;
+  /// From now on these recipients wait at the destination that is given with them, as long as they are deferred; but
+  /// for those whose destination is held.
+  virtual net::Task<Result<>> redirect(std::vector<Due> due, WallTime now) = 0;
 
   /// A message's recipients that are deferred, with what is known of their destinations. Errors: not_found.
   virtual net::Task<Result<Overdue>> deferred(Id id) = 0;

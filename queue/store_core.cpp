@@ -207,7 +207,7 @@ Result<bool> StoreCore::sweep_destinations(Database& db) {
   }
   Run sweep(db, kSweep);
   const net::WallTime now = options_.clock->wall_now();
-  sweep << swept_to_ << to << millis(now - kForgetFailingAfter) << millis(now);
+  sweep << swept_to_ << to << millis(now - kForgetFailingAfter) << millis(now - DestinationState::kAfterHold);
   Result<> done = sweep.done();
   if (!done) return fail(done.error());
   if (db.changed_rows() > 0) destination_ids_.clear();

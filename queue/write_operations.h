@@ -88,6 +88,8 @@ class SettleOperation : public Operation {
   /// Rows that have ended stay: taking one out of a tree reads the pages beside its own, of which one may be damaged.
   /// An outcome that is not recorded would be attempted again and again.
   void keep_rows() { keeps_rows_ = true; }
+  /// Nothing is noted for the digest.
+  void without_note() { settlement_.for_digest = false; }
 
  private:
   Result<> apply_outcomes(Database& db);

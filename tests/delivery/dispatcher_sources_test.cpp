@@ -92,6 +92,52 @@ TEST_SUITE("delivery/dispatcher_sources") {
     CHECK(most >= 3);
   }
 
+  TEST_CASE("a site with a backlog does not keep the one connection of an address from the others") {
+    conf::OutLimit limit;
+    limit.connections = 1;
+    RelayWorld world(from({"192.0.2.101"}, limit));
+    world.adjust([](conf::Config& config) {
+      conf::NextHop other;
+      other.host.host = "192.0.2.2";
+      config.routes.insert(config.routes.begin(), conf::Route{"c.test", {other}});
+    });
+    Host& host = world.host("192.0.2.1");
+    Host& other = world.host("192.0.2.2");
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 400; ++i) world.submit("", {"r@b.test"});
+      for (int i = 0; i < 5; ++i) world.submit("", {"r@c.test"});
+    });
+    std::size_t before = 0;  // when the other's are there
+    other.on_dot = [&] {
+      before = host.taken.size();
+      return "250 2.0.0 taken";
+    };
+    REQUIRE(world.drained(5min));
+    CHECK(other.taken.size() == 5);
+    CHECK(before < 200);
+    CHECK(host.most_open == 1);
+  }
+
+  TEST_CASE("a route's addresses are used alone: of a family that they lack no host is asked") {
+    RelayWorld world([](conf::Config& config) {
+      conf::NextHop hop;
+      hop.host.host = "mx.b.test";
+      conf::Route news{"*", {hop}};
+      news.source = {"192.0.2.101"};
+      config.delivery.tls = conf::TlsLevel::none;
+      config.delivery.source = {"2001:db8::9"};
+      config.routes = {news};
+    });
+    Host& six = world.host("2001:db8::1");
+    Host& four = world.host("192.0.2.1");
+    world.resolver.add_host("mx.b.test", {"2001:db8::1", "192.0.2.1"});
+    for (int i = 0; i < 10; ++i) world.submit("", {"r@b.test"});
+    REQUIRE(world.drained(10s));
+    CHECK(six.connections == 0);
+    CHECK(taken_from(four) == std::map<std::string, int>{{"192.0.2.101", 10}});
+  }
+
   TEST_CASE("mail that had a limit goes at once after the reload that takes it away") {
     conf::OutLimit limit;
     limit.rate = conf::Rate{1, 86400s};

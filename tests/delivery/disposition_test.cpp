@@ -314,4 +314,36 @@ TEST_SUITE("delivery/disposition") {
     CHECK(cut.size() <= 512);
     CHECK(cut.ends_with("\xc3\xa4..."));
   }
+
+  TEST_CASE("a sender is told nothing of logins, routes and addresses") {
+    struct Row {
+      const char *reason, *want;
+    };
+    const Row rows[] = {
+        {"login as relay@office.example was refused: 535 5.7.8 no", "the mail server does not let this relay in"},
+        {"cannot log in as relay: the host offers no AUTH", "the mail server does not let this relay in"},
+        {"the host wants a login: 530 5.7.0 no", "the mail server does not let this relay in"},
+        {"TLS policy wants TLS, verify by route office: not offered", "TLS policy wants TLS"},
+        {"the certificate is not what TLS policy wants, verify by route office: self-signed certificate; it is for a.b",
+         "the certificate is not what TLS policy wants"},
+        {"while connecting: connect to 192.0.2.1:25: address not available (from 10.0.0.5:0)",
+         "while connecting: connect to 192.0.2.1:25: address not available"},
+        {"550 5.7.1 your address (from 192.0.2.9) is listed", "550 5.7.1 your address (from 192.0.2.9) is listed"},
+        {"connection refused", "connection refused"},
+        {"", ""},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(row.reason);
+      CHECK(for_senders(row.reason) == row.want);
+    }
+    // What the texts begin with is what they are made with.
+    smtp::Reply reply;
+    reply.code = 535;
+    reply.lines = {"no"};
+    const std::string told = "the mail server does not let this relay in";
+    CHECK(for_senders(login_refused("ann", reply, "h").reason) == told);
+    CHECK(for_senders(cannot_log_in("ann", Error(Errc::denied, "x"), "h").reason) == told);
+    CHECK(for_senders(login_wanted(reply, "h").reason) == told);
+    CHECK(for_senders(too_little_tls(TlsEvidence(), "h").reason) == "TLS policy wants TLS");
+  }
 }

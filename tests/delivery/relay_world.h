@@ -44,9 +44,11 @@ class Host {
   enum class Tls { none, good, refused, broken };
   Tls tls = Tls::none;  ///< STARTTLS: not offered; taken; answered 454; the connection is closed in the handshake
   std::shared_ptr<const net::TlsServer> tls_server;
-  bool require_tls = false;  ///< REQUIRETLS is offered under TLS
-  std::string in_clear;      ///< all that was said without TLS
-  std::string auth_reply;    ///< AUTH is offered, and answered so
+  bool require_tls = false;        ///< REQUIRETLS is offered under TLS
+  std::string in_clear;            ///< all that was said without TLS
+  std::string auth_reply;          ///< AUTH is offered, and answered so
+  bool breaks_pipelining = false;  ///< hangs up when a command comes before its reply has gone
+  bool breaks_chunking = false;    ///< CHUNKING is offered, and BDAT answered 502
   /// Of each recipient of an LMTP transaction.
   std::function<std::string(const std::string&)> on_dot_for = [](const std::string&) { return "250 2.0.0 saved"; };
   struct Taken {
@@ -109,13 +111,17 @@ class Host {
         ehlo = said.substr(5);
         out = "250-host.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n";
         if (host.dsn) out += "250-DSN\r\n";
+        if (host.breaks_chunking) out += "250-CHUNKING\r\n";
         if (host.tls != Tls::none && !secured) out += "250-STARTTLS\r\n";
         if (host.require_tls && secured) out += "250-REQUIRETLS\r\n";
         if (!host.auth_reply.empty()) out += "250-AUTH SCRAM-SHA-256\r\n";
         out += "250 ENHANCEDSTATUSCODES\r\n";
       } else if (said.starts_with("AUTH")) {
         out = host.auth_reply + "\r\n";
+      } else if (said.starts_with("BDAT")) {
+        out = "502 5.5.1 what\r\n";
       } else if (said.starts_with("MAIL")) {
+        if (host.breaks_pipelining && lines.buffered() > 0) break;
         message = Taken{said.substr(10, said.find('>') - 9), {}, "", ehlo, stream->remote().host()};
         out = "250 2.1.0 ok\r\n";
       } else if (said.starts_with("RCPT")) {
@@ -204,7 +210,9 @@ class TappedStore : public queue::Store {
     return store_.change_destination(std::move(change));
   }
   net::Task<Result<queue::WaitingPage>> waiting(queue::Id after) override { return store_.waiting(after); }
-  net::Task<Result<>> redirect(std::vector<queue::Due> due) override { return store_.redirect(std::move(due)); }
+  net::Task<Result<>> redirect(std::vector<queue::Due> due, queue::WallTime now) override {
+    return store_.redirect(std::move(due), now);
+  }
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, queue::WallTime now) override {
     return store_.compare_routes(routes, now);
   }

@@ -241,7 +241,8 @@ class Smarthosts(harness.TestCase):
         self.assertNotRegex(relay.log_text(), r"status=(bounced|expired)|Assertion")
 
     def test_one_of_two_is_stopped(self):
-        """Mail moves over to the other and, after a while, back; what the one had taken it delivers when it is back."""
+        """Mail moves over to the other, and back after a restart (or, with more messages, a minute); what the one had taken it
+        delivers when it is back."""
         first, second = self.smarthost("smart1"), self.smarthost("smart2")
         relay = self.relay(self.route(first, second, name="office", user="relay-office"), delivery="concurrency = 4")
         stopped, ids = threading.Event(), []

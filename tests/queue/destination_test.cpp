@@ -15,6 +15,8 @@ using Kind = DestinationState::Kind;
 
 namespace {
 
+constexpr Sql kOfOffice{
+    "SELECT count(*) FROM recipient r JOIN destination d ON d.id = r.destination WHERE d.name = 'a.example/office'"};
 constexpr const char* kSite = "10 mx.shared.example:25";
 
 DestinationState failing(const QueueFixture& f, const std::string& name, Kind kind, net::Duration wait) {
@@ -224,7 +226,7 @@ TEST_SUITE("queue/destination") {
     std::vector<Due> moved(page->due.begin(), page->due.begin() + 1);
     moved[0].destination = "a.example/office";
     moved[0].recipients.resize(1);
-    REQUIRE(f.run(f.store->redirect(std::move(moved))));
+    REQUIRE(f.run(f.store->redirect(std::move(moved), f.now())));
     std::vector<std::string> due;
     for (const Due& each : f.due()) due.push_back(each.destination);
     CHECK(std::count(due.begin(), due.end(), "a.example/office") == 1);
@@ -232,12 +234,27 @@ TEST_SUITE("queue/destination") {
     f.reopen();
     CHECK(f.due().size() == 4);
 
+    // What is held stays where it is.
+    DestinationChange hold = change(f, DestinationChange::Kind::hold, "b.example");
+    REQUIRE(f.run(f.store->change_destination(hold)));
+    std::vector<Due> held(page->due.begin() + 1, page->due.begin() + 2);
+    held[0].destination = "b.example/office";
+    REQUIRE(f.run(f.store->redirect(std::move(held), f.now())));
+    Result<WaitingPage> after = f.run(f.store->waiting(Id()));
+    REQUIRE(after);
+    for (const Due& each : after->due) CHECK(each.destination != "b.example/office");
+
     f.tamper("UPDATE recipient SET address = 'x@a.example' WHERE idx = 1");
     f.reopen();
     std::vector<Due> damaged(page->due.begin() + 2, page->due.begin() + 3);
     damaged[0].destination = "a.example/office";
-    REQUIRE(f.run(f.store->redirect(std::move(damaged))));
-    for (const Due& each : f.due()) CHECK(each.destination != "a.example/office");
+    REQUIRE(f.run(f.store->redirect(std::move(damaged), f.now())));
+    f.close();
+    Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_only);
+    REQUIRE(db);
+    Run row(*db, kOfOffice);
+    REQUIRE(row.step());
+    CHECK(row.integer(0) == 2);  // of the first message, and of the second the one that is sound
   }
 
   TEST_CASE("a queue of version 1 is brought up to date, with its back-off") {

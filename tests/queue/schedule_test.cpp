@@ -55,6 +55,20 @@ TEST_SUITE("queue/schedule") {
     CHECK(schedule.add(due(1, "a")));
   }
 
+  TEST_CASE("recipients that became due while others of their message are in flight are read after them") {
+    Schedule schedule = small();
+    CHECK(schedule.add(due(1, "a")));
+    const Due taken = *schedule.take("a");
+    CHECK_FALSE(schedule.add(due(1, "a")));  // those that are in flight
+    CHECK_FALSE(schedule.add(due(1, "a", 2)));
+    CHECK_FALSE(schedule.wants_more());
+    schedule.finished(taken);
+    CHECK(schedule.wants_more());
+    schedule.read_again();
+    CHECK_FALSE(schedule.wants_more());
+    CHECK(schedule.add(due(1, "a")));
+  }
+
   TEST_CASE("a backlog leaves room for the others, and more is wanted when half of its room is free") {
     Schedule schedule = small();
     for (std::uint64_t id = 1; id <= 4; ++id) CHECK(schedule.add(due(id, "a")));

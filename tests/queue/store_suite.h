@@ -325,11 +325,12 @@ class StoreWalk {
       due.recipients.back().index = i;
       if (found == model_.messages.end() || i >= found->second.recipients.size()) continue;
       StoreModel::Recipient& recipient = found->second.recipients[i];
-      if (recipient.state == State::deferred) recipient.destination = due.destination;
+      const bool held = model_.destinations[recipient.destination].held_until > f_.now();
+      if (recipient.state == State::deferred && !held) recipient.destination = due.destination;
     }
     std::vector<Due> all;
     all.push_back(std::move(due));
-    CHECK(f_.run(f_.store->redirect(std::move(all))));
+    CHECK(f_.run(f_.store->redirect(std::move(all), f_.now())));
   }
 
   void change_some() {

@@ -138,7 +138,7 @@ net::Task<Result<queue::WaitingPage>> FakeStore::waiting(queue::Id) {
   co_return queue::WaitingPage();
 }
 
-net::Task<Result<>> FakeStore::redirect(std::vector<queue::Due>) {
+net::Task<Result<>> FakeStore::redirect(std::vector<queue::Due>, queue::WallTime) {
   co_return fail(Errc::unsupported, "redirect");
 }
 

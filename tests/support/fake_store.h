@@ -74,7 +74,7 @@ class FakeStore : public queue::Store {
   net::Task<Result<>> join_site(std::string destination, std::string site, net::WallTime until) override;
   net::Task<Result<>> change_destination(queue::DestinationChange change) override;
   net::Task<Result<queue::WaitingPage>> waiting(queue::Id after) override;
-  net::Task<Result<>> redirect(std::vector<queue::Due> due) override;
+  net::Task<Result<>> redirect(std::vector<queue::Due> due, queue::WallTime now) override;
   net::Task<Result<bool>> compare_routes(std::uint64_t routes, net::WallTime now) override;
   net::Task<Result<std::shared_ptr<const queue::Content>>> content(queue::Id id) override;
   queue::BodyReader read_body(std::shared_ptr<const queue::Content> content) override;

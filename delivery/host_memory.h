@@ -1,4 +1,4 @@
-// delivery/tls_memory.h: hosts whose TLS has failed lately, for opportunistic TLS. In memory alone: lost at a restart.
+// delivery/host_memory.h: hosts at which something has failed lately, such as TLS. In memory alone: lost at a restart.
 #pragma once
 #include <cstddef>
 #include <map>
@@ -9,12 +9,15 @@
 namespace waypost::delivery {
 
 /// Bounded: of too many hosts those go first whose time ends first. One loop.
-class TlsMemory {
+class HostMemory {
  public:
-  static constexpr net::Duration kKept = std::chrono::hours(72);  ///< after a host's first failure
   static constexpr std::size_t kMost = 10'000;
 
-  /// A handshake that failed. Returns how many have, as failures().
+  /// `kept`: after a host's first failure.
+  explicit HostMemory(net::Duration kept) : kept_(kept) {}
+  net::Duration kept() const { return kept_; }
+
+  /// It has failed. Returns how often it has, as failures().
   int failed(const net::Address& host, net::TimePoint now);
   void succeeded(const net::Address& host) { hosts_.erase(host); }
   int failures(const net::Address& host, net::TimePoint now) const;
@@ -26,6 +29,7 @@ class TlsMemory {
     net::TimePoint until{};
   };
   void make_room(net::TimePoint now);
+  net::Duration kept_;
   std::map<net::Address, Entry> hosts_;
 };
 

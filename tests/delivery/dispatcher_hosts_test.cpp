@@ -1,0 +1,73 @@
+// Hosts that fail at what they offer, and hosts that hold on to connections.
+#include <doctest/doctest.h>
+
+#include "delivery/dispatcher.h"
+#include "tests/delivery/relay_world.h"
+
+namespace waypost::delivery {
+namespace {
+
+using namespace std::chrono_literals;
+using tests::Host;
+using tests::queue_without_delivery;
+using tests::RelayWorld;
+
+void by_route(conf::Config& config, const std::string& domain, const std::string& host) {
+  conf::NextHop hop;
+  hop.host.host = host;
+  config.routes.push_back({domain, {hop}});
+}
+
+}  // namespace
+
+TEST_SUITE("delivery/dispatcher_hosts") {
+  TEST_CASE("a host that fails at PIPELINING or CHUNKING gets mail without, at once, and for a day [F39]") {
+    for (const bool pipelining : {true, false}) {
+      CAPTURE(pipelining);
+      RelayWorld world([](conf::Config& config) {
+        config.delivery.tls = conf::TlsLevel::none;
+        by_route(config, "*", "192.0.2.1");
+      });
+      Host& host = world.host("192.0.2.1");
+      host.breaks_pipelining = pipelining;
+      host.breaks_chunking = !pipelining;
+      world.submit("", {"r@b.test"});
+      REQUIRE(world.until([&] { return host.taken.size() == 1; }, 2s));
+      CHECK(host.connections == 2);
+      world.pass(1min);
+      for (int i = 0; i < 5; ++i) world.submit("", {"r@b.test"});
+      REQUIRE(world.until([&] { return host.taken.size() == 6; }, 2s));
+      world.pass(1min);
+      CHECK(host.connections <= 7);  // none was in vain
+      world.pass(24h);
+      const int before = host.connections;
+      world.submit("", {"r@b.test"});
+      REQUIRE(world.until([&] { return host.taken.size() == 7; }, 2s));
+      CHECK(host.connections == before + 2);
+    }
+  }
+
+  TEST_CASE("hosts that hold on to their connections leave the last tenth to the others [F36]") {
+    RelayWorld world([](conf::Config& config) {
+      config.delivery.tls = conf::TlsLevel::none;
+      config.delivery.connections = 10;
+      by_route(config, "a.test", "192.0.2.1");
+      by_route(config, "b.test", "192.0.2.2");
+      by_route(config, "c.test", "192.0.2.3");
+    });
+    world.runtime.black_hole(*net::Address::parse("192.0.2.1", 25));
+    world.runtime.black_hole(*net::Address::parse("192.0.2.2", 25));
+    Host& good = world.host("192.0.2.3");
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 20; ++i) world.submit("", {"r@a.test"});
+      for (int i = 0; i < 20; ++i) world.submit("", {"r@b.test"});
+    });
+    world.pass(1s);
+    CHECK(world.dispatcher->stats().connections == 9);
+    world.submit("", {"r@c.test"});
+    REQUIRE(world.until([&] { return good.taken.size() == 1; }, 1s));
+  }
+}
+
+}  // namespace waypost::delivery
