@@ -382,9 +382,8 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       const Outcome& one = result.outcomes[i];
       if (one.event != queue::Event::attempt_deferred || !one.try_next_host) tally.record({positions[i]}, {one});
     }
-    // Without what it may have failed at, it may do well at once.
-    const bool once_more = last.suspect != HostFailure::Suspect::none;
-    if (once_more) hosts.forget(address);
+    // Without what it may have failed at, it may do well.
+    if (last.suspect != HostFailure::Suspect::none) hosts.once_more(address);
     if (kept) {
       // The host had closed a connection that was kept idle: that says nothing about it.
       hosts.forget(address);

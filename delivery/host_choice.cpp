@@ -18,7 +18,7 @@ std::optional<HostChoice::Next> HostChoice::next(net::TimePoint now) const {
   auto found = std::find_if(candidates_.begin(), candidates_.end(), is_open);
   if (found == candidates_.end()) {
     found = std::find_if(candidates_.begin(), candidates_.end(), [&](const Peer& peer) {
-      return overtaken_.contains(peer.address) && is_before_us(peer) && (none_else || !is_unwanted(peer));
+      return once_more_.contains(peer.address) && is_before_us(peer) && (none_else || !is_unwanted(peer));
     });
     if (found == candidates_.end()) return std::nullopt;
     return Next{*found, std::nullopt};
@@ -31,10 +31,10 @@ std::optional<HostChoice::Next> HostChoice::next(net::TimePoint now) const {
 
 void HostChoice::asked(const net::Address& used, const std::optional<Peer>& other, WayEnd end) {
   tried_.insert(used);
-  overtaken_.erase(used);
+  once_more_.erase(used);
   if (!other) return;
   if (end == WayEnd::failed || end == WayEnd::overtaken) tried_.insert(other->address);
-  if (end == WayEnd::overtaken) overtaken_.insert(other->address);
+  if (end == WayEnd::overtaken) once_more_.insert(other->address);
 }
 
 }  // namespace waypost::delivery

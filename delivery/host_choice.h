@@ -37,6 +37,8 @@ class HostChoice {
   /// `used` was asked, and there was `other`, if so, whose way ended thus.
   void asked(const net::Address& used, const std::optional<Peer>& other, WayEnd end);
   void began_session() { ++sessions_; }
+  /// It may do better now: it is asked again after all others.
+  void once_more(const net::Address& address) { once_more_.insert(address); }
   /// What was said of it says nothing: it may be asked again.
   void forget(const net::Address& address) { tried_.erase(address); }
   /// It is ourselves: only those that are to have mail before us are left (RFC 5321 §5.1).
@@ -49,7 +51,7 @@ class HostChoice {
   const std::vector<Peer> candidates_;
   const std::string alone_;
   std::set<net::Address> tried_;
-  std::set<net::Address> overtaken_;  ///< of these
+  std::set<net::Address> once_more_;  ///< of these
   std::optional<net::Address> ourselves_;
   int sessions_ = 0;
 };

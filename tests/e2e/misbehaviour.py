@@ -287,10 +287,10 @@ ROWS = [
     Row("F38", "554-banner", {"CONNECT": b"554 5.7.1 go away\r\n"}, dsn="4.3.2", why="554 5.7.1 go away"),
     Row("F38", "5xx-ehlo", {"EHLO": b"500 5.5.2 what\r\n"}, "sent", "sent"),
     Row("F38", "5xx-helo", {"EHLO": b"550 5.7.1 no\r\n", "HELO": b"550 5.7.1 no\r\n"}, dsn="4.3.2", why="550 5.7.1 no"),
-    Row("F39", "no-pipelining", Plain.offering(b"PIPELINING"), "sent", "sent"),
-    Row("F39", "no-bdat", Plain.offering(b"CHUNKING"), "sent", "sent"),
+    Row("F39", "no-pipelining", Plain.offering(b"PIPELINING"), "other", "sent"),
+    Row("F39", "no-bdat", Plain.offering(b"CHUNKING"), "other", "sent"),
     # Without CHUNKING it says so of the message.
-    Row("F39", "bdat-500", {"DOT": b"500 5.5.2 what\r\n"}, "bounced", "bounced", "5.5.2", "500 5.5.2 what", [b"CHUNKING"]),
+    Row("F39", "bdat-500", {"DOT": b"500 5.5.2 what\r\n"}, "other", "bounced", "5.5.2", "500 5.5.2 what", [b"CHUNKING"]),
     Row("F39", "bdat-554", {"DOT": b"554 5.6.0 spam\r\n"}, "bounced", "bounced", "5.6.0", "554 5.6.0 spam", [b"CHUNKING"]),
 ]
 
@@ -419,9 +419,10 @@ class Misbehaviour(harness.TestCase):
         self.assertGreater(took[0], 0.29)
         self.assertLess(max(took), SOON)
         self.assertLess(took[1], took[0])
+        harness.wait_for("the log to tell", lambda: relay.log_text().count("status=") == 3, SOON)
         log = relay.log_text()
-        self.assertNotIn("status=deferred", log)
         self.assertEqual(log.count(f"relay=both.example[127.0.1.200]:{self.port}"), 3, log)
+        self.assertEqual(log.count("status=sent"), 3, log)
         print("an IPv6 black hole: mail by IPv4 after " + ", ".join(f"{each:.2f}" for each in took) + " s")
 
     def test_storm_of_421(self):
