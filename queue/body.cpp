@@ -3,6 +3,7 @@
 
 #define XXH_STATIC_LINKING_ONLY
 #include <functional>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -66,13 +67,15 @@ struct Draft::State {
     std::string folder = path.substr(0, path.rfind('/'));
     Result<std::unique_ptr<File>> made = files.create(path + ".tmp");
     if (!made && made.error().code == Errc::not_found) {
-      Result<> parent = files.make_folder("body");
-      if (!parent) return parent;
-      Result<> own = files.make_folder(folder);
-      if (!own) return own;
+      for (const std::string& each : {std::string("body"), folder}) {
+        Result<> there = files.make_folder(each);
+        if (!there && there.error().code != Errc::io) return there;
+        // It may be there, and not on disk: finish_file() tells, where somebody counts on it.
+        if (!there && !unsynced) unsynced = there.error();
+      }
       made = files.create(path + ".tmp");
     }
-    if (!made) return fail(made.error());
+    if (!made) return fail(unsynced ? *unsynced : made.error());
     file = *std::move(made);
     stands_at = path + ".tmp";
     return {};
@@ -83,6 +86,7 @@ struct Draft::State {
   Result<> finish_file() {
     Result<> appended = append_buffer();
     if (!appended) return appended;
+    if (unsynced) return fail(*unsynced);
     Result<> synced = file->sync();
     if (!synced) return synced;
     file.reset();
@@ -105,6 +109,7 @@ struct Draft::State {
   std::unique_ptr<Hash> hash;  // of what goes to the file
   std::unique_ptr<File> file;
   std::string stands_at;  // the file to remove when nobody wants it
+  std::optional<Error> unsynced;
   Finished finished;
 };
 

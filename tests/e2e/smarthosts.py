@@ -267,7 +267,10 @@ class Smarthosts(harness.TestCase):
         count = self.wait_for_messages([first.sink, second.sink], MESSAGES)
         twice = [number for number, times in count.items() if times > 1]
         for number in twice:
-            self.assertIn("in doubt", relay.tool("trace", ids[number]).stdout, f"{number} came {count[number]} times")
+            # Or by the first alone, which was stopped within its own delivery and made that again.
+            trace = relay.tool("trace", ids[number]).stdout
+            once = "smart1.example" in trace and len(re.findall(r"relayed +r@", trace)) == 1
+            self.assertTrue("in doubt" in trace or once, f"{number} came {count[number]} times: {trace}")
         shares = [len({header(one, "X-Number") for one in host.sink.messages}) for host in (first, second)]
         print(f"{MESSAGES} messages: {shares[0]} by the first, {shares[1]} by the second, {len(twice)} by both as in doubt; "
               f"{first.connections()} and {second.connections()} connections")

@@ -94,6 +94,22 @@ TEST_SUITE("queue/body") {
     }
   }
 
+  TEST_CASE("a folder whose name could not be synced is an error of who counts on it, not of what goes before") {
+    VirtualRuntime runtime;
+    FakeFiles files;
+    files.fault = [&files](const std::string& call, const std::string& path) -> Result<> {
+      if (call != "make_folder") return {};
+      files.folders.insert(path);
+      return fail(Errc::io, "told to");
+    };
+    Draft draft(runtime, files, Id{12345}, 100);
+    draft.buffer() = std::string(150, 'x');
+    REQUIRE(runtime.complete(draft.spill()));
+    const Result<> done = runtime.complete(draft.finish());
+    REQUIRE_FALSE(done);
+    CHECK(done.error().code == Errc::io);
+  }
+
   TEST_CASE("a folder that is there already counts as lasting only when this process has synced what names it") {
     VirtualRuntime runtime;
     FakeFiles files;
