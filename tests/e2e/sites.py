@@ -1,7 +1,11 @@
 """Sites beside real traffic: what a dead one costs and how it wakes, how soon one message leaves behind a backlog, and
 what limits let through. Figures are printed; E2E_BULK says how large the backlogs are (a release: 100000)."""
+import collections
 import json
 import os
+import pathlib
+import socket
+import struct
 import threading
 import time
 
@@ -29,6 +33,14 @@ class Watched(smtp.Sink):
     def _taken(self, _message):
         self.times.append(time.monotonic())  # the sink holds its lock
         self.opened.append(len(self.open))
+
+
+def connected_from(ports):
+    """The local addresses of established connections to these ports."""
+    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, *_ = line.split()
+        if state == "01" and int(remote.split(":")[1], 16) in ports:
+            yield socket.inet_ntoa(struct.pack("<I", int(local.split(":")[0], 16)))
 
 
 def route(match, sink):
@@ -125,6 +137,38 @@ class Sites(harness.TestCase):
             # A machine that is busy with something else may be behind; it must never be ahead.
             self.assertLessEqual(rate, limits[address] * 1.05)
             self.assertGreater(rate, 0)
+
+    def test_limits_of_source_addresses(self):
+        """Two addresses, each with a rate for itself, and two connections of it to two sites together."""
+        sinks = [Watched(harness.free_port(), address) for address in ("127.0.0.65", "127.0.0.66")]
+        for sink in sinks:
+            self.addCleanup(sink.stop)
+        sources = ["127.0.0.71", "127.0.0.72"]
+        relay = self.waypost(delivery=f"source = {json.dumps(sources)}", extra=f"""
+            [[delivery.limits]]
+            sources = {json.dumps(sources)}
+            rate = "20/1s"
+            connections = 2
+            """ + route("a.example", sinks[0]) + route("*", sinks[1])).start()
+        for to in ("r@a.example", "r@b.example"):
+            submit(relay, "s@office.example", to, 400)
+        time.sleep(1)
+        begin, time_of_it = time.monotonic(), 8.0
+        most = collections.Counter()
+        while time.monotonic() < begin + time_of_it:
+            now = collections.Counter(connected_from([sink.port for sink in sinks]))
+            for source in sources:
+                most[source] = max(most[source], now[source])
+            time.sleep(0.02)
+        taken = 0
+        for sink in sinks:
+            with sink.lock:
+                taken += sum(begin <= at < begin + time_of_it for at in sink.times)
+        print(f"limit 2 x 20/s: {taken / time_of_it:.2f}/s; connections of each at most {dict(most)}")
+        self.assertLessEqual(taken / time_of_it, 40 * 1.05)
+        self.assertGreater(taken, 0)
+        self.assertEqual(set(most), set(sources))
+        self.assertLessEqual(max(most.values()), 2)
 
 
 if __name__ == "__main__":
