@@ -370,6 +370,8 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     last = *result.host;
     if (last.login) log::failure(last.host + ": " + last.reason);
     connection->give_up();
+    // In a session that has taken a message it is something else.
+    if (before > 0) last.suspect = HostFailure::Suspect::none;
     mistrust(last, address);
     if (result.in_doubt) {
       // It may have been taken: no other host is tried now, and the next attempt waits longer.

@@ -47,6 +47,27 @@ TEST_SUITE("delivery/dispatcher_hosts") {
     }
   }
 
+  TEST_CASE("a host that closes a kept session is not taken for one that fails at what it offers") {
+    RelayWorld world([](conf::Config& config) {
+      config.delivery.tls = conf::TlsLevel::none;
+      by_route(config, "*", "192.0.2.1");
+    });
+    Host& host = world.host("192.0.2.1");
+    host.closes_after_message = true;
+    for (int i = 1; i <= 3; ++i) {
+      world.submit("", {"r@b.test"});
+      REQUIRE(world.until([&] { return host.taken.size() == static_cast<std::size_t>(i); }, 2s));
+    }
+    // Commands still go out together: this would hang up on them, and be asked twice.
+    host.closes_after_message = false;
+    host.breaks_pipelining = true;
+    world.pass(1min);
+    const int before = host.connections;
+    world.submit("", {"r@b.test"});
+    REQUIRE(world.until([&] { return host.taken.size() == 4; }, 2s));
+    CHECK(host.connections == before + 2);
+  }
+
   TEST_CASE("hosts that hold on to their connections leave the last tenth to the others [F36]") {
     RelayWorld world([](conf::Config& config) {
       config.delivery.tls = conf::TlsLevel::none;

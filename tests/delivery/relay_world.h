@@ -44,11 +44,12 @@ class Host {
   enum class Tls { none, good, refused, broken };
   Tls tls = Tls::none;  ///< STARTTLS: not offered; taken; answered 454; the connection is closed in the handshake
   std::shared_ptr<const net::TlsServer> tls_server;
-  bool require_tls = false;        ///< REQUIRETLS is offered under TLS
-  std::string in_clear;            ///< all that was said without TLS
-  std::string auth_reply;          ///< AUTH is offered, and answered so
-  bool breaks_pipelining = false;  ///< hangs up when a command comes before its reply has gone
-  bool breaks_chunking = false;    ///< CHUNKING is offered, and BDAT answered 502
+  bool require_tls = false;           ///< REQUIRETLS is offered under TLS
+  std::string in_clear;               ///< all that was said without TLS
+  std::string auth_reply;             ///< AUTH is offered, and answered so
+  bool breaks_pipelining = false;     ///< hangs up when a command comes before its reply has gone
+  bool closes_after_message = false;  ///< when the next command comes
+  bool breaks_chunking = false;       ///< CHUNKING is offered, and BDAT answered 502
   /// Of each recipient of an LMTP transaction.
   std::function<std::string(const std::string&)> on_dot_for = [](const std::string&) { return "250 2.0.0 saved"; };
   struct Taken {
@@ -85,6 +86,7 @@ class Host {
     std::string out = host.banner + "\r\n";
     Taken message;
     bool secured = false;
+    bool taken_one = false;
     std::string ehlo;
     for (;;) {
       const Result<> sent = co_await stream->write(std::string_view(out), net::TimePoint::max());
@@ -93,6 +95,7 @@ class Host {
       const Result<net::LineBuffer::Line> line = co_await lines.read_line(4096, net::TimePoint::max());
       if (!line) break;
       const std::string said(line->text);
+      if (host.closes_after_message && taken_one) break;
       if (!secured) host.in_clear += said + "\n";
       if (said == "STARTTLS" && host.tls == Tls::refused) {
         out = "454 4.7.0 not now\r\n";
@@ -151,6 +154,7 @@ class Host {
         }
         const std::string reply = host.on_dot();
         if (reply.empty()) break;
+        taken_one = true;
         if (reply.front() == '2') host.taken.push_back(message);
         out = reply + "\r\n";
       } else if (said == "QUIT") {
