@@ -15,6 +15,7 @@
 #include "conf/config.h"
 #include "delivery/attempt.h"
 #include "delivery/connection.h"
+#include "delivery/host_choice.h"
 #include "delivery/notify.h"
 #include "delivery/open_session.h"
 #include "delivery/route.h"
@@ -125,6 +126,7 @@ class Dispatcher {
     bool listed = true;
   };
   using Idlers = std::multimap<const Site*, Idler*>;
+  static constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";  ///< of a destination: it has MX, none usable
   net::Task<> run();
   net::Task<> sweep();
   net::Task<bool> overdue_in_turn();
@@ -164,7 +166,7 @@ class Dispatcher {
   net::Task<AttemptResult> transactions(Site& site, Connection& connection, Tally& tally,
                                         std::shared_ptr<const queue::Content> content,
                                         std::vector<std::size_t>& positions);
-  net::Task<Connection::Raced> open_next(Peer peer, std::optional<Peer> rival, SessionFor whom,
+  net::Task<Connection::Raced> open_next(const Site& site, queue::Id message, HostChoice::Next& next, SessionFor whom,
                                          std::unique_ptr<Connection>& connection, HostFailure& failure);
   struct Candidates {
     std::vector<Peer> peers;

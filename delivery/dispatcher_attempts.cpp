@@ -7,7 +7,6 @@
 #include "delivery/attempt.h"
 #include "delivery/dispatcher.h"
 #include "delivery/disposition.h"
-#include "delivery/host_choice.h"
 #include "delivery/local.h"
 #include "delivery/reply_rules.h"
 #include "queue/retry.h"
@@ -43,7 +42,7 @@ std::string doubted_host(const std::vector<queue::DueRecipient>& recipients) {
   return is_doubt(one.last_reply) ? one.last_host : "";
 }
 
-std::vector<Peer> first(std::vector<Peer> peers, const std::string& host) {
+std::vector<Peer> with_first(const std::string& host, std::vector<Peer> peers) {
   std::stable_partition(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.text() == host; });
   return peers;
 }
@@ -269,7 +268,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   const SessionFor whom{domain_of(tally.due().destination), message.require_tls && !message.reverse_path.is_null()};
   const std::string doubted = doubted_host(tally.due().recipients);
   Candidates found = candidates(site, message.id, job);
-  HostChoice hosts(site, first(std::move(found.peers), doubted), doubted);
+  HostChoice hosts(site, with_first(doubted, std::move(found.peers)), doubted);
   HostFailure last;
   bool unasked = false;  // a host that may come back
   bool apart = false;    // a host may do well for other destinations
@@ -288,22 +287,14 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     if (!kept) {
       if (connection) open_.erase(connection.get());
       connection.reset();
-      const std::optional<HostChoice::Next> next = hosts.next(runtime_.now());
+      std::optional<HostChoice::Next> next = hosts.next(runtime_.now());
       last.ours = last.ours || stopping_;
       if (!next || stopping_) break;
       co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
       HostFailure failure;
-      Peer peer = next->peer;
-      std::optional<Peer> rival = next->rival;
-      const std::vector<net::Address>& pool = site.plan().sources;
-      for (Peer* each : {&peer, rival ? &*rival : nullptr}) {
-        if (each == nullptr || !each->source || !sources_.has_failed(*each->source, runtime_.now())) continue;
-        each->source = sources_.choose(pool, each->address.family, message.id.value, runtime_.now());
-        each->held = nullptr;
-      }
-      const Connection::Raced raced = co_await open_next(peer, rival, whom, connection, failure);
-      const Peer& used = raced.by_rival ? *rival : peer;
-      const std::optional<Peer> other = raced.by_rival ? peer : rival;
+      const Connection::Raced raced = co_await open_next(site, message.id, *next, whom, connection, failure);
+      const Peer& used = raced.by_rival ? *next->rival : next->peer;
+      const std::optional<Peer> other = raced.by_rival ? next->peer : next->rival;
       hosts.asked(used.address, other, raced.other);
       if (other) learn_of_other(site, other->address, raced, runtime_.now());
       react(site, used.address, failure, tally);
@@ -338,7 +329,8 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
         if (used.source && last.bad_source) {
           log::failure(last.host + ": " + last.reason);
           sources_.failed(*used.source, runtime_.now());
-          const auto spare = sources_.choose(pool, used.address.family, message.id.value, runtime_.now());
+          const auto spare =
+              sources_.choose(site.plan().sources, used.address.family, message.id.value, runtime_.now());
           if (!sources_.has_failed(*spare, runtime_.now())) {
             hosts.forget(used.address);
             continue;
@@ -405,18 +397,29 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
   co_return last;
 }
 
-/// With the peer or its rival.
-net::Task<Connection::Raced> Dispatcher::open_next(Peer peer, std::optional<Peer> rival, SessionFor whom,
-                                                   std::unique_ptr<Connection>& connection, HostFailure& failure) {
+/// With the peer or its rival. Where they are connected from is told in `next`.
+net::Task<Connection::Raced> Dispatcher::open_next(const Site& site, queue::Id message, HostChoice::Next& next,
+                                                   SessionFor whom, std::unique_ptr<Connection>& connection,
+                                                   HostFailure& failure) {
   const std::shared_ptr<const conf::Config> config = config_();
   ClientSettings settings = client_settings(*config);
   if (tls_) settings.tls = tls_();
   settings.rules = rules();
+  Peer peer = next.peer;
+  std::optional<Peer> rival = next.rival;
+  const net::TimePoint now = runtime_.now();
   for (Peer* each : {&peer, rival ? &*rival : nullptr}) {
-    if (each == nullptr || !each->source || each->held != nullptr) continue;
+    if (each == nullptr || !each->source) continue;
+    if (sources_.has_failed(*each->source, now)) {
+      each->source = sources_.choose(site.plan().sources, each->address.family, message.value, now);
+      each->held = nullptr;
+    }
+    if (each->held != nullptr) continue;
     each->held = sources_.hold(*each->source);
-    sources_.take(*each->source, runtime_.now());
+    sources_.take(*each->source, now);
   }
+  next.peer.source = peer.source;
+  if (rival) next.rival->source = rival->source;
   Connection::Opened opened = co_await open_session(runtime_, std::move(peer), std::move(rival), std::move(settings),
                                                     std::move(whom), tls_memory_, scope_.stop_token());
   failure = std::move(opened.failure);

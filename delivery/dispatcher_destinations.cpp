@@ -14,7 +14,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";
 constexpr std::size_t kMaxIdleDestinations = 50'000;
 constexpr net::Duration kJoined = 1h;
 constexpr std::chrono::hours kForgetSite{24};  // after the end of its back-off, as the store does

@@ -105,6 +105,8 @@ void assign_destinations(const conf::Config& config, queue::NewMessage& message)
 std::vector<Redirected> take_redirected(const conf::Config& config, std::vector<queue::Due>& due) {
   std::vector<Redirected> out;
   const bool any_asks = any_asks_sender(config);
+  const auto is_apart = [](const queue::Due& each) { return each.destination.find(kParts) != std::string::npos; };
+  if (!any_asks && std::none_of(due.begin(), due.end(), is_apart)) return out;
   std::vector<queue::Due> stay;
   for (queue::Due& each : due) {
     std::string belongs = domain_of(each.destination);
@@ -142,29 +144,29 @@ const conf::Route* route_of(const conf::Config& config, const smtp::Path& revers
 }
 
 Directions route(const conf::Config& config, const std::string& destination) {
-  Directions way;
+  Directions directions;
   const std::string domain = domain_of(destination);
   const conf::Domain* own = config.find_domain(domain);
   if (own != nullptr && own->deliver) {
-    way.next_hops.push_back(*own->deliver);
-    way.given = true;
-    return way;
+    directions.next_hops.push_back(*own->deliver);
+    directions.given = true;
+    return directions;
   }
   const conf::Route* matching = route_of(config, destination);
   if (matching != nullptr) {
-    way.as = identity_of(*matching);
-    way.next_hops = matching->next_hops;
-    way.weights = matching->weights;
+    directions.as = identity_of(*matching);
+    directions.next_hops = matching->next_hops;
+    directions.weights = matching->weights;
   }
-  way.given = !way.next_hops.empty();
-  if (way.given) return way;
+  directions.given = !directions.next_hops.empty();
+  if (directions.given) return directions;
   conf::NextHop direct;
   direct.kind = conf::NextHop::Kind::smtp;
   const std::string literal = smtp::literal_address(domain);
   direct.host.host = literal.empty() ? domain : literal;
   direct.look_up_mx = literal.empty();
-  way.next_hops.push_back(std::move(direct));
-  return way;
+  directions.next_hops.push_back(std::move(direct));
+  return directions;
 }
 
 std::uint64_t fingerprint_of_routes(const conf::Config& config) {

@@ -13,9 +13,7 @@ using tests::queue_without_delivery;
 using tests::RelayWorld;
 
 void by_route(conf::Config& config, const std::string& domain, const std::string& host) {
-  conf::NextHop hop;
-  hop.host.host = host;
-  config.routes.push_back({domain, {hop}});
+  config.routes.push_back({domain, {tests::hop_to(host)}});
 }
 
 }  // namespace

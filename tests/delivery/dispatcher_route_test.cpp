@@ -11,23 +11,18 @@ namespace waypost::delivery {
 namespace {
 
 using namespace std::chrono_literals;
+using tests::hop_to;
 using tests::Host;
 using tests::queue_without_delivery;
 using tests::RelayWorld;
 
-conf::NextHop hop(const std::string& host) {
-  conf::NextHop out;
-  out.host.host = host;
-  return out;
-}
-
 /// Office's mail goes to one smarthost, the rest to another.
 void two_ways(conf::Config& config) {
   config.delivery.tls = conf::TlsLevel::none;
-  conf::Route office{"*", {hop("192.0.2.1")}};
+  conf::Route office{"*", {hop_to("192.0.2.1")}};
   office.name = "office";
   office.senders = {"@office.test"};
-  config.routes = {office, {"*", {hop("192.0.2.2")}}};
+  config.routes = {office, {"*", {hop_to("192.0.2.2")}}};
 }
 
 std::set<std::string> destinations(RelayWorld& world) {
@@ -72,12 +67,12 @@ TEST_SUITE("delivery/dispatcher_route") {
     RelayWorld world([](conf::Config& config) {
       config.delivery.tls = conf::TlsLevel::none;
       config.delivery.concurrency = 1;
-      conf::Route news{"*", {hop("192.0.2.1")}};
+      conf::Route news{"*", {hop_to("192.0.2.1")}};
       news.name = "news";
       news.logins = {"editor"};
       news.ehlo = "news.test";
       news.source = {"192.0.2.101"};
-      config.routes = {news, {"*", {hop("192.0.2.1")}}};
+      config.routes = {news, {"*", {hop_to("192.0.2.1")}}};
     });
     Host& host = world.host("192.0.2.1");
     world.shut();
@@ -172,7 +167,7 @@ TEST_SUITE("delivery/dispatcher_route") {
     RelayWorld world([](conf::Config& config) {
       config.delivery.tls = conf::TlsLevel::none;
       config.queue.retry = {50min};
-      config.routes = {{"*", {hop("192.0.2.2")}}};
+      config.routes = {{"*", {hop_to("192.0.2.2")}}};
     });
     Host& office = world.host("192.0.2.1");
     Host& rest = world.host("192.0.2.2");
@@ -196,7 +191,7 @@ TEST_SUITE("delivery/dispatcher_route") {
         [](conf::Config& config) {
           config.delivery.tls = conf::TlsLevel::none;
           config.queue.retry = {50min};
-          config.routes = {{"*", {hop("192.0.2.2")}}};
+          config.routes = {{"*", {hop_to("192.0.2.2")}}};
         },
         {200, 50});
     Host& office = world.host("192.0.2.1");
@@ -213,7 +208,7 @@ TEST_SUITE("delivery/dispatcher_route") {
   TEST_CASE("a bounce goes by the route of the null reverse-path") {
     RelayWorld world([](conf::Config& config) {
       two_ways(config);
-      conf::Route bounces{"*", {hop("192.0.2.3")}};
+      conf::Route bounces{"*", {hop_to("192.0.2.3")}};
       bounces.name = "bounces";
       bounces.senders = {"<>"};
       config.routes.insert(config.routes.begin(), bounces);

@@ -27,9 +27,7 @@ std::pair<std::size_t, std::size_t> written(const RelayWorld& world) {
 }
 
 void smarthost(conf::Config& config, const std::string& host) {
-  conf::NextHop hop;
-  hop.host.host = host;
-  config.routes = {{"*", {hop}}};
+  config.routes = {{"*", {tests::hop_to(host)}}};
 }
 
 void hold(RelayWorld& world, queue::DestinationChange::Kind kind, const std::string& name, bool with_site = false) {

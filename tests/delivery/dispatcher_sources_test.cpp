@@ -17,13 +17,11 @@ using tests::RelayWorld;
 /// All goes to one host, from these addresses, each within the limit.
 std::function<void(conf::Config&)> from(std::vector<std::string> sources, conf::OutLimit limit) {
   return [sources, limit](conf::Config& config) {
-    conf::NextHop hop;
-    hop.host.host = "192.0.2.1";
     config.delivery.tls = conf::TlsLevel::none;
     config.delivery.source = sources;
     config.delivery.limits = {limit};
     config.delivery.limits[0].sources = sources;
-    config.routes = {{"*", {hop}}};
+    config.routes = {{"*", {tests::hop_to("192.0.2.1")}}};
   };
 }
 
@@ -69,9 +67,7 @@ TEST_SUITE("delivery/dispatcher_sources") {
     limit.connections = 2;
     RelayWorld world(from({"192.0.2.101", "192.0.2.102"}, limit));
     world.adjust([](conf::Config& config) {
-      conf::NextHop other;
-      other.host.host = "192.0.2.2";
-      config.routes.insert(config.routes.begin(), conf::Route{"c.test", {other}});
+      config.routes.insert(config.routes.begin(), conf::Route{"c.test", {tests::hop_to("192.0.2.2")}});
     });
     Host& host = world.host("192.0.2.1");
     Host& other = world.host("192.0.2.2");
@@ -97,9 +93,7 @@ TEST_SUITE("delivery/dispatcher_sources") {
     limit.connections = 1;
     RelayWorld world(from({"192.0.2.101"}, limit));
     world.adjust([](conf::Config& config) {
-      conf::NextHop other;
-      other.host.host = "192.0.2.2";
-      config.routes.insert(config.routes.begin(), conf::Route{"c.test", {other}});
+      config.routes.insert(config.routes.begin(), conf::Route{"c.test", {tests::hop_to("192.0.2.2")}});
     });
     Host& host = world.host("192.0.2.1");
     Host& other = world.host("192.0.2.2");
@@ -121,9 +115,7 @@ TEST_SUITE("delivery/dispatcher_sources") {
 
   TEST_CASE("a route's addresses are used alone: of a family that they lack no host is asked") {
     RelayWorld world([](conf::Config& config) {
-      conf::NextHop hop;
-      hop.host.host = "mx.b.test";
-      conf::Route news{"*", {hop}};
+      conf::Route news{"*", {tests::hop_to("mx.b.test")}};
       news.source = {"192.0.2.101"};
       config.delivery.tls = conf::TlsLevel::none;
       config.delivery.source = {"2001:db8::9"};

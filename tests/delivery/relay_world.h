@@ -173,6 +173,13 @@ class Host {
   std::unique_ptr<net::Listener> listener_;
 };
 
+/// `smtp:[HOST]`
+inline conf::NextHop hop_to(const std::string& host) {
+  conf::NextHop out;
+  out.host.host = host;
+  return out;
+}
+
 /// A store between the dispatcher and the real one: counts, and fails as told.
 class TappedStore : public queue::Store {
  public:
