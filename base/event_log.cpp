@@ -1,7 +1,9 @@
 #include "base/event_log.h"
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <memory>
 #include <mutex>
@@ -9,22 +11,25 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <spdlog/async.h>
 #include <spdlog/async_logger.h>
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <unistd.h>
 
 #include "base/escape.h"
+#include "base/log_sink.h"
+#include "base/thread_name.h"
 
 namespace waypost::log {
 namespace {
 
 constexpr std::size_t kQueueLines = 8192;
 constexpr std::size_t kMaxValue = 1000;
+constexpr int kAppend = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+constexpr mode_t kReadableByGroup = 0640;
 
 spdlog::level::level_enum spdlog_level(Level level) {
   switch (level) {
@@ -60,7 +65,9 @@ enum class Stamp : std::uint8_t { none, priority, time, time_and_host };
 struct Log {
   Options options;
   Stamp stamp = Stamp::time;
+  pid_t pid = getpid();
   std::shared_ptr<spdlog::details::thread_pool> pool;
+  std::shared_ptr<LogSink> file;  // null: syslog
   std::shared_ptr<spdlog::logger> logger;
   std::atomic<std::size_t> reported_drops = 0;  // events of all threads look at it
 };
@@ -71,24 +78,25 @@ std::shared_ptr<Log> current;
 Result<std::shared_ptr<Log>> make(const Options& options) {
   auto log = std::make_shared<Log>();
   log->options = options;
-  spdlog::sink_ptr sink;
   try {
-    if (options.target == "stderr") {
-      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-      log->stamp = std::getenv("JOURNAL_STREAM") != nullptr ? Stamp::priority : Stamp::time;
-    } else if (options.target == "syslog") {
+    log->pool = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1, [] { name_thread("log"); });
+    spdlog::sink_ptr sink;
+    if (options.target == "syslog") {
       sink = std::make_shared<spdlog::sinks::syslog_sink_mt>("", 0, LOG_MAIL, true);
+      sink->set_pattern("%v");
       log->stamp = Stamp::none;
     } else {
-      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.target);
-      log->stamp = Stamp::time_and_host;
+      const bool to_stderr = options.target == "stderr";
+      const int fd = to_stderr ? STDERR_FILENO : ::open(options.target.c_str(), kAppend, kReadableByGroup);
+      if (fd < 0) return fail(Errc::io, "opening the log " + options.target + ": " + std::strerror(errno));
+      const bool to_journal = to_stderr && std::getenv("JOURNAL_STREAM") != nullptr;
+      log->stamp = to_journal ? Stamp::priority : to_stderr ? Stamp::time : Stamp::time_and_host;
+      auto waiting = [pool = log->pool.get()] { return pool->queue_size(); };  // it runs on a thread of the pool's
+      sink = log->file = std::make_shared<LogSink>(fd, !to_stderr, waiting);
     }
-    sink->set_pattern("%v");
-    log->pool = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
     log->logger = std::make_shared<spdlog::async_logger>("waypost", sink, log->pool,
                                                          spdlog::async_overflow_policy::overrun_oldest);
     log->logger->set_level(spdlog_level(options.level));
-    log->logger->flush_on(spdlog::level::info);
   } catch (const spdlog::spdlog_ex& error) {
     return fail(Errc::io, "opening the log " + options.target + ": " + error.what());
   }
@@ -196,7 +204,7 @@ class Event {
 
   void write() {
     if (!on_) return;
-    const std::size_t drops = log_->pool->overrun_counter();
+    const std::size_t drops = log_->pool->overrun_counter() + (log_->file ? log_->file->lost() : 0);
     if (drops > log_->reported_drops.exchange(drops)) {
       log_->logger->log(
           spdlog::level::warn, "{}",
@@ -228,7 +236,7 @@ class Event {
         out = time_text() + " " + log_->options.hostname + " ";
         break;
     }
-    out += fmt::format("{}/{}[{}]: ", log_->options.name, part_, getpid());
+    out += fmt::format("{}/{}[{}]: ", log_->options.name, part_, log_->pid);
     if (!id_.empty()) out += fmt::format("{}: ", id_);
     out += text;
     return out;

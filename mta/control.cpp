@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/event_log.h"
+#include "base/thread_name.h"
 
 namespace waypost::mta {
 
@@ -171,7 +172,11 @@ Result<> Control::listen() {
 
 Result<> Control::start(ControlApi& api) {
   api_ = &api;
-  for (unsigned i = 0; i < kWorkers; ++i) workers_.emplace_back([this] { work(); });
+  for (unsigned i = 0; i < kWorkers; ++i)
+    workers_.emplace_back([this] {
+      name_thread("control");
+      work();
+    });
   http_ = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0,
                            nullptr, nullptr, &Callbacks::handle, this,                               //
                            MHD_OPTION_LISTEN_SOCKET, socket_,                                        //

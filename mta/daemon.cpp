@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/event_log.h"
+#include "base/thread_name.h"
 #include "conf/load.h"
 #include "delivery/reply_rules.h"
 #include "mta/client.h"
@@ -363,7 +364,10 @@ void Daemon::begin() {
   on_signals();
   start_control();
   for (std::size_t i = 1; i < loops_.size(); ++i) {
-    loops_[i].thread = std::thread([runtime = loops_[i].runtime.get()] { runtime->run(); });
+    loops_[i].thread = std::thread([runtime = loops_[i].runtime.get()] {
+      name_thread("loop");
+      runtime->run();
+    });
   }
   log::ready(joined(listening));
   notify_service_manager("READY=1");

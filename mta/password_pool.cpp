@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/thread_name.h"
+
 namespace waypost::mta {
 namespace {
 
@@ -38,6 +40,7 @@ bool PasswordPool::submit(std::function<void()> work) {
 }
 
 void PasswordPool::serve() {
+  name_thread("passwords");
   // On Linux this is the priority of the thread, not of the process. Without it mail still goes, a little later.
   (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
   std::unique_lock lock(mutex_);

@@ -10,11 +10,15 @@ namespace waypost::net {
 namespace {
 
 constexpr std::size_t kMostSkipped = 4 << 20;
+constexpr std::size_t kFirstRoom = 1024;
 
 }  // namespace
 
 LineBuffer::LineBuffer(Stream& stream, std::size_t capacity)
-    : stream_(&stream), capacity_(capacity), buffer_(std::make_unique_for_overwrite<char[]>(capacity)) {}
+    : stream_(&stream),
+      capacity_(capacity),
+      room_(std::min(capacity, kFirstRoom)),
+      buffer_(std::make_unique_for_overwrite<char[]>(room_)) {}
 
 std::optional<std::size_t> LineBuffer::find_line_feed() const {
   const char* from = buffer_.get() + scanned_;
@@ -49,14 +53,23 @@ void LineBuffer::compact() {
   begin_ = 0;
 }
 
+void LineBuffer::grow() {
+  auto larger = std::make_unique_for_overwrite<char[]>(capacity_);
+  std::memcpy(larger.get(), buffer_.get(), end_);
+  buffer_ = std::move(larger);
+  room_ = capacity_;
+}
+
 Task<Result<>> LineBuffer::fill(TimePoint deadline) {
   // Few octets are left over when more are needed, so that moving them is cheaper than a read into a narrow gap.
-  if (begin_ == end_ || capacity_ - end_ < capacity_ / 2) compact();
-  assert(end_ < capacity_);
-  std::span<char> gap(buffer_.get() + end_, capacity_ - end_);
+  if (begin_ == end_ || room_ - end_ < room_ / 2) compact();
+  if (room_ < capacity_ && (crowded_ || end_ == room_)) grow();
+  assert(end_ < room_);
+  std::span<char> gap(buffer_.get() + end_, room_ - end_);
   Result<std::size_t> got = co_await stream_->read(gap, deadline);
   if (!got) co_return fail(std::move(got.error()));
   if (*got == 0) co_return fail(Errc::closed, "read from " + stream_->remote().text() + ": end of stream");
+  crowded_ = *got == gap.size();
   end_ += *got;
   co_return Result<>();
 }

@@ -13,7 +13,8 @@ namespace waypost::net {
 /// Reads ahead from a stream. What it hands out are views into its buffer, good until the next call.
 class LineBuffer {
  public:
-  /// `capacity` octets are the most it holds; at least as many as the longest line asked for.
+  /// `capacity` octets are the most it holds; at least as many as the longest line asked for. It takes a
+  /// kilobyte until a peer sends more at once: many clients do little but wait.
   explicit LineBuffer(Stream& stream, std::size_t capacity = 16384);
 
   enum class End { crlf, lf, too_long };
@@ -43,10 +44,13 @@ class LineBuffer {
   Task<Result<Line>> skip_line(TimePoint deadline);
   std::optional<std::size_t> find_line_feed() const;
   void compact();
+  void grow();
   Line take_line(std::size_t line_feed, std::size_t max_octets);
 
   Stream* stream_;
   std::size_t capacity_;
+  std::size_t room_;                ///< of the buffer, as it is
+  bool crowded_ = false;            ///< the last read left none: there may be more where that came from
   std::unique_ptr<char[]> buffer_;  ///< not zeroed: it is per session
   std::size_t begin_ = 0;           ///< what is buffered is [begin_, end_)
   std::size_t end_ = 0;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "base/thread_name.h"
 #include "queue/files.h"
 #include "queue/filter_sql.h"
 #include "queue/lock.h"
@@ -133,7 +134,10 @@ Result<std::vector<HistoryEvent>> find_events(Database& db, const HistoryQuery& 
 class Writer : public History {
  public:
   Writer(Database db, std::chrono::seconds keep) : db_(std::move(db)), keep_(keep) {
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this] {
+      name_thread("history");
+      run();
+    });
   }
 
   ~Writer() override {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/thread_name.h"
+
 namespace waypost::queue {
 namespace {
 
@@ -43,6 +45,7 @@ void StorageThread::submit(Operation& operation) {
 
 // noexcept: an exception here ends the process, whose queue is on disk (STYLE: three kinds of "no").
 void StorageThread::thread_main() noexcept {
+  name_thread("storage");
   std::size_t last = 0;
   while (wait_for_work()) {
     if (last >= kGatherFrom) std::this_thread::sleep_for(kGather);

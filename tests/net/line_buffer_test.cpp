@@ -199,4 +199,14 @@ TEST_SUITE("net/line_buffer") {
     REQUIRE(lines.size() == 1);
     CHECK(lines[0].text.size() == 200'000);
   }
+
+  TEST_CASE("the buffer grows with what a peer sends at once") {
+    VirtualRuntime runtime;
+    std::string many;
+    for (int n = 0; n < 10'000; ++n) many += "NOOP\r\n";
+    Script script(many, many.size());
+    LineBuffer buffer(script);
+    CHECK(runtime.complete(read_lines(buffer, 512)).size() == 10'000);
+    CHECK(script.reads == 1 + 4 + 1);  // a kilobyte, 16 each, and the end
+  }
 }
