@@ -89,9 +89,9 @@ class Server:
         """The command before one that is to run in namespaces of its own. `more`: what to do there first."""
         if self.next_hop == "mx" and self.name_server[1] != 53:
             raise ValueError(f"{self.name} asks name servers at port 53 alone")
-        # Without a name server nobody is asked: nobody listens there.
-        address = self.name_server[0] if self.name_server else "127.0.0.1"
-        (self.folder / "resolv.conf").write_text(f"lookup file bind\nnameserver {address}\n")
+        # `lookup` is for OpenSMTPD. Where no name is looked up, nobody listens there.
+        lookup, address = ("file bind", self.name_server[0]) if self.name_server else ("file", "127.0.0.1")
+        (self.folder / "resolv.conf").write_text(f"lookup {lookup}\nnameserver {address}\n")
         (self.folder / "inside").write_text(INSIDE.format(folder=self.folder, more=more))
         enter = [harness.PEERS / "enter", self.part] if self.part else []
         return [*self.group.command(), *APART, *enter, "/bin/sh", self.folder / "inside"]
@@ -143,6 +143,7 @@ class Postfix(Server):
     them: more clients wait until one is free. The queue file is fsynced before 250."""
 
     name = "Postfix"
+
     def prepare(self):
         hold, mx = self.next_hop is None, self.next_hop == "mx"
         sink, sink_port = ("127.0.0.1", 9) if hold else (None, None) if mx else self.next_hop
@@ -229,8 +230,9 @@ begin retry
 class OpenSmtpd(Server):
     """Its manual has no word on throughput, and of its limits only that of messages in a session. All others that hold up a
     flow to one next hop are raised: its grammar knows them, of the scheduler and of connections, their number, the pauses
-    between them and what waits for them. It never syncs a message: one that got its 250 may be lost with the power. Debian's,
-    with an OpenSSL that is newer than it, fails in every handshake."""
+    between them and what waits for them. Its listen queue is of 5 connections: of many at once most wait seconds for TCP's
+    next attempt, so that rates with a connection for each message say little of the rest. It never syncs a message: one that
+    got its 250 may be lost with the power. Debian's, with an OpenSSL that is newer than it, fails in every handshake."""
 
     name = "OpenSMTPD"
     part = "opensmtpd"
@@ -339,10 +341,12 @@ exports.hook_rcpt = (next, connection) => {{
 
 
 class Waypost(Server):
-    """As it comes, but for its limits for clients. Held mail has a next hop where nobody listens: a destination that has
-    failed is tried again after minutes. The commit of the queue's database is synced before 250."""
+    """As it comes, but for its limits for clients: they may have a quarter of the open files that the system allows it. Held
+    mail has a next hop where nobody listens: a destination that has failed is tried again after minutes. The commit of the
+    queue's database is synced before 250."""
 
     name = "Waypost"
+
     def prepare(self):
         extra, sections = self.extra, {}
         if self.next_hop == "mx":
