@@ -46,7 +46,7 @@ smtpd_client_connection_rate_limit = 0
 smtpd_client_message_rate_limit = 0
 smtpd_client_recipient_rate_limit = 0
 smtp_connection_cache_on_demand = yes
-smtp_connection_cache_destinations = [{sink}]
+smtp_connection_cache_destinations = {cached}
 initial_destination_concurrency = 20
 default_destination_concurrency_limit = 20
 qmgr_message_active_limit = 40000
@@ -55,7 +55,7 @@ hash_queue_names = incoming, active, deferred, defer, hold
 hash_queue_depth = 1
 enable_original_recipient = no
 header_checks =
-relayhost = [{sink}]:{sink_port}
+relayhost = {relayhost}
 {hold}
 {extra}
 """
@@ -63,14 +63,16 @@ relayhost = [{sink}]:{sink_port}
 
 class Postfix:
     def __init__(self, folder, sink, sink_port, hold, extra=""):
-        """`hold`: mail goes to the hold queue, so that accepting alone is measured (no queue manager, no delivery).
+        """`sink`: where all mail goes; None: where MX records say.
+        `hold`: mail goes to the hold queue, so that accepting alone is measured (no queue manager, no delivery).
         `extra`: more lines of main.cf."""
         self.folder = pathlib.Path(folder)
         self.port = harness.free_port()
         conf = self.folder / "conf"
         conf.mkdir(parents=True)
         (conf / "main.cf").write_text(MAIN_CF.format(
-            libraries=LIBRARIES, root=ROOT, folder=self.folder, sink=sink, sink_port=sink_port, extra=extra,
+            libraries=LIBRARIES, root=ROOT, folder=self.folder, extra=extra,
+            cached=f"[{sink}]" if sink else "", relayhost=f"[{sink}]:{sink_port}" if sink else "",
             hold="smtpd_client_restrictions = check_client_access static:HOLD" if hold else ""))
         services = []
         for line in (ROOT / "usr/share/postfix/master.cf.dist").read_text().splitlines():
