@@ -12,7 +12,7 @@ import uuid
 import harness
 import peers
 import postfix
-import sessions
+import processes
 
 LARGEST = 100 << 20  # octets of a message
 
@@ -126,7 +126,7 @@ class Server:
     def spent(self):
         """Seconds of processor time of all its processes."""
         spent = self.group.spent()
-        return sessions.spent(self.programs) if spent is None else spent
+        return processes.spent(self.programs) if spent is None else spent
 
     def queued(self):
         """How many messages are in the queue."""
@@ -373,6 +373,10 @@ class Waypost(Server):
         else:
             self.relay.stop()
             self.group.remove()
+
+    @property
+    def queue(self):
+        return self.relay.data / "queue.db"
 
     def queued(self):
         return self.relay.ask("/v1/queue/count")["messages"]

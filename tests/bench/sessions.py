@@ -15,6 +15,7 @@ import time
 import harness
 import postfix
 import tls
+from processes import spent
 
 AT_ONCE, PASSWORD = 20, "secret"
 P256, RSA = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), ("rsa:2048",)
@@ -146,21 +147,6 @@ def session(port, context, user):
             ask(secured, b"EHLO client.test.example", b"250")
             ask(secured, b"QUIT", b"221")
             return agreed
-
-
-def spent(programs):
-    """Seconds of processor time of these and all that they started, what has ended too."""
-    stats = {}
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has just ended
-        stats[int(path.parent.name)] = int(fields[1]), sum(map(int, fields[11:15]))
-    wanted = {program.pid for program in programs}
-    while more := {pid for pid, (parent, _) in stats.items() if parent in wanted} - wanted:
-        wanted |= more
-    return sum(stats[pid][1] for pid in wanted if pid in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def connections(port, users, began, seconds):

@@ -212,10 +212,10 @@ class Waypost:
 class NameServer:
     """Knot on a loopback port, with the zone `example.` of the given records, one a line, names relative to it."""
 
-    def __init__(self, folder, records, address="127.0.0.1"):
+    def __init__(self, folder, records, address="127.0.0.1", port=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True)
-        self.address, self.port = address, free_port()
+        self.address, self.port = address, port or free_port()
         zone = self.folder / "example.zone"
         zone.write_text("$ORIGIN example.\n$TTL 60\n@ SOA ns root 1 3600 900 86400 60\n@ NS ns\nns A 127.0.0.1\n"
                         + "\n".join(records) + "\n")
