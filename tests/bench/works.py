@@ -176,11 +176,11 @@ class Latency:
             for to in ("250", "arrival") for share in ("p50", "p99")]
 
     def __call__(self, name, folder, scale):
-        count, warm = max(20, int(400 * scale)), 20
+        count, warm = max(20, int(400 * scale)), max(20, int(2000 * scale))  # files that grow are slower
         times = folder / "times"
         with sinking(slots=warm + count) as sink, \
                 running(servers.ALL[name](folder / name, (SINK, sink.port)), folder / name) as one:
-            load(one.port, connections=1, messages=warm)
+            load(one.port, connections=20, messages=warm)
             sink.wait(warm)
             replied = load(one.port, connections=1, messages=count, first=warm, pause=20, times=times)["reply_us"]
             sink.wait(warm + count)
