@@ -164,6 +164,11 @@ class Waypost:
             file.seek(start)
             return file.read().decode(errors="replace")
 
+    def logged(self, pattern, count=1, start=0):
+        """The log from `start` on, once the pattern is so often in it: lines are written a moment later."""
+        wait_for(f"{pattern!r} in the log", lambda: len(re.findall(pattern, self.log_text(start), re.M)) >= count, 10, every=0.01)
+        return self.log_text(start)
+
     def stop(self, timeout=40):
         """SIGTERM; returns the exit code."""
         self.program.signal(signal.SIGTERM)

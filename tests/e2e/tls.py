@@ -117,8 +117,8 @@ class Tls(WithTls):
         for message in relay.delivered("b.example", "r"):
             self.assertRegex(message.decode(), r"\(using TLSv1\.3 with cipher TLS_AES_\w+ \(256/256 bits\)\)\r?\n"
                                                r"\tby relay\.test\.example \(Waypost\) with ESMTPS id ")
-        self.assertRegex(relay.log_text(), r"smtpd\[\d+\]: Anonymous TLS connection established from unknown\[127\.0\.0"
-                                           r"\.1\]: TLSv1\.2 with cipher ECDHE-ECDSA-\S+ \(256/256 bits\)")
+        relay.logged(r"smtpd\[\d+\]: Anonymous TLS connection established from unknown\[127\.0\.0\.1\]: TLSv1\.2 with cipher "
+                     r"ECDHE-ECDSA-\S+ \(256/256 bits\)")
 
     def test_names(self):
         """Two names at one address; a client that names neither gets the first."""
@@ -135,7 +135,7 @@ class Tls(WithTls):
         for option in ("-tls1", "-tls1_1"):
             self.openssl(relay.mx, "-starttls", "smtp", option, "-cipher", "DEFAULT@SECLEVEL=0", code=1)
         self.openssl(relay.mx, "-starttls", "smtp", "-tls1_2", "-cipher", "AES128-SHA", code=1)
-        log = relay.log_text()
+        log = relay.logged(r"no shared cipher")
         self.assertRegex(log, r"SSL_accept error from unknown\[127\.0\.0\.1\]: "
                               r".*unsupported protocol \(the client offers TLSv1;")
         self.assertRegex(log, r"no shared cipher \(the client offers TLSv1\.2; AES128-SHA")
@@ -157,7 +157,7 @@ class Tls(WithTls):
         with socket.create_connection(("127.0.0.1", self.smtps), timeout=10) as peer:
             peer.sendall(b"EHLO c.example\r\n")
             self.assertNotIn(b"220", peer.makefile("rb").read())
-        self.assertIn("sent commands in clear behind STARTTLS", relay.log_text())
+        relay.logged("sent commands in clear behind STARTTLS")
 
     def test_silence(self):
         """Who says nothing where a handshake is due is cut off; others are served meanwhile."""
@@ -208,7 +208,7 @@ class Tls(WithTls):
         self.assertRegex(checked.stdout, r"warning: .*relay\.pem.* expires on \d{4}-\d\d-\d\d")
         relay.start()
         self.assertEqual(served(relay.mx), der)
-        self.assertIn(" expires on ", relay.log_text())
+        relay.logged(" expires on ")
 
     @unittest.skipUnless(os.getuid() == 0, "only root can give its rights up")
     def test_privileges(self):
@@ -255,7 +255,7 @@ class Tls(WithTls):
         self.assertGreater(done, 50)
         trouble = re.search("^.*(SSL_accept error|lost connection|timeout after).*$", relay.log_text(), re.M)
         self.assertIsNone(trouble)
-        self.assertEqual(len(re.findall(r"reload -- ", relay.log_text())), 20)
+        self.assertEqual(relay.logged("reload -- ", 20).count("reload -- "), 20)
 
 
 if __name__ == "__main__":

@@ -89,8 +89,7 @@ class TlsOut(harness.TestCase):
                 self.send(relay, f"again@{how}.example")
                 self.line(relay, f"again@{how}.example", "sent")
                 self.assertEqual(bytes(sink.clear).count(b"STARTTLS"), 1)
-                self.assertRegex(relay.log_text(), rf"TLS failed, mail goes there in clear: relay=\S+:{sink.port}, "
-                                                   r"seconds=259200 \(")
+                relay.logged(rf"TLS failed, mail goes there in clear: relay=\S+:{sink.port}, seconds=259200 \(")
         self.assertNotIn("status=deferred", relay.log_text())
 
     def test_the_second_failure_falls_back_where_tls_retry_says_so(self):
@@ -198,7 +197,7 @@ class TlsOut(harness.TestCase):
             client.expect(250, "MAIL FROM:<s@a.example>")
             client.expect(250, "RCPT TO:<r@stall.example>")
         self.assertIn(b"RCPT TO:<r@stall.example>", stalling.clear)
-        self.assertIn("TLS policy wants TLS, encrypt by domain none.example: not offered", relay.log_text())
+        relay.logged(r"TLS policy wants TLS, encrypt by domain none\.example: not offered")
         for sink in sinks.values():
             self.assert_no_mail_in_clear(sink)
 

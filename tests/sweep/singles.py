@@ -276,7 +276,8 @@ def stays(scene, seconds):
 
 
 def said(scene, words):
-    harness.wait_for(repr(words), lambda: words in scene.relay.log_text(), 20)
+    """The clock is looked at once a minute."""
+    harness.wait_for(repr(words), lambda: words in scene.relay.log_text(), 90)
 
 
 def arrives(scene):
