@@ -1,10 +1,13 @@
 #include "delivery/dispatcher.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
 #include "base/event_log.h"
+#include "base/text.h"
+#include "delivery/disposition.h"
 
 namespace waypost::delivery {
 namespace {
@@ -15,6 +18,22 @@ constexpr net::Duration kIdle = 5s;  // a connection is kept so long for the nex
 constexpr net::Duration kBetweenRounds = 100ms;
 constexpr net::Duration kLongestSleep = 60s;  // the wall clock may jump: look again
 constexpr int kMessagesInTurn = 20;           // that a worker delivers before it gives way to a site without any
+
+/// True if what is wanted of a host's certificate is a matter of the destination.
+bool asks_for_its_own_host(const std::vector<TlsTerms>& tls) {
+  return std::any_of(tls.begin(), tls.end(), [](const TlsTerms& terms) {
+    return terms.level == conf::TlsLevel::verify && terms.names.empty() && terms.domain.empty() && !terms.host_is_given;
+  });
+}
+
+/// False for a recipient of which it is not known whether a host has it, and for addresses for which a host has to
+/// offer more than for the others.
+bool go_together(const queue::DueRecipient& first, const std::vector<queue::DueRecipient>& others) {
+  const auto plain = [](const queue::DueRecipient& each) {
+    return !is_doubt(each.last_reply) && is_ascii(each.forward_path.text());
+  };
+  return plain(first) && std::all_of(others.begin(), others.end(), plain);
+}
 
 }  // namespace
 
@@ -306,15 +325,25 @@ void Dispatcher::take_turn(const std::string& name) {
   begin(name);
 }
 
+/// When its limits allow a message; nullopt: at the end of one that is on the way.
+std::optional<net::TimePoint> Dispatcher::allowed_from(const Destination& destination) const {
+  if (destination.most_busy > 0 && destination.busy >= destination.most_busy) return std::nullopt;
+  return std::max(destination.pace.next(runtime_.now()), destination.slow.next(runtime_.now()));
+}
+
 /// False if its limits do not allow a message now: then it comes back by itself.
 bool Dispatcher::may_go(const std::string& name, Destination& destination) {
-  const net::TimePoint now = runtime_.now();
-  const net::TimePoint next = std::max(destination.pace.next(now), destination.slow.next(now));
-  const bool full = destination.most_busy > 0 && destination.busy >= destination.most_busy;
-  if (!full && next <= now) return true;
+  const std::optional<net::TimePoint> next = allowed_from(destination);
+  if (next && *next <= runtime_.now()) return true;
   destination.wants_turn = true;
-  if (!full && !std::exchange(destination.timed, true)) scope_.spawn(come_back_for(name, next));
+  if (next && !std::exchange(destination.timed, true)) scope_.spawn(come_back_for(name, *next));
   return false;
+}
+
+void Dispatcher::took(Destination& destination) {
+  ++destination.busy;
+  destination.pace.take(runtime_.now());
+  destination.slow.take(runtime_.now());
 }
 
 /// When the site's rate, and that of an address to connect from, or of the connection's, allow a message.
@@ -373,16 +402,39 @@ std::optional<Dispatcher::Job> Dispatcher::next_job(Site& site, const Connection
     if (!may_go(*name, entry->second)) continue;
     std::optional<queue::Due> due = schedule_.take(*name);
     if (schedule_.waiting(*name) > 0) site.add_turn(*name);
-    ++entry->second.busy;
-    entry->second.pace.take(runtime_.now());
-    entry->second.slow.take(runtime_.now());
     site.took(runtime_.now());
+    took(entry->second);
     const Destination& of = entry->second;
-    Job job{*std::move(due), of.tls, of.as, of.by_dns, of.given, {}, {}};
+    Job job{*std::move(due), {}, of.tls, of.as, of.by_dns, of.given, {}, {}};
+    job.parts.push_back({*name, job.due.recipients.size()});
+    take_along(site, of, job);
     reserve_source(site, kept, job);
     return job;
   }
   return std::nullopt;
+}
+
+/// A host gets one copy of a message, for all who get it there (RFC 5321 §4.5.4.1): with a destination's recipients go
+/// those at others of its site, where these want the same of its hosts and their limits allow it now.
+void Dispatcher::take_along(const Site& site, const Destination& first, Job& job) {
+  const queue::MessageInfo& message = *job.due.message;
+  if (site.plan().kind != Plan::Kind::relay || message.require_tls || asks_for_its_own_host(first.tls)) return;
+  for (const std::string& name : schedule_.waits_beside(message.id, job.due.destination)) {
+    const auto entry = destinations_.find(name);
+    if (entry == destinations_.end() || waits(name)) continue;
+    Destination& other = entry->second;
+    const bool same_hosts = other.site == site.plan().key && other.valid_until > runtime_.now();
+    const bool same_terms = other.tls == first.tls && same_identity(other.as, first.as) &&
+                            other.by_dns == first.by_dns && other.given == first.given;
+    const std::optional<net::TimePoint> next = allowed_from(other);
+    if (!same_hosts || !same_terms || !next || *next > runtime_.now()) continue;
+    const queue::Due* waiting = schedule_.find(message.id, name);
+    if (waiting == nullptr || !go_together(job.due.recipients.front(), waiting->recipients)) continue;
+    std::optional<queue::Due> due = schedule_.take(message.id, name);
+    took(other);
+    job.parts.push_back({name, due->recipients.size()});
+    std::move(due->recipients.begin(), due->recipients.end(), std::back_inserter(job.due.recipients));
+  }
 }
 
 /// Keeps a connection for a while. True if there is mail again.
@@ -401,6 +453,8 @@ net::Task<> Dispatcher::work(std::string key) {
   Site& site = *sites_.at(key);  // stays while it has workers
   std::unique_ptr<Connection> connection;
   int messages = 0;
+  // What has come with a message for other destinations finds its site first: it may go together.
+  co_await runtime_.sleep_until(runtime_.now(), scope_.stop_token());
   for (;;) {
     std::optional<Job> job;
     const bool usable = connection && connection->usable();

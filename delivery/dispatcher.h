@@ -93,9 +93,15 @@ class Dispatcher {
     bool planning = false;
     bool unread = false;  ///< mail of it was left in the store while it failed
   };
-  /// A message to deliver, and what its destination wants of the hosts of its site.
+  /// Recipients of a message that wait at a destination.
+  struct Part {
+    std::string destination;
+    std::size_t recipients = 0;
+  };
+  /// A message to deliver, and what its destinations want of the hosts of their site.
   struct Job {
-    queue::Due due;
+    queue::Due due;           ///< with the recipients of all parts
+    std::vector<Part> parts;  ///< the first is of the destination whose turn it was
     std::vector<TlsTerms> tls;
     std::shared_ptr<const Identity> as;
     bool by_dns = false;
@@ -152,7 +158,10 @@ class Dispatcher {
   net::TimePoint next_message(const Site& site, const Connection* kept) const;
   Idlers::iterator idler_of(const Site& site);
   void come_at(Site& site, net::TimePoint next);
+  std::optional<net::TimePoint> allowed_from(const Destination& destination) const;
   bool may_go(const std::string& name, Destination& destination);
+  void took(Destination& destination);
+  void take_along(const Site& site, const Destination& first, Job& job);
   net::Task<> come_back(std::string key, net::TimePoint at);
   net::Task<> come_back_for(std::string destination, net::TimePoint at);
   void take_turn(const std::string& destination);
@@ -197,6 +206,7 @@ class Dispatcher {
   net::Task<> record(queue::DestinationState state);
   net::Task<> fail_destination(std::string destination, HostFailure failure);
   net::Task<> fail_site(Site& site, std::string destination, HostFailure failure);
+  net::Task<> fail_parts(Site& site, const std::vector<Part>& parts, const Tally& tally, const HostFailure& failure);
   net::Task<> slow_site(std::string key, Reaction reaction, std::string reply);
   void set_spacing(const queue::DestinationState& state);
   void speed_up_all();
@@ -208,7 +218,7 @@ class Dispatcher {
   bool waits(const std::string& destination);
   bool is_asked(const std::string& key) const;
   bool stays_in_store(const std::string& destination);
-  void release(const queue::Due& due, const std::string& key);
+  void release(queue::Id message, const std::vector<Part>& parts, const std::string& key);
   void read_site(const std::string& key);
   void drop_waiting(const std::string& destination);
   void read_unread(const std::string& destination);

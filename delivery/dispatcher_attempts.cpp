@@ -1,4 +1,4 @@
-// delivery/dispatcher_attempts.cpp: one message at one destination, from the first host to the commit of its outcome.
+// delivery/dispatcher_attempts.cpp: one message at one site, from the first host to the commit of its outcome.
 #include <algorithm>
 #include <utility>
 
@@ -47,11 +47,6 @@ std::vector<Peer> with_first(const std::string& host, std::vector<Peer> peers) {
   return peers;
 }
 
-bool same_as(const Peer& one, const Peer& other) {
-  if (one.as == nullptr || other.as == nullptr) return one.as == other.as;
-  return *one.as == *other.as;
-}
-
 /// Of two addresses what is known now of the one that is not used.
 void learn_of_other(Site& site, const net::Address& address, const Connection::Raced& raced, net::TimePoint now) {
   const bool failed = raced.other == WayEnd::failed;
@@ -69,7 +64,7 @@ bool suits(const Connection& connection, const SessionFor& whom, const std::vect
   const Peer& peer = connection.peer();
   const auto same = std::find_if(candidates.begin(), candidates.end(), [&peer](const Peer& each) {
     return each.name == peer.name && each.address.port == peer.address.port && each.tls == peer.tls &&
-           same_as(each, peer);
+           same_identity(each.as, peer.as);
   });
   return same != candidates.end() && is_enough(policy_for(peer, whom, false), connection.tls());
 }
@@ -116,7 +111,7 @@ void Dispatcher::Stats::count(queue::Event event) {
 }
 
 net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>& connection) {
-  const std::string destination = job.due.destination;
+  const std::vector<Part> parts = job.parts;
   Tally tally(std::move(job.due));
   std::shared_ptr<const queue::Content> content = tally.due().content;
   if (!content) {
@@ -125,7 +120,7 @@ net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>
       content = *read;
     } else if (read.error().code == Errc::not_found || read.error().code == Errc::cancelled) {
       --site.busy;
-      release(tally.due(), site.plan().key);  // an administrator removed it, or we stop
+      release(tally.due().message->id, parts, site.plan().key);  // an administrator removed it, or we stop
       co_return;
     } else {
       log::failure(tally.due().message->id.text() + ": reading the message: " + read.error().what);
@@ -156,13 +151,7 @@ net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>
 
   if (tally.any_unlearnt()) {
     if (!failure.ours || !stopping_) {
-      if (tally.told_to_wait) {
-        co_await fail_site(site, destination, *tally.told_to_wait);
-      } else if (failure.ours || failure.of_destination) {
-        co_await fail_destination(destination, failure);
-      } else {
-        co_await fail_site(site, destination, failure);
-      }
+      co_await fail_parts(site, parts, tally, failure);
       if (tally.begun) {
         // It may be the message: its recipients wait by themselves, and the next one asks whether the host is back.
         tally.learn_rest(from_host_failure(failure));
@@ -171,14 +160,35 @@ net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>
       }
     }
   } else if (tally.told_to_wait) {
-    co_await fail_site(site, destination, *tally.told_to_wait);
+    for (const Part& part : parts) co_await fail_site(site, part.destination, *tally.told_to_wait);
   } else if (tally.reached) {
-    co_await destination_reached(destination);
-    co_await site_reached(site.plan().key, destination);
+    for (const Part& part : parts) co_await destination_reached(part.destination);
+    co_await site_reached(site.plan().key, parts.front().destination);
   }
   co_await settle(tally, tally.unsettled(), content);
   --site.busy;
-  release(tally.due(), site.plan().key);
+  release(tally.due().message->id, parts, site.plan().key);
+}
+
+/// Those of its destinations with a recipient of which nothing was learnt wait, or their site does.
+net::Task<> Dispatcher::fail_parts(Site& site, const std::vector<Part>& parts, const Tally& tally,
+                                   const HostFailure& failure) {
+  std::size_t from = 0;
+  for (const Part& part : parts) {
+    const auto first =
+        tally.entries().begin() + static_cast<std::ptrdiff_t>(std::exchange(from, from + part.recipients));
+    const auto last = first + static_cast<std::ptrdiff_t>(part.recipients);
+    const bool fails = std::any_of(first, last, [](const Tally::Entry& entry) { return !entry.learnt; });
+    if (tally.told_to_wait) {
+      co_await fail_site(site, part.destination, *tally.told_to_wait);
+    } else if (!fails) {
+      co_await destination_reached(part.destination);
+    } else if (failure.ours || failure.of_destination) {
+      co_await fail_destination(part.destination, failure);
+    } else {
+      co_await fail_site(site, part.destination, failure);
+    }
+  }
 }
 
 /// What a rule about a reply wants of the site.

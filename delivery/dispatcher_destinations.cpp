@@ -123,12 +123,14 @@ bool Dispatcher::stays_in_store(const std::string& name) {
 }
 
 /// An attempt is over, whatever came of it.
-void Dispatcher::release(const queue::Due& due, const std::string& key) {
-  schedule_.finished(due);
-  const auto found = destinations_.find(due.destination);
-  if (found != destinations_.end()) --found->second.busy;
-  take_turn(due.destination);
-  read_unread(due.destination);
+void Dispatcher::release(queue::Id message, const std::vector<Part>& parts, const std::string& key) {
+  for (const Part& part : parts) {
+    schedule_.finished(message, part.destination, part.recipients);
+    const auto found = destinations_.find(part.destination);
+    if (found != destinations_.end()) --found->second.busy;
+    take_turn(part.destination);
+    read_unread(part.destination);
+  }
   read_site(key);  // which may be another than it has by now
 }
 

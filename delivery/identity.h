@@ -1,6 +1,7 @@
 // delivery/identity.h: as whom a host sees us, where a route says so.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,5 +19,10 @@ struct Identity {
   std::uint64_t mark = 0;                ///< differs where any of these does, and when a password was changed
   bool operator==(const Identity&) const = default;
 };
+
+/// nullptr: as the configuration has it for all.
+inline bool same_identity(const std::shared_ptr<const Identity>& one, const std::shared_ptr<const Identity>& other) {
+  return one == other || (one != nullptr && other != nullptr && *one == *other);
+}
 
 }  // namespace waypost::delivery

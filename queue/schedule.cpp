@@ -34,7 +34,8 @@ bool Schedule::add(Due due) {
     more_ = true;
     return false;
   }
-  Backlog& backlog = backlogs_[due.destination];
+  const auto entry = backlogs_.try_emplace(due.destination).first;
+  Backlog& backlog = entry->second;
   const auto known = backlog.messages.find(due.message->id.value);
   if (known != backlog.messages.end()) {
     known->second.again = known->second.again || due.recipients.size() > known->second.recipients;
@@ -44,7 +45,7 @@ bool Schedule::add(Due due) {
     set_more(due.destination, due.flow);
     return false;
   }
-  put(backlog, std::move(due), false);
+  put(*entry, std::move(due), false);
   return true;
 }
 
@@ -57,8 +58,8 @@ bool Schedule::add_new(Due due) {
       more_ = true;
       return false;
     }
-    Backlog& backlog = backlogs_[due.destination];  // before `due` is moved from: compilers differ in which is first
-    put(backlog, std::move(due), is_full);
+    const auto entry = backlogs_.try_emplace(due.destination).first;  // before `due` is moved from
+    put(*entry, std::move(due), is_full);
     return true;
   }
   Backlog& backlog = found->second;
@@ -75,11 +76,13 @@ bool Schedule::add_new(Due due) {
     set_more(due.destination, due.flow);
     return false;
   }
-  put(backlog, std::move(due), ahead);
+  put(*found, std::move(due), ahead);
   return true;
 }
 
-void Schedule::put(Backlog& backlog, Due due, bool ahead) {
+void Schedule::put(Backlogs::value_type& entry, Due due, bool ahead) {
+  Backlog& backlog = entry.second;
+  places_.emplace(due.message->id.value, &entry.first);
   const std::size_t recipients = due.recipients.size();
   backlog.messages.emplace(due.message->id.value, Backlog::Message{false, ahead ? recipients : 0, recipients});
   set(backlog, backlog.held + recipients, backlog.ahead + (ahead ? recipients : 0), backlog.more);
@@ -108,6 +111,7 @@ std::optional<Due> Schedule::take(const std::string& destination) {
   Due due = std::move(lane.waiting.front());
   lane.waiting.pop_front();
   --backlog.waiting;
+  forget_place(due.message->id.value, found->first);
   backlog.high_in_a_row = is_not_high(flow) ? 0 : backlog.high_in_a_row + 1;
   backlog.messages[due.message->id.value].in_flight = true;
   const bool over = lane.waiting.empty();
@@ -120,6 +124,57 @@ std::optional<Due> Schedule::take(const std::string& destination) {
   return due;
 }
 
+std::vector<std::string> Schedule::waits_beside(Id message, const std::string& destination) const {
+  std::vector<std::string> out;
+  const auto [first, last] = places_.equal_range(message.value);
+  for (auto place = first; place != last; ++place)
+    if (*place->second != destination) out.push_back(*place->second);
+  return out;
+}
+
+const Due* Schedule::find(Id message, const std::string& destination) const {
+  const auto found = backlogs_.find(destination);
+  if (found == backlogs_.end()) return nullptr;
+  for (const auto& [flow, lane] : found->second.lanes)
+    for (const Due& due : lane.waiting)
+      if (due.message->id == message) return &due;
+  return nullptr;
+}
+
+std::optional<Due> Schedule::take(Id message, const std::string& destination) {
+  const auto found = backlogs_.find(destination);
+  if (found == backlogs_.end()) return std::nullopt;
+  std::optional<Due> due = pull(*found, message);
+  if (due) found->second.messages[message.value].in_flight = true;
+  return due;
+}
+
+/// What waits, out of turn.
+std::optional<Due> Schedule::pull(Backlogs::value_type& entry, Id message) {
+  Backlog& backlog = entry.second;
+  for (auto lane = backlog.lanes.begin(); lane != backlog.lanes.end(); ++lane) {
+    std::deque<Due>& waiting = lane->second.waiting;
+    const auto found =
+        std::find_if(waiting.begin(), waiting.end(), [&](const Due& one) { return one.message->id == message; });
+    if (found == waiting.end()) continue;
+    Due due = std::move(*found);
+    waiting.erase(found);
+    --backlog.waiting;
+    forget_place(message.value, entry.first);
+    if (!waiting.empty()) return due;
+    std::erase(backlog.turns, lane->first);
+    if (!lane->second.more) backlog.lanes.erase(lane);
+    return due;
+  }
+  return std::nullopt;
+}
+
+void Schedule::forget_place(std::uint64_t message, const std::string& destination) {
+  const auto [first, last] = places_.equal_range(message);
+  const auto place = std::find_if(first, last, [&](const auto& each) { return each.second == &destination; });
+  if (place != last) places_.erase(place);
+}
+
 /// A message that is not in the window any more.
 void Schedule::forget(Backlog& backlog, std::uint64_t message, std::size_t recipients) {
   const auto entry = backlog.messages.find(message);
@@ -129,17 +184,22 @@ void Schedule::forget(Backlog& backlog, std::uint64_t message, std::size_t recip
   backlog.messages.erase(entry);
 }
 
-void Schedule::finished(const Due& due) {
-  const auto found = backlogs_.find(due.destination);
+void Schedule::finished(Id message, const std::string& destination, std::size_t recipients) {
+  const auto found = backlogs_.find(destination);
   if (found == backlogs_.end()) return;
-  forget(found->second, due.message->id.value, due.recipients.size());
+  forget(found->second, message.value, recipients);
   erase_if_empty(found);
 }
 
 /// What waits, and that there is more.
-void Schedule::forget_waiting(Backlog& backlog) {
-  for (const auto& [flow, lane] : backlog.lanes)
-    for (const Due& due : lane.waiting) forget(backlog, due.message->id.value, due.recipients.size());
+void Schedule::forget_waiting(Backlogs::value_type& entry) {
+  Backlog& backlog = entry.second;
+  for (const auto& [flow, lane] : backlog.lanes) {
+    for (const Due& due : lane.waiting) {
+      forget_place(due.message->id.value, entry.first);
+      forget(backlog, due.message->id.value, due.recipients.size());
+    }
+  }
   backlog.lanes.clear();
   backlog.turns.clear();
   backlog.waiting = 0;
@@ -149,36 +209,28 @@ void Schedule::forget_waiting(Backlog& backlog) {
 void Schedule::drop_waiting(const std::string& destination) {
   const auto found = backlogs_.find(destination);
   if (found == backlogs_.end()) return;
-  forget_waiting(found->second);
+  forget_waiting(*found);
   erase_if_empty(found);
 }
 
 void Schedule::drop_waiting() {
   for (auto entry = backlogs_.begin(); entry != backlogs_.end();) {
-    forget_waiting(entry->second);
+    forget_waiting(*entry);
     entry = entry->second.messages.empty() ? backlogs_.erase(entry) : std::next(entry);
   }
   more_ = true;
 }
 
 bool Schedule::claim(Id message, const std::string& destination) {
-  Backlog& backlog = backlogs_[destination];
+  const auto found = backlogs_.try_emplace(destination).first;
+  Backlog& backlog = found->second;
   const auto [entry, absent] = backlog.messages.emplace(message.value, Backlog::Message{true});
   if (absent) return true;
   if (entry->second.in_flight) return false;
-  for (auto& [flow, lane] : backlog.lanes) {
-    const auto due = std::find_if(lane.waiting.begin(), lane.waiting.end(),
-                                  [&](const Due& one) { return one.message->id == message; });
-    if (due == lane.waiting.end()) continue;
-    set(backlog, backlog.held - due->recipients.size(), backlog.ahead - entry->second.ahead, backlog.more);
-    entry->second = {true};
-    lane.waiting.erase(due);
-    --backlog.waiting;
-    if (!lane.waiting.empty()) return true;
-    std::erase(backlog.turns, flow);
-    if (!lane.more) backlog.lanes.erase(flow);
-    return true;
-  }
+  const std::optional<Due> due = pull(*found, message);
+  if (!due) return true;
+  set(backlog, backlog.held - due->recipients.size(), backlog.ahead - entry->second.ahead, backlog.more);
+  entry->second = {true};
   return true;
 }
 

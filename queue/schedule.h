@@ -31,8 +31,14 @@ class Schedule {
   bool add_new(Due due);
   /// The next one to attempt, which is in flight from now on; nullopt if none waits.
   std::optional<Due> take(const std::string& destination);
+  /// Where else recipients of the message wait, beside `destination`.
+  std::vector<std::string> waits_beside(Id message, const std::string& destination) const;
+  /// Those of one message at a destination; nullptr if they do not wait. Good until the next change.
+  const Due* find(Id message, const std::string& destination) const;
+  /// The same, out of turn: in flight from now on, as by take().
+  std::optional<Due> take(Id message, const std::string& destination);
   /// What take() gave is over: its outcome is committed, or it was given up without one.
-  void finished(const Due& due);
+  void finished(Id message, const std::string& destination, std::size_t recipients);
   /// Forgets what waits for a destination: it is in the store, and the destination is in back-off.
   void drop_waiting(const std::string& destination);
   /// The same for all: an administrator changed what is due.
@@ -85,9 +91,11 @@ class Schedule {
     bool more = false;
   };
   using Backlogs = std::unordered_map<std::string, Backlog>;
-  void put(Backlog& backlog, Due due, bool ahead);
+  std::optional<Due> pull(Backlogs::value_type& entry, Id message);
+  void forget_place(std::uint64_t message, const std::string& destination);
+  void put(Backlogs::value_type& entry, Due due, bool ahead);
   void forget(Backlog& backlog, std::uint64_t message, std::size_t recipients);
-  void forget_waiting(Backlog& backlog);
+  void forget_waiting(Backlogs::value_type& entry);
   bool is_hungry(const Backlog& backlog) const {
     return backlog.more && backlog.held - backlog.ahead <= limits_.per_destination / 2;
   }
@@ -96,6 +104,7 @@ class Schedule {
 
   Limits limits_;
   Backlogs backlogs_;
+  std::unordered_multimap<std::uint64_t, const std::string*> places_;  ///< of what waits: the keys of its backlogs
   std::size_t held_ = 0;
   std::size_t ahead_ = 0;
   std::size_t hungry_ = 0;  ///< backlogs that have more in the store, and room for it

@@ -15,6 +15,7 @@ using tests::Host;
 using tests::many_domains;
 using tests::own_host;
 using tests::queue_without_delivery;
+using tests::recipients_of;
 using tests::RelayWorld;
 using Kind = queue::DestinationState::Kind;
 
@@ -333,6 +334,66 @@ TEST_SUITE("delivery/dispatcher_site") {
     CHECK(host.taken.size() == 300);
     CHECK(host.most_open == 3);
     CHECK(most_of_first == 1);
+  }
+
+  TEST_CASE("a host gets one copy of a message for all of its domains, each recipient its own end [RFC 5321 4.5.4.1]") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
+    Host& host = many_domains(world, 5);
+    bool deferred = true;
+    host.on_rcpt = [&](const std::string& said) -> std::string {
+      if (said.find("d1.test") != std::string::npos) return "550 5.1.1 nobody";
+      if (said.find("d2.test") != std::string::npos && deferred) return "450 4.2.1 later";
+      return "250 ok";
+    };
+    world.submit("", {"x@" + domain(0), "x@" + domain(1), "x@" + domain(2), "x@" + domain(3), "y@" + domain(0)});
+    REQUIRE(world.until([&] { return world.counts().recipients == 1; }, 1min));
+    REQUIRE(host.taken.size() == 1);
+    CHECK(host.taken[0].to == std::vector<std::string>{"<x@d0.test>", "<y@d0.test>", "<x@d3.test>"});
+    CHECK(world.rows().at(0).recipients.at(2).reply.find("later") != std::string::npos);
+    CHECK(world.dispatcher->stats().bounced == 1);
+    deferred = false;
+    REQUIRE(world.drained(15min));
+    REQUIRE(host.taken.size() == 2);
+    CHECK(host.taken[1].to == std::vector<std::string>{"<x@d2.test>"});
+    CHECK(world.dispatcher->stats().held == 0);
+  }
+
+  TEST_CASE("destinations of a copy that came to nothing wait with their site, and go together again") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
+    Host& host = many_domains(world, 5);
+    host.banner = "421 4.3.2 closed for today";
+    std::vector<std::string> to;
+    for (int i = 0; i < 5; ++i) to.push_back("r@" + domain(i));
+    world.submit("", to);
+    world.pass(1min);
+    CHECK(host.connections == 1);
+    CHECK(written(world) == std::pair<std::size_t, std::size_t>{1, 5});
+    CHECK(world.dispatcher->stats().held == 0);
+    host.banner = "220 mx.many.test";
+    REQUIRE(world.drained(15min));
+    CHECK(recipients_of(host) == 5);
+    CHECK(host.taken.size() <= 2);  // the one that asked, and the others
+  }
+
+  TEST_CASE("what its limits hold up, or what wants something else of a host, does not go along") {
+    RelayWorld world([](conf::Config& config) {
+      config.delivery.limits = {{{"d1.test"}, {}, {}, {}, conf::Rate{1, 3600s}}};
+      conf::Route encrypted;
+      encrypted.match = "d2.test";
+      encrypted.tls.level = conf::TlsLevel::encrypt;
+      config.routes = {encrypted};
+    });
+    Host& host = many_domains(world, 4);
+    const std::vector<std::string> to = {"r@" + domain(0), "r@" + domain(1), "r@" + domain(2), "r@" + domain(3)};
+    world.submit("", to);
+    world.pass(1s);
+    REQUIRE(host.taken.size() == 1);
+    CHECK(host.taken[0].to.size() == 3);
+    world.submit("", to);
+    world.pass(1s);
+    REQUIRE(host.taken.size() == 2);
+    CHECK(host.taken[1].to == std::vector<std::string>{"<r@d0.test>", "<r@d3.test>"});
+    CHECK(world.counts().recipients == 3);  // d2 twice, d1 once
   }
 }
 }  // namespace waypost::delivery

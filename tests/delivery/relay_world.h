@@ -503,6 +503,13 @@ inline Host& many_domains(RelayWorld& world, int count) {
   return world.host("192.0.2.77");
 }
 
+/// That a host took, of all copies.
+inline std::size_t recipients_of(const Host& host) {
+  std::size_t count = 0;
+  for (const Host::Taken& copy : host.taken) count += copy.to.size();
+  return count;
+}
+
 /// Opens the world; what `submit` brings is queued before anything is delivered.
 inline void queue_without_delivery(RelayWorld& world, const std::function<void()>& submit) {
   world.open();

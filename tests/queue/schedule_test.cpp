@@ -22,6 +22,10 @@ Schedule small() {
   return Schedule(Schedule::Limits{10, 4});
 }
 
+void finish(Schedule& schedule, const Due& due) {
+  schedule.finished(due.message->id, due.destination, due.recipients.size());
+}
+
 }  // namespace
 
 TEST_SUITE("queue/schedule") {
@@ -50,7 +54,7 @@ TEST_SUITE("queue/schedule") {
     CHECK(schedule.add(due(1, "a")));
     const Due taken = *schedule.take("a");
     CHECK_FALSE(schedule.add(due(1, "a")));
-    schedule.finished(taken);
+    finish(schedule, taken);
     CHECK(schedule.held() == 0);
     CHECK(schedule.add(due(1, "a")));
   }
@@ -62,7 +66,7 @@ TEST_SUITE("queue/schedule") {
     CHECK_FALSE(schedule.add(due(1, "a")));  // those that are in flight
     CHECK_FALSE(schedule.add(due(1, "a", 2)));
     CHECK_FALSE(schedule.wants_more());
-    schedule.finished(taken);
+    finish(schedule, taken);
     CHECK(schedule.wants_more());
     schedule.read_again();
     CHECK_FALSE(schedule.wants_more());
@@ -75,9 +79,9 @@ TEST_SUITE("queue/schedule") {
     CHECK_FALSE(schedule.add(due(5, "a")));
     CHECK(schedule.add(due(6, "b")));
     CHECK_FALSE(schedule.wants_more());
-    schedule.finished(*schedule.take("a"));
+    finish(schedule, *schedule.take("a"));
     CHECK_FALSE(schedule.wants_more());
-    schedule.finished(*schedule.take("a"));
+    finish(schedule, *schedule.take("a"));
     CHECK(schedule.wants_more());
     schedule.read_again();
     CHECK_FALSE(schedule.wants_more());
@@ -92,10 +96,10 @@ TEST_SUITE("queue/schedule") {
     CHECK_FALSE(schedule.add(due(1, "d")));
     CHECK_FALSE(schedule.wants_more());
     for (int n = 0; n < 3; ++n) {
-      schedule.finished(*schedule.take("a"));
+      finish(schedule, *schedule.take("a"));
       CHECK_FALSE(schedule.wants_more());
     }
-    schedule.finished(*schedule.take("a"));  // room for the backlog of one destination
+    finish(schedule, *schedule.take("a"));  // room for the backlog of one destination
     CHECK(schedule.has_room());
     CHECK(schedule.wants_more());
   }
@@ -104,7 +108,7 @@ TEST_SUITE("queue/schedule") {
     Schedule schedule = small();
     for (std::uint64_t id = 1; id <= 4; ++id) CHECK(schedule.add_new(due(id, "a")));
     CHECK_FALSE(schedule.add_new(due(5, "a")));
-    schedule.finished(*schedule.take("a"));
+    finish(schedule, *schedule.take("a"));
     CHECK_FALSE(schedule.add_new(due(6, "a")));
     CHECK(schedule.add_new(due(7, "b")));
     schedule.read_again();
@@ -116,7 +120,7 @@ TEST_SUITE("queue/schedule") {
     CHECK(schedule.add(due(1, "a", 10)));
     CHECK_FALSE(schedule.add(due(2, "b")));
     CHECK_FALSE(schedule.holds("b"));
-    schedule.finished(*schedule.take("a"));
+    finish(schedule, *schedule.take("a"));
     CHECK(schedule.wants_more());
     CHECK(schedule.add_new(due(3, "b")));
     CHECK(schedule.holds("b"));
@@ -126,7 +130,7 @@ TEST_SUITE("queue/schedule") {
     Schedule schedule = small();
     CHECK(schedule.add(due(1, "a", 100)));
     CHECK_FALSE(schedule.add(due(2, "a")));
-    schedule.finished(*schedule.take("a"));
+    finish(schedule, *schedule.take("a"));
     CHECK(schedule.held() == 0);
   }
 
@@ -142,7 +146,7 @@ TEST_SUITE("queue/schedule") {
     CHECK(schedule.add(due(2, "a")));
     schedule.drop_waiting();
     CHECK(schedule.wants_more());
-    schedule.finished(taken);
+    finish(schedule, taken);
     CHECK(schedule.held() == 0);
   }
 
@@ -160,6 +164,34 @@ TEST_SUITE("queue/schedule") {
     schedule.release(Id{3}, "a");
     CHECK(schedule.held() == 1);
     CHECK(schedule.add(due(3, "a")));
+  }
+
+  TEST_CASE("a message's recipients at other destinations are found, and taken with it") {
+    using Places = std::vector<std::string>;
+    Schedule schedule = small();
+    for (const char* destination : {"a", "b", "c"}) CHECK(schedule.add(due(1, destination)));
+    CHECK(schedule.add(due(2, "b")));
+    CHECK(schedule.take("a")->message->id == Id{1});
+    Places beside = schedule.waits_beside(Id{1}, "a");
+    std::sort(beside.begin(), beside.end());
+    CHECK(beside == Places{"b", "c"});
+    CHECK(schedule.find(Id{1}, "b") != nullptr);
+    CHECK(schedule.find(Id{1}, "a") == nullptr);  // in flight
+
+    CHECK(schedule.take(Id{1}, "b")->destination == "b");
+    CHECK_FALSE(schedule.take(Id{1}, "b"));
+    CHECK_FALSE(schedule.add(due(1, "b")));  // in flight
+    CHECK_FALSE(schedule.claim(Id{1}, "b"));
+    CHECK(schedule.waiting("b") == 1);
+    CHECK(schedule.waits_beside(Id{1}, "a") == Places{"c"});
+    schedule.drop_waiting("c");
+    CHECK(schedule.waits_beside(Id{1}, "a").empty());
+    CHECK(schedule.held() == 3);
+    schedule.finished(Id{1}, "b", 1);
+    CHECK(schedule.add(due(1, "b")));
+    CHECK(schedule.claim(Id{1}, "b"));
+    CHECK(schedule.waits_beside(Id{1}, "a").empty());
+    CHECK(schedule.take("b")->message->id == Id{2});
   }
 
   TEST_CASE("flows take turns, as often as their class says; a new one does not wait for a backlog's end") {
@@ -187,7 +219,7 @@ TEST_SUITE("queue/schedule") {
       CHECK(schedule.add_new(due(1000 + n, "a", 1, n % 2 == 0 ? first : second)));
       const Due taken = *schedule.take("a");
       order += taken.flow == normal ? 'n' : 'h';
-      schedule.finished(taken);
+      finish(schedule, taken);
     }
     CHECK(std::count(order.begin(), order.end(), 'n') == 2);
     CHECK(schedule.add_new(due(2000, "b", 1, first)));
@@ -208,12 +240,12 @@ TEST_SUITE("queue/schedule") {
     CHECK(first.flow == bulk);
     const Due second = *schedule.take("a");
     CHECK(second.flow == ann);
-    schedule.finished(second);
+    finish(schedule, second);
     CHECK_FALSE(schedule.add_new(due(14, "a", 1, ann)));
     CHECK(schedule.add_new(due(15, "a", 1, Flow{1U << 28 | 4})));
     // They do not keep the backlog from being read on.
-    schedule.finished(first);
-    for (int n = 0; n < 5; ++n) schedule.finished(*schedule.take("a"));
+    finish(schedule, first);
+    for (int n = 0; n < 5; ++n) finish(schedule, *schedule.take("a"));
     CHECK(schedule.wants_more());
     schedule.set_more("a", Flow{1U << 28 | 5});
     CHECK_FALSE(schedule.add_new(due(16, "a", 1, Flow{1U << 28 | 5})));
