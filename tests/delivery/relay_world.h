@@ -327,7 +327,9 @@ class RelayWorld {
 
   void open() {
     files_ = std::move(*queue::open_files(folder_.string()));
-    history_ = std::move(*queue::open_history((folder_ / "history.db").string(), std::chrono::hours(24)));
+    // What is old is forgotten by the real clock.
+    const std::chrono::hours for_ever(24 * 365 * 200);
+    history_ = std::move(*queue::open_history((folder_ / "history.db").string(), for_ever));
     queue::StoreOptions options;
     options.data_dir = folder_.string();
     options.own_thread = false;
