@@ -1,6 +1,7 @@
 // base/log_sink.cpp
 #include "base/log_sink.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <string_view>
@@ -23,10 +24,10 @@ std::string_view write_all(int fd, std::string_view text) {
     const ssize_t done = write(fd, text.data(), text.size());
     if (done > 0) {
       text.remove_prefix(static_cast<std::size_t>(done));
-    } else if (errno == EAGAIN) {
+    } else if (done < 0 && errno == EAGAIN) {
       pollfd room{.fd = fd, .events = POLLOUT, .revents = 0};
       if (poll(&room, 1, kPatience) <= 0) break;
-    } else if (errno != EINTR) {
+    } else if (done == 0 || errno != EINTR) {
       break;
     }
   }
@@ -44,7 +45,7 @@ LogSink::~LogSink() {
 }
 
 void LogSink::sink_it_(const spdlog::details::log_msg& message) {
-  if (std::exchange(torn_, false)) buffer_ += '\n';
+  if (torn_ && buffer_.empty()) buffer_ += '\n';
   buffer_.append(message.payload.data(), message.payload.size());
   buffer_ += '\n';
   if (buffer_.size() < kLargestWrite && waiting_() > 0) return;
@@ -53,14 +54,12 @@ void LogSink::sink_it_(const spdlog::details::log_msg& message) {
 }
 
 void LogSink::write_out() {
-  const std::size_t rest = write_all(fd_, buffer_).size();
-  if (rest > 0) {
-    const std::string_view unwritten = std::string_view(buffer_).substr(buffer_.size() - rest);
-    std::size_t lost = 0;
-    for (const char c : unwritten) lost += c == '\n';
-    lost_.fetch_add(lost, std::memory_order_relaxed);
-    torn_ = rest < buffer_.size() && buffer_[buffer_.size() - rest - 1] != '\n';
-  }
+  const std::string_view rest = write_all(fd_, buffer_);
+  const std::size_t written = buffer_.size() - rest.size();
+  auto lost = static_cast<std::size_t>(std::count(rest.begin(), rest.end(), '\n'));
+  if (written == 0 && torn_ && lost > 0) --lost;  // what was to end the torn line
+  lost_.fetch_add(lost, std::memory_order_relaxed);
+  if (written > 0) torn_ = buffer_[written - 1] != '\n';
   buffer_.clear();
 }
 

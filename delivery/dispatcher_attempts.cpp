@@ -111,7 +111,7 @@ void Dispatcher::Stats::count(queue::Event event) {
 }
 
 net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>& connection) {
-  const std::vector<Part> parts = job.parts;
+  const std::vector<Part>& parts = job.parts;
   Tally tally(std::move(job.due));
   std::shared_ptr<const queue::Content> content = tally.due().content;
   if (!content) {

@@ -2,6 +2,7 @@
 // here share no code with Waypost, so that a mistake of one does not hide in the other.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,11 @@ namespace waypost::bench {
 
 /// "127.0.0.1:25" as an address. Dies of anything else.
 sockaddr_storage address_of(const std::string& text, socklen_t& length);
+
+/// CLOCK_MONOTONIC in nanoseconds, the same for all processes.
+std::uint64_t now();
+
+void open_as_many_files_as_allowed();
 
 class Connection {
  public:

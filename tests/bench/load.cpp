@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <ctime>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -47,12 +46,6 @@ struct Options {
   bool starttls = false;
   bool pipelining = false;
 };
-
-std::uint64_t now() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 /// What follows the number: header section, lines of text, the final dot, so that the message has `size` octets.
 std::string rest_of_message(std::size_t size) {
@@ -306,9 +299,6 @@ int main(int argc, char** argv) {
   app.add_flag("--starttls", options.starttls);
   app.add_flag("--pipelining", options.pipelining, "MAIL, RCPT and DATA in one");
   CLI11_PARSE(app, argc, argv);
-  rlimit files{};
-  getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
+  open_as_many_files_as_allowed();
   Load(std::move(options)).run();
 }

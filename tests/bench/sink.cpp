@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
-#include <ctime>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,7 +16,6 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/bench/connection.h"
@@ -31,12 +29,6 @@ constexpr std::size_t kTimesFrom = 4096;
 constexpr std::string_view kNumber = "Message-ID: <bench-";
 constexpr std::size_t kDigits = 9;
 constexpr std::size_t kLongestHeader = 8192;
-
-std::uint64_t now() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 struct Counters {
   std::uint64_t messages, recipients, octets, connections, again;
@@ -186,10 +178,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   map_counters(sink, counters);
   if (!pem.empty()) sink.tls = context_of(pem);
-  rlimit files{};
-  getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
+  open_as_many_files_as_allowed();
 
   const int listener = listen_on(address);
   const int poll = epoll_create1(EPOLL_CLOEXEC);

@@ -276,7 +276,7 @@ class Idle:
         # It leaves descriptors for spool files and for delivery: four for each connection.
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 4 - 100
         count = max(100, min(most, int(10_000 * scale)))
-        relay = harness.Waypost(folder / "waypost", limits=f"connections = 12000\nconnections_per_client = 12000").start()
+        relay = harness.Waypost(folder / "waypost", limits="connections = 12000\nconnections_per_client = 12000").start()
         clients = []
         try:
             before = relay.memory()
