@@ -210,6 +210,7 @@ smtp::Reply Session::close_with(smtp::Reply reply) {
 /// The reply to a command; nullopt where there is none before it was carried out.
 std::optional<smtp::Reply> Session::answer(const net::LineBuffer::Line& line) {
   look_for_tls_ = false;
+  after_crlf_ = line.end == net::LineBuffer::End::crlf;
   std::optional<std::string_view> foreign = smtp::foreign_protocol(line.text);
   if (foreign) {
     log::foreign_protocol(client_name_, *foreign);

@@ -231,6 +231,7 @@ class Session {
   int failed_logins_ = 0;
   std::string last_verb_ = "CONNECT";
   bool look_for_tls_ = true;                 // a ClientHello may come now
+  bool after_crlf_ = true;                   // so the last command ended: a dot after it may end a body
   net::Duration tarpit_ = net::Duration(0);  // before the next reply
   bool closing_ = false;                     // the last reply has been chosen
 

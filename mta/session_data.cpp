@@ -30,14 +30,14 @@ queue::Priority priority_of(conf::Priority priority) {
 }  // namespace
 
 struct Session::Reception {
-  Reception(smtp::BodyDecoder::Framing framing, queue::Draft place, const conf::Config& config, std::uint64_t most,
+  Reception(smtp::BodyDecoder body, queue::Draft place, const conf::Config& config, std::uint64_t most,
             bool refuse_bare, net::TimePoint now)
       : draft(std::move(place)),
-        decoder(framing),
+        decoder(body),
         headers(config.hostname),
         max_octets(most),
         refuse_bare_line_end(refuse_bare),
-        is_binary(framing == smtp::BodyDecoder::Framing::binary),
+        is_binary(body.framing() == smtp::BodyDecoder::Framing::binary),
         began(now) {}
 
   smtp::Envelope envelope;        ///< once it is the body's turn alone
@@ -100,7 +100,7 @@ net::Task<Result<smtp::Reply>> Session::receive() {
   Result<> sent = co_await flush();
   if (!sent) co_return fail(std::move(sent.error()));
 
-  Reception reception(smtp::BodyDecoder::Framing::dot, context_.store.draft(), *config_,
+  Reception reception(smtp::BodyDecoder(smtp::BodyDecoder::Framing::dot, after_crlf_), context_.store.draft(), *config_,
                       message_size(*config_, client_), listener_.reject_bare_newline, context_.runtime.now());
   reception.take_over(std::move(transaction));
   Result<> read = co_await read_body(reception);
@@ -121,9 +121,9 @@ net::Task<Result<smtp::Reply>> Session::receive_chunk(smtp::Bdat chunk) {
   if (!reception) {
     using Framing = smtp::BodyDecoder::Framing;
     const bool binary = !refused && transaction_->envelope.body == smtp::BodyType::binary_mime;
-    reception = std::make_shared<Reception>(binary ? Framing::binary : Framing::counted, context_.store.draft(),
-                                            *config_, message_size(*config_, client_), listener_.reject_bare_newline,
-                                            context_.runtime.now());
+    reception = std::make_shared<Reception>(smtp::BodyDecoder(binary ? Framing::binary : Framing::counted),
+                                            context_.store.draft(), *config_, message_size(*config_, client_),
+                                            listener_.reject_bare_newline, context_.runtime.now());
     if (refused) reception->draft.reset();
     if (!refused) transaction_->reception = reception;
   }

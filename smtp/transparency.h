@@ -25,16 +25,17 @@ struct BodyNotes {
 
 /// What follows 354, or BDAT, in chunks as they come -> the body with CRLF line ends and without stuffed dots.
 ///
-/// The end is CRLF.CRLF on the wire and nothing else; a `.` CRLF at the very start ends an empty body. A bare CR or LF
-/// becomes CRLF in the body, but ends no line as far as the dot is concerned: a line `.` before or after it is content,
-/// and a dot after it is not taken off (a client that stuffs does so after CRLF). So no peer's idea of a line smuggles
-/// a message past us.
+/// The end is CRLF.CRLF on the wire and nothing else; a `.` CRLF at the very start ends an empty body, if the command
+/// before it ended with CRLF. A bare CR or LF becomes CRLF in the body, but ends no line as far as the dot is concerned:
+/// a line `.` before or after it is content, and a dot after it is not taken off (a client that stuffs does so after
+/// CRLF). So no peer's idea of a line smuggles a message past us.
 class BodyDecoder {
  public:
   /// `counted`: by BDAT (RFC 3030 §2): no dot means anything, and finish() tells of the end. `binary`: likewise, with
   /// BODY=BINARYMIME (§3): every octet is kept as it is, and only noted.
   enum class Framing : std::uint8_t { dot, counted, binary };
-  explicit BodyDecoder(Framing framing = Framing::dot) : framing_(framing) {}
+  explicit BodyDecoder(Framing framing = Framing::dot, bool after_crlf = true)
+      : framing_(framing), state_(after_crlf ? State::line_start : State::text) {}
 
   struct Step {
     std::size_t consumed =
@@ -50,7 +51,7 @@ class BodyDecoder {
   /// Of what was decoded so far; a CR or a dot whose meaning hangs on the next chunk is not in it.
   const BodyNotes& notes() const { return notes_; }
   bool ended() const { return state_ == State::end; }
-  void reset() { *this = BodyDecoder(framing_); }
+  Framing framing() const { return framing_; }
 
  private:
   enum class State : std::uint8_t { line_start, dot, dot_cr, text, cr, end };
@@ -63,7 +64,7 @@ class BodyDecoder {
   BodyNotes notes_;
   Framing framing_;
   std::uint64_t line_octets_ = 0;  // of the decoded line so far
-  State state_ = State::line_start;
+  State state_;
 };
 
 /// A body, in chunks -> what follows 354 or BDAT on the wire. A bare CR or LF becomes CRLF here too, whatever the store

@@ -9,9 +9,9 @@ using namespace waypost;
 
 namespace {
 
-smtp::reference::Decoded decode(std::string_view wire, std::size_t chunk) {
+smtp::reference::Decoded decode(std::string_view wire, std::size_t chunk, bool after_crlf = true) {
   smtp::reference::Decoded out;
-  smtp::BodyDecoder decoder;
+  smtp::BodyDecoder decoder(smtp::BodyDecoder::Framing::dot, after_crlf);
   for (std::size_t at = 0; at < wire.size() && !out.ended; at += chunk) {
     smtp::BodyDecoder::Step step = decoder.feed(wire.substr(at, chunk), out.body);
     out.consumed += step.consumed;
@@ -44,6 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   smtp::reference::Decoded want = smtp::reference::decode(input);
   check_same(decode(input, chunk), want);
   check_same(decode(input, input.size() + 1), want);
+  check_same(decode(input, chunk, false), smtp::reference::decode(input, false));
 
   smtp::reference::Decoded counted;
   smtp::BodyDecoder decoder(smtp::BodyDecoder::Framing::counted);

@@ -217,6 +217,16 @@ TEST_SUITE("mta/session_data") {
     }
   }
 
+  TEST_CASE("smuggling: DATA that a line feed alone ended, and a dot behind it") {
+    Harness h;
+    h.greet();
+    CHECK(Harness::codes(h.say({"MAIL FROM:<s@c.example>", "RCPT TO:<r@b.example>"})) == "250 250");
+    CHECK(Harness::codes(h.send("DATA\n")) == "354");
+    CHECK(h.send(".\r\nMAIL FROM:<evil@c.example>\r\n") == "");
+    CHECK(Harness::codes(h.send(".\r\nNOOP\r\n")) == "250 250");
+    CHECK(h.store.committed.at(0).body == ".\r\nMAIL FROM:<evil@c.example>\r\n");
+  }
+
   TEST_CASE("Received fields: a hundred pass, one more is a loop: 554 5.4.6 [RFC 5321 6.3] (F51)") {
     const std::string field = "Received: from a.example by b.example; Thu, 20 Aug 2026 09:05:03 +0200\r\n";
     Harness h;

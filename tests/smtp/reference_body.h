@@ -25,10 +25,9 @@ inline void note_line(std::string_view line, BodyNotes& notes) {
   }
 }
 
-/// All that comes after 354, in one piece.
-inline Decoded decode(std::string_view wire) {
+/// All that comes after 354, in one piece; `after_crlf`: so DATA ended.
+inline Decoded decode(std::string_view wire, bool after_crlf = true) {
   Decoded out;
-  bool after_crlf = true;  // the start of the body counts as one
   std::size_t at = 0;
   while (at < wire.size()) {
     std::size_t end = wire.find_first_of("\r\n", at);

@@ -146,9 +146,28 @@ TEST_SUITE("smtp/transparency") {
     std::string body;
     CHECK(decoder.feed(".\r\n", body).ended);
     CHECK(decoder.feed("more", body).consumed == 0);
-    decoder.reset();
-    CHECK_FALSE(decoder.feed("more", body).ended);
-    CHECK(body == "more");
+    CHECK(body.empty());
+  }
+
+  TEST_CASE("behind a DATA that a line feed alone ended a dot ends nothing [RFC 5321 4.1.1.4]") {
+    struct {
+      std::string_view wire, body;
+      std::size_t consumed;
+    } cases[] = {
+        {".\r\nQUIT\r\n.\r\n", ".\r\nQUIT\r\n", 12},
+        {"..\r\n.\r\n", "..\r\n", 7},
+        {"a\r\n.\r\n", "a\r\n", 6},
+        {"\r\n.\r\n", "\r\n", 5},
+    };
+    for (const auto& c : cases) {
+      CAPTURE(c.wire);
+      BodyDecoder decoder(BodyDecoder::Framing::dot, false);
+      std::string body;
+      CHECK(decoder.feed(c.wire, body).consumed == c.consumed);
+      CHECK(decoder.ended());
+      CHECK(body == c.body);
+      CHECK(decoder.notes().has_dot_lines == c.body.starts_with('.'));
+    }
   }
 
   TEST_CASE("notes about the body") {
