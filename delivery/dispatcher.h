@@ -75,6 +75,19 @@ class Dispatcher {
   /// What the configuration says of sessions with hosts. Without `tls`.
   static ClientSettings client_settings(const conf::Config& config);
 
+  /// What was found out about a destination.
+  struct Found {
+    Plan plan;                  ///< without a key: there is none for now
+    std::vector<TlsTerms> tls;  ///< of each next hop
+    std::shared_ptr<const Identity> as;
+    bool by_dns = false;
+    bool given = false;
+    net::TimePoint valid_until{};
+    HostFailure trouble;  ///< why there is none
+  };
+  /// Where its mail goes by now, or why it goes nowhere. Nothing is changed by it.
+  net::Task<Found> find_plan(std::string destination);
+
  private:
   /// A destination with mail in the window, or in back-off.
   struct Destination {
@@ -109,16 +122,6 @@ class Dispatcher {
     std::optional<net::Address> source;  ///< that the message leaves from, where those of the site have limits
     std::shared_ptr<const void> held;    ///< a connection from there
   };
-  /// What was found out about a destination.
-  struct Found {
-    Plan plan;                  ///< without a key: there is none for now
-    std::vector<TlsTerms> tls;  ///< of each next hop
-    std::shared_ptr<const Identity> as;
-    bool by_dns = false;
-    bool given = false;
-    net::TimePoint valid_until{};
-    HostFailure trouble;  ///< why there is none
-  };
   /// A site that fails, or is held: durable, whereas a Site is there while there is mail for it.
   struct Trouble {
     queue::DestinationState state;
@@ -141,11 +144,11 @@ class Dispatcher {
   net::Task<> watch_clock();
   net::Task<> recall_time();
   net::Task<> note_time();
+  net::Task<> forget_removed();
   net::Task<> refill();
   void take_page(queue::DuePage page);
   void begin(const std::string& destination);
   net::Task<> plan(std::string destination);
-  net::Task<Found> find_plan(std::string destination);
   void pump(const std::string& key);
   void pump_starved();
   bool connection_free() const;
@@ -264,7 +267,7 @@ class Dispatcher {
   net::TimePoint expiry_from_{};  ///< nothing expires until then: the wall clock leapt
   queue::WallTime began_{};
   net::TimePoint first_attempts_until_{};  ///< what had expired before `began_` does not leave until then
-  net::TimePoint note_at_{};               ///< when the wall clock is written down again, for the next start
+  net::TimePoint note_at_{};               ///< when the wall clock is written down again, and removed mail goes
   std::stop_source wake_;
   bool woken_ = false;
   bool read_store_ = true;

@@ -17,7 +17,7 @@ constexpr net::Duration kSweepAtLeast = 1s, kSweepAtMost = 60s;  // between look
 constexpr std::size_t kSweepLimit = 200;
 constexpr std::chrono::minutes kLeap{60};          // of the wall clock, that is not taken for time
 constexpr std::chrono::minutes kFirstAttempts{5};  // after a start, before what had expired until then leaves
-constexpr std::chrono::minutes kNote{10};          // how often the wall clock is written down
+constexpr std::chrono::minutes kNote{10};          // how often the wall clock is written down, and removed mail goes
 constexpr net::Duration kForget = 60s;             // how often destinations without mail are looked for
 
 /// Until what is overdue is looked for again: late by a tenth of the shortest lifetime, or by a minute.
@@ -54,7 +54,11 @@ net::Task<> Dispatcher::sweep() {
     co_await watch_clock();
     if (runtime_.now() >= expiry_from_) {
       // Not before: a start within the pause after a leap has the same reason for it.
-      co_await note_time();
+      if (runtime_.now() >= note_at_) {
+        note_at_ = runtime_.now() + kNote;
+        co_await note_time();
+        co_await forget_removed();
+      }
       co_await tell_postmaster();
       const bool more = co_await overdue_in_turn();
       if (more && !stopping_) continue;
@@ -92,10 +96,14 @@ net::Task<> Dispatcher::recall_time() {
 }
 
 net::Task<> Dispatcher::note_time() {
-  if (runtime_.now() < note_at_) co_return;
-  note_at_ = runtime_.now() + kNote;
   const Result<std::optional<queue::WallTime>> noted = co_await store_.note_time(runtime_.wall_now());
   if (!noted && !stopping_) log::failure("noting the time: " + noted.error().what);
+}
+
+/// What was removed stays for a while, so that the removal can be undone.
+net::Task<> Dispatcher::forget_removed() {
+  const Result<> forgotten = co_await store_.forget_removed(runtime_.wall_now());
+  if (!forgotten && !stopping_) log::failure("forgetting what was removed: " + forgotten.error().what);
 }
 
 /// A clock that was set wrong does not return the whole queue to its senders (RELIABILITY F22), and one that is set
@@ -111,8 +119,13 @@ net::Task<> Dispatcher::watch_clock() {
   }
   if (leapt >= -kLeap) co_return;
   log::warning("the clock went back by " + std::to_string(-leapt.count()) + " minutes: what waits is tried now");
-  const Result<queue::Changed> changed =
-      co_await store_.change(queue::Change::retry, queue::Filter(), "the clock went back", false, runtime_.wall_now());
+  queue::ChangeRequest request;
+  request.change = queue::Change::retry;
+  request.meant = "all";
+  request.who = "waypostd";
+  request.reason = "the clock went back";
+  request.now = runtime_.wall_now();
+  const Result<queue::Changed> changed = co_await store_.change(std::move(request));
   if (!changed) log::failure("after the clock went back: " + changed.error().what);
 }
 

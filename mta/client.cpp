@@ -69,6 +69,8 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
   curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl.get(), CURLOPT_PROXY, "");
   curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 15000L);  // longer than any handler takes
+  if (request.quick)
+    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(ControlRequest::kQuick.count()));
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, take_body);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &answer.body);
   std::unique_ptr<curl_slist, FreeCurl> headers;
@@ -91,7 +93,8 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
 
 bool is_readable_on_disk(const ControlRequest& request) {
   const std::string& path = request.path;
-  return request.method == "GET" && (path.starts_with("/v1/queue") || path == "/v1/dest" || path == "/v1/trace");
+  return request.method == "GET" && !request.quick &&
+         (path.starts_with("/v1/queue") || path == "/v1/dest" || path == "/v1/trace" || path == "/v1/audit");
 }
 
 std::string damage_advice(const std::string& config) {

@@ -6,6 +6,7 @@
 #include "base/escape.h"
 #include "base/text.h"
 #include "mta/output.h"
+#include "queue/grouping.h"
 #include "queue/id.h"
 
 namespace waypost::mta {
@@ -303,11 +304,27 @@ void add_queue(CLI::App& app, Console& console) {
   list->callback([list_options, &console] { console.exit_code = queue_list(*list_options, console); });
 
   auto count_options = std::make_shared<QueueCountOptions>();
-  CLI::App* count = queue->add_subcommand("count", "How many messages and recipients, and how large");
+  CLI::App* count = queue->add_subcommand("count", "How many messages and recipients, how large, how old");
   count->add_option("filter", count_options->filter, filter_help)->type_name("FILTER");
-  count->add_flag("--json", count_options->json, "One JSON object, keys stable");
-  count->footer("Example: waypost queue count 'error:\"421\"'");
-  count->callback([count_options, &console] { console.exit_code = queue_count(*count_options, console); });
+  count->add_option("--by", count_options->by, "A line for each " + std::string(queue::kGroupByList))
+      ->type_name("WHAT");
+  count->add_option("--limit", count_options->limit, "With --by: so many lines at most (20)")->type_name("N");
+  count->add_flag("--json", count_options->json, "A JSON object, with --by one a line; keys stable");
+  count->footer("Example: waypost queue count --by error state:deferred");
+  count->callback([count_options, &console] {
+    console.exit_code = (count_options->by.empty() ? queue_count : queue_groups)(*count_options, console);
+  });
+
+  auto shape_options = std::make_shared<QueueCountOptions>();
+  shape_options->by = "domain";
+  CLI::App* shape = queue->add_subcommand("shape", "How old recipients are, a line for each domain");
+  shape->add_option("filter", shape_options->filter, filter_help)->type_name("FILTER");
+  shape->add_option("--by", shape_options->by, "A line for each " + std::string(queue::kGroupByList) + " (domain)")
+      ->type_name("WHAT");
+  shape->add_option("--limit", shape_options->limit, "So many lines at most (20)")->type_name("N");
+  shape->add_flag("--json", shape_options->json, "A JSON object a line, keys stable");
+  shape->footer("Example: waypost queue shape --by sender");
+  shape->callback([shape_options, &console] { console.exit_code = queue_shape(*shape_options, console); });
 
   auto show_options = std::make_shared<QueueShowOptions>();
   CLI::App* show = queue->add_subcommand("show", "One message: envelope, recipients, why it waits, header section");
@@ -321,6 +338,14 @@ void add_queue(CLI::App& app, Console& console) {
   part->require_option(0, 1);
   show->footer("Example: waypost queue show 01JD8Q2M3XK7 --headers");
   show->callback([show_options, &console] { console.exit_code = queue_show(*show_options, console); });
+
+  auto export_options = std::make_shared<QueueExportOptions>();
+  CLI::App* copies = queue->add_subcommand("export", "Copies of messages in files; the queue stays as it is");
+  copies->add_option("filter", export_options->filter, filter_help)->type_name("ID|FILTER");
+  copies->add_flag("--all", export_options->all, "Every message");
+  copies->add_option("--to", export_options->to, "A folder, or a new file NAME.mbox")->required()->type_name("PATH");
+  copies->footer("Example: waypost queue export 'from:*@bot.example' --to spam.mbox");
+  copies->callback([export_options, &console] { console.exit_code = queue_export(*export_options, console); });
 
   struct Verb {
     const char* name;
@@ -338,9 +363,10 @@ void add_queue(CLI::App& app, Console& console) {
     change->add_option("messages", options->messages, "Ids, which are acted on at once; or a filter")
         ->type_name("ID|FILTER");
     change->add_flag("--all", options->all, "Every message");
-    change->add_option("--reason", options->reason, "For the log and the trace")->type_name("TEXT");
+    change->add_option("--reason", options->reason, "For the log, the trace and the audit")->type_name("TEXT");
     change->add_flag("--dry-run", options->dry_run, "Say what would be done, and do nothing");
     change->add_flag("--yes", options->yes, "Do it: a change by a filter or --all asks for this");
+    if (options->verb == "delete") change->add_flag("--for-good", options->for_good, "At once, and not to be undone");
     change->footer(std::string("Example: waypost queue ") + verb.name + " '" + verb.example);
     change->callback([options, &console] { console.exit_code = queue_change(*options, console); });
   }

@@ -17,6 +17,8 @@ struct QueueListOptions {
 };
 struct QueueCountOptions {
   std::vector<std::string> filter;
+  std::string by;           ///< queue::parse_group_by(); "": all in one
+  std::uint64_t limit = 0;  ///< lines, of groups; 0: the daemon's default
   bool json = false;
 };
 struct QueueShowOptions {
@@ -27,12 +29,22 @@ struct QueueChangeOptions {
   std::string verb;  ///< hold, release, retry, delete
   std::vector<std::string> messages;
   bool all = false, dry_run = false, yes = false;
+  bool for_good = false;  ///< delete: not to be undone
   std::string reason;
+};
+
+struct QueueExportOptions {
+  std::vector<std::string> filter;
+  bool all = false;
+  std::string to;  ///< a folder, or a new file whose name ends with ".mbox"
 };
 
 int queue_list(const QueueListOptions& options, Console& console);
 int queue_count(const QueueCountOptions& options, Console& console);
+int queue_groups(const QueueCountOptions& options, Console& console);
+int queue_shape(const QueueCountOptions& options, Console& console);
 int queue_show(const QueueShowOptions& options, Console& console);
+int queue_export(const QueueExportOptions& options, Console& console);
 int queue_change(const QueueChangeOptions& options, Console& console);
 
 /// The arguments of a verb as one filter. A shell takes quotes away, hence a value of several words gets them again.

@@ -35,6 +35,12 @@ void write_preview(const std::string& verb, const Json& answer, Console& console
   console.out << "\n";
 }
 
+std::string after_words(const QueueChangeOptions& options) {
+  if (options.verb != "delete") return "";
+  return options.for_good ? " (for good; no bounces are sent)"
+                          : " (kept for a day, for `waypost undo`; no bounces are sent)";
+}
+
 }  // namespace
 
 int queue_change(const QueueChangeOptions& options, Console& console) {
@@ -58,6 +64,7 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
     order["filter"] = filter_text(options.messages);
   }
   order["reason"] = options.reason;
+  if (options.for_good) order["for_good"] = true;
   order["dry_run"] = asks;
   ControlRequest request;
   request.method = "POST";
@@ -81,11 +88,13 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
   if (asks) {
     write_preview(options.verb, *answer, console);
     if (options.dry_run) return 0;
-    console.out << "repeat with --yes to do it" << (options.verb == "delete" ? " (for good; no bounces are sent)" : "")
-                << "\n";
+    console.out << "repeat with --yes to do it" << after_words(options) << "\n";
     return EX_USAGE;
   }
-  console.out << done_word(options.verb) << " " << messages_and_recipients(*answer) << "\n";
+  console.out << done_word(options.verb) << " " << messages_and_recipients(*answer);
+  if (options.verb != "retry" && !options.for_good)
+    console.out << ". Undo within a day: waypost undo " << number_of(*answer, "change");
+  console.out << "\n";
   return by_id && messages < options.messages.size() ? 2 : 0;
 }
 

@@ -29,15 +29,6 @@ ControlAnswer refuse(int status, const std::string& why) {
   return answer(json, status);
 }
 
-/// A parameter that is a number; `otherwise` if it is not there. Errors: invalid.
-Result<std::uint64_t> number(const ControlRequest& request, const char* name, std::uint64_t otherwise) {
-  const std::string text = request.parameter(name);
-  if (text.empty()) return otherwise;
-  const std::optional<std::uint64_t> value = parse_decimal(text);
-  if (!value) return fail(Errc::invalid, std::string(name) + " is no number: " + escape(text, 40));
-  return *value;
-}
-
 queue::Filter filter_of(const std::vector<queue::Id>& ids) {
   queue::Filter filter;
   for (const queue::Id id : ids) {
@@ -79,7 +70,7 @@ struct ChangeOrder {
   queue::Filter filter;
   std::string words;  ///< what was meant, for the log
   std::string reason;
-  bool dry_run = false;
+  bool for_good = false, dry_run = false;
 };
 
 Result<ChangeOrder> parse_order(const std::string& body) {
@@ -100,6 +91,7 @@ Result<ChangeOrder> parse_order(const std::string& body) {
   if (known == kChanges.end()) return fail(Errc::invalid, "change is one of hold, release, retry, delete");
   order.change = *known;
   order.reason = text("reason");
+  order.for_good = flag("for_good");
   order.dry_run = flag("dry_run");
 
   const auto ids = json.find("ids");
@@ -179,6 +171,14 @@ std::string ControlRequest::parameter(const std::string& name) const {
   return found == query.end() ? std::string() : found->second;
 }
 
+Result<std::uint64_t> number(const ControlRequest& request, const char* name, std::uint64_t otherwise) {
+  const std::string text = request.parameter(name);
+  if (text.empty()) return otherwise;
+  const std::optional<std::uint64_t> value = parse_decimal(text);
+  if (!value) return fail(Errc::invalid, std::string(name) + " is no number: " + escape(text, 40));
+  return *value;
+}
+
 ControlAnswer answer_of(const Error& error) {
   switch (error.code) {
     case Errc::invalid:
@@ -223,9 +223,12 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/attempt/settle") return post ? settle_attempt(request) : refuse(405, "POST is meant");
   if (path == "/v1/dest") return get ? destinations(request) : refuse(405, "GET is meant");
   if (path == "/v1/dest/change") return post ? change_destination(request) : refuse(405, "POST is meant");
+  if (path == "/v1/explain") return get ? explain(request) : refuse(405, "GET is meant");
   if (path == "/v1/rates") return get ? rates() : refuse(405, "GET is meant");
   if (path == "/v1/trace") return get ? trace(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");
+  if (path == "/v1/undo") return post ? undo(request) : refuse(405, "POST is meant");
+  if (path == "/v1/audit") return get ? audit(request) : refuse(405, "GET is meant");
   if (path == "/v1/store/check") return post ? check_store() : refuse(405, "POST is meant");
   if (path == "/v1/store/backup") return post ? back_up(request) : refuse(405, "POST is meant");
   if (path == "/v1/reload") return post ? reload(request) : refuse(405, "POST is meant");
@@ -290,9 +293,20 @@ ControlAnswer ControlApi::list(const ControlRequest& request) {
 ControlAnswer ControlApi::count(const ControlRequest& request) {
   const Result<queue::Filter> filter = queue::parse_filter(request.parameter("filter"));
   if (!filter) return answer_of(filter.error());
+  if (!request.parameter("by").empty()) return group(*filter, request);
   const Result<queue::Counts> counts = backend_.count(*filter);
   if (!counts) return answer_of(counts.error());
   return answer(counts_json(*counts));
+}
+
+ControlAnswer ControlApi::group(const queue::Filter& filter, const ControlRequest& request) {
+  const std::optional<queue::GroupBy> by = queue::parse_group_by(request.parameter("by"));
+  if (!by) return refuse(400, "by is one of " + std::string(queue::kGroupByList));
+  const Result<std::uint64_t> limit = number(request, "limit", 20);
+  if (!limit) return answer_of(limit.error());
+  const Result<queue::Groups> groups = backend_.group(filter, *by, std::min<std::uint64_t>(*limit, kMaxGroups));
+  if (!groups) return answer_of(groups.error());
+  return answer(groups_json(*groups));
 }
 
 ControlAnswer ControlApi::show(queue::Id id) {
@@ -369,11 +383,17 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
     for (const queue::MessageRow& message : sample->messages) json["sample"].push_back(message.info.id.text());
     return answer(json);
   }
-  const Result<queue::Changed> changed = backend_.change(order->change.change, meant, order->reason, false);
+  queue::ChangeRequest wanted;
+  wanted.change = order->change.change;
+  wanted.filter = meant;
+  wanted.meant = order->words;
+  wanted.who = who_asks(request.uid);
+  wanted.reason = order->reason;
+  wanted.for_good = order->for_good;
+  const Result<queue::Changed> changed = backend_.change(std::move(wanted));
   if (!changed) return answer_of(changed.error());
   log::changed(order->change.name, order->words, changed->messages, order->reason, request.uid);
-  json["messages"] = changed->messages;
-  json["recipients"] = changed->recipients;
+  json.update(changed_json(*changed));
   return answer(json);
 }
 
@@ -393,12 +413,27 @@ ControlAnswer ControlApi::settle_attempt(const ControlRequest& request) {
   const Result<std::size_t> settled = backend_.settle_doubt(*id, text("to"), delivered->get<bool>(), reason);
   if (!settled) return answer_of(settled.error());
   if (*settled > 0)
-    log::changed(delivered->get<bool>() ? "attempt settle --delivered" : "attempt settle --failed", id->text(), 1,
-                 reason, request.uid);
+    record(request, delivered->get<bool>() ? "attempt settle --delivered" : "attempt settle --failed", id->text(),
+           reason, 1);
   Json json;
   json["id"] = id->text();
   json["recipients"] = *settled;
   return answer(json);
+}
+
+ControlAnswer ControlApi::explain(const ControlRequest& request) {
+  ExplainQuery query;
+  query.to = request.parameter("to");
+  query.from = request.parameter("from");
+  query.login = request.parameter("login");
+  if (const std::string client = request.parameter("client"); !client.empty()) query.client = client;
+  const std::string role = request.parameter("role");
+  if (role == "mx") query.role = conf::Role::mx;
+  if (role == "submission") query.role = conf::Role::submission;
+  if (!role.empty() && !query.role) return refuse(400, "role is mx or submission");
+  const Result<Explanation> explanation = backend_.explain(query);
+  if (!explanation) return answer_of(explanation.error());
+  return answer(explanation_json(*explanation, backend_.now()));
 }
 
 ControlAnswer ControlApi::rates() {
@@ -413,7 +448,7 @@ ControlAnswer ControlApi::rates() {
 ControlAnswer ControlApi::reload(const ControlRequest& request) {
   const Result<ReloadReport> report = backend_.reload();
   if (!report) return answer_of(report.error());
-  log::changed("reload", report->file, 0, "", request.uid);
+  record(request, "reload", report->file, report->errors.empty() ? "" : "refused: it has errors", 0);
   return answer(reload_json(*report), report->errors.empty() ? 200 : 422);
 }
 
@@ -429,7 +464,7 @@ ControlAnswer ControlApi::back_up(const ControlRequest& request) {
   if (folder == order.end() || !folder->is_string()) return refuse(400, "folder is the path of a new folder");
   const Result<queue::BackupReport> report = backend_.back_up(folder->get<std::string>());
   if (!report) return answer_of(report.error());
-  log::changed("backup", report->folder, report->messages, "", request.uid);
+  record(request, "backup", report->folder, "", report->messages);
   return answer(backup_json(*report));
 }
 

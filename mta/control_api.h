@@ -3,16 +3,20 @@
 // The Unix socket serves it (mta/control.h), and the tool itself while no daemon runs (mta/disk_backend.h).
 //   GET  /v1/status
 //   GET  /v1/queue?filter=&after=&limit=    a page: {"messages":[...],"resume":ID or null}
-//   GET  /v1/queue/count?filter=
+//   GET  /v1/queue/count?filter=&by=&limit=  with `by` (queue/grouping.h) {"groups":[...],"others":...}
 //   GET  /v1/queue/ID
 //   GET  /v1/queue/ID/content?offset=       at most 1 MiB of the message as octets; none at its end
 //   POST /v1/queue/change {"change":"hold","ids":[]|"filter":""|"all":true,"reason":"","dry_run":true}
+//                                           hold, release, retry, delete; the last with "for_good"
+//   POST /v1/undo {"change":77}
+//   GET  /v1/audit?before=&limit=           the newest first
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
 //   GET  /v1/dest?name=                     those that fail or are held; with a name that one and its site
 //   POST /v1/dest/change {"change":"hold","name":"b.example","site":true,"seconds":3600,"reason":""}
 //                                           hold, release, retry, slow; the last with "spacing_ms"
 //   POST /v1/attempt/settle {"id":ID,"to":"","delivered":true,"reason":""}
 //   GET  /v1/rates
+//   GET  /v1/explain?to=&from=&client=&login=&role=
 //   POST /v1/reload
 //   POST /v1/store/check
 //   POST /v1/store/backup {"folder":"/srv/backup/monday"}
@@ -32,6 +36,7 @@
 #include "base/result.h"
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
+#include "mta/explain.h"
 #include "mta/rates.h"
 #include "net/clock.h"
 #include "queue/files.h"
@@ -48,7 +53,9 @@ struct ControlRequest {
   std::map<std::string, std::string> query;
   std::string body;
   std::uint32_t uid = std::numeric_limits<std::uint32_t>::max();  ///< who asks, for the log
-  std::string parameter(const std::string& name) const;           ///< "" if it is not there
+  bool quick = false;  ///< of the tool: an answer within kQuick is wanted, or none, and no file is read for it
+  static constexpr std::chrono::milliseconds kQuick{200};
+  std::string parameter(const std::string& name) const;  ///< "" if it is not there
 };
 
 struct ControlAnswer {
@@ -83,14 +90,18 @@ class ControlBackend {
   virtual Result<queue::Listing> list(const queue::Filter& filter, std::optional<queue::Id> after,
                                       std::size_t limit) = 0;
   virtual Result<queue::Counts> count(const queue::Filter& filter) = 0;
-  virtual Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
-                                        bool dry_run) = 0;
+  virtual Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) = 0;
+  virtual Result<queue::Changed> change(queue::ChangeRequest request) = 0;
+  virtual Result<queue::Changed> undo(std::uint64_t number, const std::string& who) = 0;
+  virtual Result<> record(queue::ChangeRecord change) = 0;
+  virtual Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) = 0;
   virtual Result<std::shared_ptr<const queue::Content>> content(queue::Id id) = 0;
   /// As Dispatcher::settle_doubt().
   virtual Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
                                            const std::string& reason) = 0;
   virtual Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) = 0;
   virtual Result<> change_destination(queue::DestinationChange change) = 0;
+  virtual Result<Explanation> explain(const ExplainQuery& query) = 0;
   virtual queue::Files& files() = 0;
   virtual Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) = 0;
   virtual Result<DaemonFacts> facts() = 0;
@@ -109,6 +120,7 @@ class ControlApi {
   static constexpr std::size_t kMaxPage = 200;         ///< messages in a page of the queue
   static constexpr std::size_t kMaxRecipients = 5000;  ///< a page ends with the message that goes over it
   static constexpr std::size_t kMaxContent = 1 << 20;  ///< octets of content in one answer
+  static constexpr std::size_t kMaxGroups = 1000;      ///< in the answer to a count
   static constexpr std::size_t kMaxTrace = 1000;       ///< messages in the answer to a trace
   static constexpr std::size_t kSample = 3;            ///< ids that show what a change would meet
 
@@ -122,22 +134,35 @@ class ControlApi {
   ControlAnswer status();
   ControlAnswer list(const ControlRequest& request);
   ControlAnswer count(const ControlRequest& request);
+  ControlAnswer group(const queue::Filter& filter, const ControlRequest& request);
   ControlAnswer show(queue::Id id);
   ControlAnswer content(queue::Id id, const ControlRequest& request);
   ControlAnswer change(const ControlRequest& request);
+  ControlAnswer undo(const ControlRequest& request);
+  ControlAnswer audit(const ControlRequest& request);
   ControlAnswer trace(const ControlRequest& request);
   ControlAnswer settle_attempt(const ControlRequest& request);
   ControlAnswer destinations(const ControlRequest& request);
   ControlAnswer change_destination(const ControlRequest& request);
   ControlAnswer rates();
+  ControlAnswer explain(const ControlRequest& request);
   ControlAnswer reload(const ControlRequest& request);
   ControlAnswer check_store();
   ControlAnswer back_up(const ControlRequest& request);
+  /// Into the log, and into the audit.
+  void record(const ControlRequest& request, std::string what, std::string meant, std::string reason,
+              std::uint64_t messages);
   /// All that match, up to `limit` messages.
   Result<std::vector<queue::MessageRow>> rows(const queue::Filter& filter, std::size_t limit);
 
   ControlBackend& backend_;
 };
+
+/// The name of a user of this machine, or "uid 1000".
+std::string who_asks(std::uint32_t uid);
+
+/// A parameter that is a number; `otherwise` if it is not there. Errors: invalid.
+Result<std::uint64_t> number(const ControlRequest& request, const char* name, std::uint64_t otherwise);
 
 /// The answer that an error makes, with its text.
 ControlAnswer answer_of(const Error& error);

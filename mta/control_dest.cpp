@@ -84,7 +84,7 @@ ControlAnswer ControlApi::change_destination(const ControlRequest& request) {
   const Result<> done = backend_.change_destination(*change);
   if (!done) return answer_of(done.error());
   const std::string verb = "dest " + std::string(kChanges[static_cast<std::size_t>(change->kind)].name);
-  log::changed(verb, (change->with_site ? "site of " : "") + change->name, 0, change->reason, request.uid);
+  record(request, verb, (change->with_site ? "site of " : "") + change->name, change->reason, 0);
   Json json;
   json["name"] = change->name;
   if (change->kind == Kind::hold || change->kind == Kind::slow) json["until"] = time_json(change->until);

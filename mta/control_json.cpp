@@ -40,6 +40,8 @@ const char* kind_text(queue::HistoryEvent::Kind kind) {
       return "released";
     case Kind::notified:
       return "notified";
+    case Kind::restored:
+      return "restored";
   }
   return "unknown";
 }
@@ -105,6 +107,47 @@ Json counts_json(const queue::Counts& counts) {
   json["held"] = counts.held;
   json["octets"] = counts.octets;
   json["oldest"] = counts.oldest ? time_json(*counts.oldest) : Json(nullptr);
+  return json;
+}
+
+Json groups_json(const queue::Groups& groups) {
+  const auto one = [](const queue::Group& group) {
+    Json json;
+    json["key"] = group.key;
+    json["messages"] = group.messages;
+    json["recipients"] = group.recipients;
+    json["octets"] = group.octets;
+    json["oldest"] = group.recipients > 0 ? time_json(group.oldest) : Json(nullptr);
+    json["ages"] = group.ages;
+    return json;
+  };
+  Json json;
+  json["groups"] = Json::array();
+  for (const queue::Group& group : groups.groups) json["groups"].push_back(one(group));
+  json["others"] = one(groups.others);
+  json["left_out"] = groups.left_out;
+  return json;
+}
+
+Json changed_json(const queue::Changed& changed) {
+  Json json;
+  json["messages"] = changed.messages;
+  json["recipients"] = changed.recipients;
+  if (changed.number > 0) json["change"] = changed.number;
+  return json;
+}
+
+Json change_json(const queue::ChangeRecord& change) {
+  Json json;
+  json["change"] = change.number;
+  json["time"] = time_json(change.time);
+  json["who"] = change.who;
+  json["what"] = change.what;
+  json["meant"] = change.meant;
+  json["reason"] = change.reason;
+  json["messages"] = change.messages;
+  json["recipients"] = change.recipients;
+  json["undone_by"] = change.undone_by > 0 ? Json(change.undone_by) : Json(nullptr);
   return json;
 }
 

@@ -25,10 +25,15 @@ std::string shown_state(const queue::RecipientRow& recipient, net::WallTime now)
 
 Json message_json(const queue::MessageRow& message, net::WallTime now);
 Json counts_json(const queue::Counts& counts);
+Json groups_json(const queue::Groups& groups);
+/// Of a change that was made: `change` is its number, where it changed anything.
+Json changed_json(const queue::Changed& changed);
+Json change_json(const queue::ChangeRecord& change);
 Json event_json(const queue::HistoryEvent& event);
 /// A recipient that still waits, as the last line of its trace: "event":"waiting".
 Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now);
 Json destination_json(const queue::DestinationRow& row, net::WallTime now);
+Json explanation_json(const Explanation& explanation, net::WallTime now);
 Json rate_json(const Rates::Row& row);
 Json facts_json(const DaemonFacts& facts);
 Json finding_json(const conf::Finding& finding, const char* severity);

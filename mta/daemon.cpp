@@ -287,6 +287,10 @@ void Daemon::start_control() {
                 [this](queue::Id id, std::string address, bool delivered, std::string reason) {
                   return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
                 },
+                [this](ExplainQuery query) {
+                  return explain(config_.get(), relay_->dispatcher(), relay_->store(), std::move(query),
+                                 loops_.front().runtime->wall_now());
+                },
                 [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
                 [this, &first](std::string folder, std::stop_token stop) {
                   return queue_->back_up(first, std::move(folder), std::move(stop));

@@ -22,8 +22,14 @@ class DiskBackend : public ControlBackend {
     return reader_->list(filter, after, limit, now());
   }
   Result<queue::Counts> count(const queue::Filter& filter) override { return reader_->count(filter, now()); }
-  Result<queue::Changed> change(queue::Change, const queue::Filter&, const std::string&, bool) override {
-    return fail(needs_daemon());
+  Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) override {
+    return reader_->group(filter, by, limit, now());
+  }
+  Result<queue::Changed> change(queue::ChangeRequest) override { return fail(needs_daemon()); }
+  Result<queue::Changed> undo(std::uint64_t, const std::string&) override { return fail(needs_daemon()); }
+  Result<> record(queue::ChangeRecord) override { return fail(needs_daemon()); }
+  Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override {
+    return reader_->changes(before, limit);
   }
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override { return reader_->content(id); }
   Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {
@@ -33,6 +39,7 @@ class DiskBackend : public ControlBackend {
     return fail(needs_daemon());
   }
   Result<> change_destination(queue::DestinationChange) override { return fail(needs_daemon()); }
+  Result<Explanation> explain(const ExplainQuery&) override { return fail(needs_daemon()); }
   queue::Files& files() override { return *files_; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override {
     // A queue that never had mail has no history yet.

@@ -82,13 +82,34 @@ Result<queue::Counts> LiveBackend::count(const queue::Filter& filter) {
                              kRead);
 }
 
-Result<queue::Changed> LiveBackend::change(queue::Change change, const queue::Filter& filter, const std::string& reason,
-                                           bool dry_run) {
+Result<queue::Groups> LiveBackend::group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) {
+  return wait<queue::Groups>(
+      [&parts = parts_, filter, by, limit] { return parts.store.group(filter, by, limit, parts.runtime.wall_now()); },
+      kRead);
+}
+
+Result<queue::Changed> LiveBackend::change(queue::ChangeRequest request) {
   return wait<queue::Changed>(
-      [&parts = parts_, change, filter, reason, dry_run] {
-        return parts.store.change(change, filter, reason, dry_run, parts.runtime.wall_now());
+      [&parts = parts_, request] {
+        queue::ChangeRequest now = request;
+        now.now = parts.runtime.wall_now();
+        return parts.store.change(std::move(now));
       },
       kChange);
+}
+
+Result<queue::Changed> LiveBackend::undo(std::uint64_t number, const std::string& who) {
+  return wait<queue::Changed>(
+      [&parts = parts_, number, who] { return parts.store.undo(number, who, parts.runtime.wall_now()); }, kChange);
+}
+
+Result<> LiveBackend::record(queue::ChangeRecord change) {
+  return wait<void>([&parts = parts_, change] { return parts.store.record(change); }, kRead);
+}
+
+Result<std::vector<queue::ChangeRecord>> LiveBackend::changes(std::uint64_t before, std::size_t limit) {
+  return wait<std::vector<queue::ChangeRecord>>(
+      [&parts = parts_, before, limit] { return parts.store.changes(before, limit); }, kRead);
 }
 
 Result<std::shared_ptr<const queue::Content>> LiveBackend::content(queue::Id id) {
@@ -109,6 +130,10 @@ Result<std::vector<queue::DestinationRow>> LiveBackend::destinations(const std::
 
 Result<> LiveBackend::change_destination(queue::DestinationChange change) {
   return wait<void>([&parts = parts_, change] { return parts.store.change_destination(change); }, kRead);
+}
+
+Result<Explanation> LiveBackend::explain(const ExplainQuery& query) {
+  return wait<Explanation>([&parts = parts_, query] { return parts.explain(query); }, kRead);
 }
 
 Result<std::vector<queue::HistoryEvent>> LiveBackend::find(const queue::HistoryQuery& query) {

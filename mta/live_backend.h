@@ -27,6 +27,7 @@ struct LiveParts {
   std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
   std::function<net::Task<Result<std::size_t>>(queue::Id, std::string address, bool delivered, std::string reason)>
       settle_doubt;
+  std::function<net::Task<Result<Explanation>>(ExplainQuery)> explain;
   std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
   std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
 };
@@ -41,13 +42,17 @@ class LiveBackend : public ControlBackend {
 
   Result<queue::Listing> list(const queue::Filter& filter, std::optional<queue::Id> after, std::size_t limit) override;
   Result<queue::Counts> count(const queue::Filter& filter) override;
-  Result<queue::Changed> change(queue::Change change, const queue::Filter& filter, const std::string& reason,
-                                bool dry_run) override;
+  Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) override;
+  Result<queue::Changed> change(queue::ChangeRequest request) override;
+  Result<queue::Changed> undo(std::uint64_t number, const std::string& who) override;
+  Result<> record(queue::ChangeRecord change) override;
+  Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override;
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override;
   Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
                                    const std::string& reason) override;
   Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override;
   Result<> change_destination(queue::DestinationChange change) override;
+  Result<Explanation> explain(const ExplainQuery& query) override;
   queue::Files& files() override { return parts_.files; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override;
   Result<DaemonFacts> facts() override;

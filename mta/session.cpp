@@ -386,15 +386,17 @@ net::Task<smtp::Reply> Session::send_now(smtp::Etrn etrn) {
   const bool too_soon = context_.rates != nullptr &&
                         context_.rates->take(key, Rates::Kind::messages, kEtrnRate, context_.runtime.wall_now()).wait;
   if (too_soon) co_return smtp::reply::cannot_send(etrn.domain);
-  queue::Filter filter;
+  queue::ChangeRequest request;
+  request.change = queue::Change::retry;
+  request.reason = "ETRN";
+  request.now = context_.runtime.wall_now();
   queue::Term term;
   term.field = queue::Term::Field::to;
   term.text = "@" + etrn.domain;
-  filter.terms.push_back(term);
+  request.filter.terms.push_back(term);
   term.text = "*." + etrn.domain;
-  if (etrn.below) filter.terms.push_back(term);
-  const Result<queue::Changed> changed =
-      co_await context_.store.change(queue::Change::retry, filter, "ETRN", false, context_.runtime.wall_now());
+  if (etrn.below) request.filter.terms.push_back(term);
+  const Result<queue::Changed> changed = co_await context_.store.change(std::move(request));
   if (!changed) {
     log::warning("ETRN " + etrn.domain + " by " + client_name_ + ": " + changed.error().what);
     co_return smtp::reply::cannot_send(etrn.domain);

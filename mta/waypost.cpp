@@ -12,15 +12,19 @@
 #include "conf/load.h"
 #include "mta/client.h"
 #include "mta/cmd_attempt.h"
+#include "mta/cmd_audit.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
+#include "mta/cmd_explain.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
 #include "mta/cmd_trace.h"
 #include "mta/cmd_user.h"
+#include "mta/cmd_why.h"
+#include "mta/completion.h"
 #include "mta/secret.h"
 
 namespace waypost::mta {
@@ -79,12 +83,16 @@ int run(int argc, char** argv) {
   add_dest(app, console);
   add_attempt(app, console);
   add_trace(app, console);
+  add_why(app, console);
+  add_explain(app, console);
+  add_audit(app, console);
   add_rates(app, console);
   add_store(app, console);
   add_classify(app, console);
   add_config(app, console);
   add_user(app, console, read_secret);
   add_reload(app, console);
+  add_completion(app, console);
 
   std::vector<std::string> arguments = protect_negated_terms(std::vector<std::string>(argv + 1, argv + argc));
   // As other MTAs have it: aliases that were changed count from now on.

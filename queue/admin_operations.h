@@ -1,14 +1,11 @@
-// queue/admin_operations.h: what an administrator asks for, a slice of the queue in each operation.
+// queue/admin_operations.h: what an administrator looks at, a slice of the queue in each operation.
 #pragma once
 #include <memory>
 #include <optional>
-#include <set>
-#include <string>
 #include <vector>
 
 #include "queue/reading.h"
 #include "queue/storage_thread.h"
-#include "queue/store_core.h"
 
 namespace waypost::queue {
 
@@ -50,49 +47,17 @@ class CountOperation : public Operation {
   WallTime now_;
 };
 
-/// What every slice of a change has in common.
-struct ChangePlan {
-  Change change;
-  Filter filter;
-  Conditions conditions;
-  std::string reason;
-  WallTime now;
-};
-
-/// One slice of Store::change(). `dry_run` counts alone, and is a read.
-class ChangeOperation : public Operation {
+class GroupOperation : public Operation {
  public:
-  ChangeOperation(StoreCore& core, const ChangePlan& plan, Id after, bool dry_run);
+  GroupOperation(const Filter& filter, const Conditions& conditions, Id after, Grouping& into);
   Result<> apply(Database& db) override;
-  void committed() override;
-  Changed changed;
   Slice slice;
 
  private:
-  Result<> move(Database& db, const Match& match, State to);
-  Result<> clear_back_off(Database& db, std::int64_t destination);
-  StoreCore& core_;
-  const ChangePlan& plan_;
+  const Filter& filter_;
+  const Conditions& conditions_;
   Id after_;
-  bool dry_run_;
-  struct Left {
-    Id message;
-    bool in_file;
-  };
-  std::vector<Left> left_;
-  std::vector<HistoryEvent> history_;
-  std::set<std::int64_t> cleared_;  // destinations whose back-off is over
-};
-
-/// After the last slice: tells the schedule.
-class ChangedOperation : public Operation {
- public:
-  explicit ChangedOperation(StoreCore& core);
-  Result<> apply(Database& db) override;
-  void committed() override;
-
- private:
-  StoreCore& core_;
+  Grouping& into_;
 };
 
 }  // namespace waypost::queue

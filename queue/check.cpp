@@ -19,7 +19,7 @@ constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
 // The last recipient that ends takes its message along.
 constexpr Sql kFinished{
     "SELECT m.id FROM message m WHERE NOT EXISTS "
-    "(SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN (0, 1)) ORDER BY m.id"};
+    "(SELECT 1 FROM recipient r WHERE r.message = m.id AND " WAYPOST_STAYS ") ORDER BY m.id"};
 constexpr Sql kUndelivered{"SELECT id, time, address FROM undelivered ORDER BY id"};
 constexpr Sql kDestinations{"SELECT count(*) FROM destination"};
 constexpr Sql kNamed{"SELECT 1 FROM message WHERE id = ?1 AND in_file = 1"};

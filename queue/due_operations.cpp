@@ -35,7 +35,10 @@ constexpr Sql kOverdue{
 constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_COLUMNS
                                   ", r.asked FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
                                   " WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
-constexpr Sql kLookAgain{"UPDATE message SET check_at = ?2 WHERE id = ?1"};
+// One of which all was removed is not looked at again unless that is undone.
+constexpr Sql kLookAgain{
+    "UPDATE message SET check_at = iif(EXISTS(SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1)), ?2, ?3) "
+    "WHERE id = ?1"};
 constexpr Sql kHoldDamaged{
     "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
     "WHERE message = ?1 AND state = 0"};
@@ -353,7 +356,7 @@ LookAgainOperation::LookAgainOperation(std::vector<Id> messages, WallTime now)
 Result<> LookAgainOperation::apply(Database& db) {
   for (Id id : messages_) {
     Run move(db, kLookAgain);
-    move << number(id) << millis(now_ + kLookAgainAfter);
+    move << number(id) << millis(now_ + kLookAgainAfter) << kNeverLookedAt;
     Result<> moved = move.done();
     if (!moved) return moved;
   }

@@ -1,5 +1,6 @@
 // queue/due_operations.h: what is due, what is overdue, and what cannot be read, as operations on queue.db.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -82,6 +83,9 @@ class DeferredOperation : public Operation {
  private:
   Id id_;
 };
+
+/// `message.check_at` where only an undo brings recipients back: they were all removed.
+constexpr std::int64_t kNeverLookedAt = INT64_MAX / 2;
 
 /// Messages of which all is held are not overdue again for an hour.
 class LookAgainOperation : public Operation {

@@ -21,10 +21,12 @@ struct FieldName {
   Field field;
 };
 constexpr FieldName kFields[] = {
-    {"id", Field::id},       {"from", Field::from}, {"to", Field::to},         {"destination", Field::destination},
-    {"age", Field::age},     {"size", Field::size}, {"tries", Field::tries},   {"error", Field::error},
-    {"state", Field::state}, {"user", Field::user}, {"client", Field::client}, {"dest", Field::destination}};
-constexpr std::string_view kFieldList = "id, from, to, destination, age, size, tries, error, state, user, client";
+    {"id", Field::id},           {"from", Field::from}, {"to", Field::to},         {"destination", Field::destination},
+    {"age", Field::age},         {"size", Field::size}, {"tries", Field::tries},   {"error", Field::error},
+    {"state", Field::state},     {"user", Field::user}, {"client", Field::client}, {"change", Field::change},
+    {"dest", Field::destination}};
+constexpr std::string_view kFieldList =
+    "id, from, to, destination, age, size, tries, error, state, user, client, change";
 constexpr std::string_view kStateList = "active, deferred, held, delivered, relayed, bounced, expired, removed";
 
 std::string quoted(std::string_view text) {
@@ -115,7 +117,7 @@ Result<Term> number_term(Term term, const Word& word) {
   Result<std::uint64_t> number = number_of(term.field, std::string(value));
   if (!number) return fail(Errc::invalid, "in " + quoted(word.raw) + ": " + number.error().what);
   // Nothing is two hours old to the second: whoever writes `age:2h` means something else.
-  if (term.compare == Compare::equal && term.field != Field::tries)
+  if (term.compare == Compare::equal && term.field != Field::tries && term.field != Field::change)
     return fail(Errc::invalid, quoted(word.raw) + " needs > or <, as in " + word.field + ":>" + std::string(value));
   term.number = *number;
   return term;
@@ -150,6 +152,7 @@ Result<Term> term_of(const Word& word) {
     case Field::age:
     case Field::size:
     case Field::tries:
+    case Field::change:
       return number_term(term, word);
     case Field::state:
       term.text = to_lower(word.value);
@@ -184,10 +187,17 @@ std::string number_words(const Term& term) {
   struct Words {
     std::string_view equal, less, less_equal, greater, greater_equal;
   };
-  constexpr Words kAge{"just", "younger than", "at most that old:", "older than", "at least that old:"};
-  constexpr Words kSize{"of", "smaller than", "not larger than", "larger than", "not smaller than"};
-  constexpr Words kTries{"with tries:", "with tries below", "with tries up to", "with tries above", "with tries from"};
-  const Words& words = term.field == Field::age ? kAge : term.field == Field::size ? kSize : kTries;
+  static constexpr Words kAge{"just", "younger than", "at most that old:", "older than", "at least that old:"};
+  static constexpr Words kSize{"of", "smaller than", "not larger than", "larger than", "not smaller than"};
+  static constexpr Words kTries{"with tries:", "with tries below", "with tries up to", "with tries above",
+                                "with tries from"};
+  static constexpr Words kChange{"of change", "changed before", "changed up to", "changed after", "changed from"};
+  const auto words_of_field = [](Field field) -> const Words& {
+    if (field == Field::age) return kAge;
+    if (field == Field::size) return kSize;
+    return field == Field::change ? kChange : kTries;
+  };
+  const Words& words = words_of_field(term.field);
   const std::array<std::string_view, 5> by_compare = {words.equal, words.less, words.less_equal, words.greater,
                                                       words.greater_equal};
   return std::string(by_compare[static_cast<std::size_t>(term.compare)]) + " " + value;
@@ -207,6 +217,7 @@ std::string words_of(const Term& term) {
     case Field::age:
     case Field::size:
     case Field::tries:
+    case Field::change:
       return number_words(term);
     case Field::error:
       return "with \"" + text + "\" in the last reply";
@@ -236,6 +247,12 @@ Result<Filter> parse_filter(std::string_view text) {
     filter.terms.push_back(*std::move(term));
   }
   return filter;
+}
+
+std::vector<std::string> filter_fields() {
+  std::vector<std::string> out;
+  for (const FieldName& field : kFields) out.emplace_back(field.name);
+  return out;
 }
 
 std::string in_words(const Filter& filter) {

@@ -23,7 +23,7 @@ class Builder {
     out_.recipient = "1";
     for (Field field : {Field::id, Field::from, Field::age, Field::size, Field::user, Field::client})
       out_.message += of_field(field);
-    for (Field field : {Field::to, Field::destination, Field::tries, Field::error, Field::state})
+    for (Field field : {Field::to, Field::destination, Field::tries, Field::error, Field::state, Field::change})
       out_.recipient += of_field(field);
     bool state_asked = std::any_of(filter_.terms.begin(), filter_.terms.end(),
                                    [](const Term& term) { return term.field == Field::state && !term.negated; });
@@ -109,6 +109,8 @@ class Builder {
         return like("m.user", term.text);
       case Field::client:
         return like("m.client", term.text);
+      case Field::change:
+        return number("r.change", term.compare, given);
     }
     return "0";
   }

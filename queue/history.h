@@ -26,7 +26,8 @@ struct HistoryEvent {
     removed = 6,
     held = 7,
     released = 8,
-    notified = 9
+    notified = 9,
+    restored = 10
   };
   Id message;
   net::WallTime time;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/escape.h"
+#include "queue/change_operations.h"
 #include "queue/destination_operations.h"
 #include "queue/lock.h"
 #include "queue/reading.h"
@@ -54,6 +55,20 @@ class Reader : public QueueReader {
     }
   }
 
+  Result<Groups> group(const Filter& filter, GroupBy by, std::size_t limit, WallTime now) override {
+    Conditions conditions = conditions_of(filter, now);
+    Grouping grouping(by, now);
+    Id from;
+    while (true) {
+      Result<Slice> slice = next_slice(db_, filter, from);
+      if (!slice) return fail(slice.error());
+      Result<> done = group_slice(db_, conditions, *slice, grouping);
+      if (!done) return fail(done.error());
+      if (slice->last) return grouping.largest(limit);
+      from = slice->upto;
+    }
+  }
+
   Result<std::shared_ptr<const Content>> content(Id id) override { return read_content(db_, id); }
 
   Result<std::vector<DestinationRow>> destinations(std::string name, bool count, WallTime now) override {
@@ -72,6 +87,13 @@ class Reader : public QueueReader {
       if (slice.last) return by_name(std::move(all));
       after = slice.upto;
     }
+  }
+
+  Result<std::vector<ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override {
+    ChangesOperation operation(before, limit);
+    Result<> done = operation.apply(db_);
+    if (!done) return fail(done.error());
+    return std::move(operation.changes);
   }
 
  private:

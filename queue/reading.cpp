@@ -2,7 +2,10 @@
 #include "queue/reading.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
+
+#include "base/text.h"
 
 namespace waypost::queue {
 namespace {
@@ -154,11 +157,65 @@ void add(Counts& to, const Counts& more) {
   if (more.oldest && (!to.oldest || *more.oldest < *to.oldest)) to.oldest = more.oldest;
 }
 
+namespace {
+
+/// What is told of a recipient's last attempt: a destination that fails, or its site, was met since.
+#define WAYPOST_LAST(recipient, destination)                     \
+  "CASE WHEN r.state = 0 AND s.failures > 0 THEN s." destination \
+  " WHEN r.state = 0 AND d.failures > 0 "                        \
+  "THEN d." destination " ELSE r." recipient " END"
+
+std::string key_of(GroupBy by) {
+  switch (by) {
+    case GroupBy::domain:
+      return "coalesce(d.name, r.address)";
+    case GroupBy::sender:
+      return "m.reverse_path";
+    case GroupBy::error:
+      return WAYPOST_LAST("status", "status") " || ' ' || " WAYPOST_LAST("reply", "reason");
+    case GroupBy::mx:
+      return WAYPOST_LAST("host", "host");
+    case GroupBy::state:
+      return "iif(" + std::string(kActive) + ", 'active', r.state)";
+    case GroupBy::user:
+      return "m.user";
+    case GroupBy::source:
+      return "m.client";
+  }
+  return "''";
+}
+
+std::string shown_key(GroupBy by, std::string_view key) {
+  if (by == GroupBy::error) {
+    // Most replies tell the status themselves.
+    const auto [status, reply] = split_once(key, ' ');
+    const bool twice = !status.empty() && reply.find(status) != std::string_view::npos;
+    return std::string(trim(error_shape(twice ? reply : key)));
+  }
+  if (by == GroupBy::sender) return "<" + std::string(key) + ">";
+  if (by != GroupBy::state || key == "active") return std::string(key);
+  return std::string(to_text(state_of(static_cast<std::int64_t>(parse_decimal(key).value_or(0)))));
+}
+
+}  // namespace
+
+Result<> group_slice(Database& db, const Conditions& conditions, const Slice& slice, Grouping& into) {
+  std::string sql = "SELECT " + key_of(into.by()) + ", m.id, m.size, m.arrival, ?3 FROM message m CROSS JOIN " +
+                    std::string(kRecipientOfMessage) + in_slice(conditions) + " AND " + conditions.recipient +
+                    " ORDER BY m.id";
+  Run row(db, sql);
+  row << number(slice.after) << number(slice.upto) << millis(into.now());
+  bind_conditions(row, conditions);
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step())
+    into.add(shown_key(into.by(), row.text(0)), id_of(row.integer(1)), static_cast<std::uint64_t>(row.integer(2)),
+             wall_time(row.integer(3)));
+  return found ? Result<>() : fail(found.error());
+}
+
 Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice) {
   std::string sql =
-      "SELECT r.message, r.idx, r.state, r.attempts, r.next_attempt, r.destination, r.address, r.status, r.reply, "
-      "r.host "
-      "FROM message m CROSS JOIN " +
+      "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address FROM message m CROSS JOIN " +
       std::string(kRecipientOfMessage) + in_slice(conditions) + " AND " + conditions.recipient +
       " ORDER BY m.id, r.idx";
   Run row(db, sql);
@@ -171,13 +228,10 @@ Result<std::vector<Match>> match_slice(Database& db, const Conditions& condition
     match.message = id_of(row.integer(0));
     match.index = row.integer(1);
     match.state = state_of(row.integer(2));
-    match.attempts = static_cast<std::uint32_t>(row.integer(3));
+    match.was = state_of(row.integer(3));
     match.next_attempt = row.integer(4);
     match.destination = row.integer(5);
     match.address = row.text(6);
-    match.status = row.text(7);
-    match.reply = row.text(8);
-    match.host = row.text(9);
     out.push_back(std::move(match));
   }
   if (!found) return fail(found.error());

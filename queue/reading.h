@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "queue/filter_sql.h"
+#include "queue/grouping.h"
 #include "queue/rows.h"
 #include "queue/store.h"
 
@@ -28,16 +29,17 @@ Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& condi
                                            std::size_t limit);
 Result<Counts> count_slice(Database& db, const Conditions& conditions, const Slice& slice, WallTime now);
 void add(Counts& to, const Counts& more);
+Result<> group_slice(Database& db, const Conditions& conditions, const Slice& slice, Grouping& into);
 
 /// The recipients in the slice that the filter means.
 struct Match {
   Id message;
   std::int64_t index = 0;  ///< as it stands in the row, though it be damaged
   State state = State::deferred;
-  std::uint32_t attempts = 0;
+  State was = State::deferred;  ///< before the last change
   std::int64_t next_attempt = 0;
   std::int64_t destination = 0;
-  std::string address, status, reply, host;
+  std::string address;
 };
 Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice);
 

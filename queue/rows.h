@@ -68,6 +68,9 @@ DestinationState read_with_site(const Run& row, int first);
   ", 0) "                                                                                     \
   "OR coalesce(s.failures > 0 AND s.next_attempt > " now ", 0) OR coalesce(s.held_until > " now ", 0))"
 
+/// True of a recipient `r` for which its message stays: it has not ended, or was removed and may be restored.
+#define WAYPOST_STAYS "(r.state IN (0, 1) OR (r.state = 6 AND r.change > 0))"
+
 /// Over the columns that never change.
 std::int64_t sum_of(const StoredMessage& message, std::string_view reverse_path);
 std::int64_t sum_of_recipient(Id message, std::uint32_t index, std::string_view address, std::int64_t destination_id,

@@ -59,8 +59,8 @@ constexpr Sql kRecipientThere{"SELECT 1 FROM recipient WHERE message = ?1 AND id
 constexpr Sql kWithoutMessage{
     "SELECT message, address FROM recipient r WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = r.message)"};
 constexpr Sql kWithoutRecipients{
-    "SELECT id, reverse_path FROM message m WHERE NOT EXISTS "
-    "(SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN (0, 1))"};
+    "SELECT id, reverse_path, EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state = 6) "
+    "FROM message m WHERE NOT EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN (0, 1))"};
 // What has no checksum may be damaged all the same: no recipient waits for longer than its message lives.
 constexpr Sql kMendTimes{
     "UPDATE recipient SET next_attempt = ?1 WHERE state = 0 AND next_attempt > "
@@ -352,7 +352,11 @@ class Salvage {
       Result<bool> found = row.step();
       for (; found && *found; found = row.step()) {
         Id id = id_of(row.integer(0));
-        lost(id, "the rows of its recipients are lost").reverse_path = escape(row.text(1), 300);
+        // What an administrator removed is not brought back by this.
+        if (row.integer(2) != 0)
+          removed_.insert(row.integer(0));
+        else
+          lost(id, "the rows of its recipients are lost").reverse_path = escape(row.text(1), 300);
         drop.push_back(id);
       }
       if (!found) return fail(found.error());
@@ -370,6 +374,7 @@ class Salvage {
   Result<> settle_named() {
     for (std::int64_t id : named_) {
       highest_ = std::max(highest_, id);
+      if (removed_.contains(id)) continue;
       Run row(db_, kThere);
       row << id;
       Result<bool> there = row.step();
@@ -377,6 +382,7 @@ class Salvage {
       if (!*there) lost(id_of(id), "its message row is lost");
     }
     for (const auto& [message, index] : named_recipients_) {
+      if (removed_.contains(message)) continue;
       Run row(db_, kRecipientThere);
       row << message << index;
       Result<bool> there = row.step();
@@ -394,6 +400,7 @@ class Salvage {
   SalvageReport report_;
   std::unordered_map<std::int64_t, std::string> names_;  // of destinations
   std::set<std::int64_t> named_;                         // messages that an index names
+  std::set<std::int64_t> removed_;                       // messages that an administrator removed
   std::set<std::pair<std::int64_t, std::int64_t>> named_recipients_;
   std::map<std::uint64_t, SalvageReport::Lost> lost_;
   std::int64_t reserve_ = 0, highest_ = 0;

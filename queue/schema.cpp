@@ -111,8 +111,32 @@ CREATE TABLE undelivered(
 ) STRICT;
 )";
 
-constexpr SchemaStep kQueueSteps[] = {
-    {kQueueVersion1, false}, {kQueueVersion2, false}, {kQueueVersion3, false}, {kQueueVersion4, false}};
+// Changes of an administrator: who is asked for a recipient's state knows which change made it and what it `was`, and
+// so can undo it. One that was removed is `kept` for that (`change` is not 0). No index on `time` or `number`: see
+// above.
+constexpr const char* kQueueVersion5 = R"(
+ALTER TABLE recipient ADD COLUMN change INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE recipient ADD COLUMN was INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX recipient_kept ON recipient(destination) WHERE state = 6 AND change > 0;
+CREATE TABLE change(
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  time INTEGER NOT NULL,
+  what TEXT NOT NULL,
+  who TEXT NOT NULL,
+  meant TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  messages INTEGER NOT NULL,
+  recipients INTEGER NOT NULL,
+  undone_by INTEGER NOT NULL DEFAULT 0,
+  kept INTEGER NOT NULL DEFAULT 0
+) STRICT;
+)";
+
+constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false},
+                                      {kQueueVersion2, false},
+                                      {kQueueVersion3, false},
+                                      {kQueueVersion4, false},
+                                      {kQueueVersion5, false}};
 
 // Rows come in order of time, nearly; an index each for the life of one message, for a span of time, and for
 // Message-ID.

@@ -8,6 +8,7 @@
 
 #include "base/event_log.h"
 #include "queue/admin_operations.h"
+#include "queue/change_operations.h"
 #include "queue/destination_operations.h"
 #include "queue/due_operations.h"
 #include "queue/sqlite_queue.h"
@@ -15,6 +16,18 @@
 
 namespace waypost::queue {
 namespace {
+
+/// Recipients in that state as a change left them.
+Filter left_by(std::uint64_t change, State state) {
+  Filter filter;
+  Term of_change, in_state;
+  of_change.field = Term::Field::change;
+  of_change.number = change;
+  in_state.field = Term::Field::state;
+  in_state.text = to_text(state);
+  filter.terms = {of_change, in_state};
+  return filter;
+}
 
 class SqliteStore : public Store {
  public:
@@ -48,14 +61,20 @@ class SqliteStore : public Store {
   net::Task<Result<>> commit_digest(Notification digest, Undelivered told) override;
   net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) override;
   net::Task<Result<Counts>> count(Filter filter, WallTime now) override;
-  net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run,
-                                    WallTime now) override;
+  net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) override;
+  net::Task<Result<Changed>> change(ChangeRequest request) override;
+  net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) override;
+  net::Task<Result<>> record(ChangeRecord change) override;
+  net::Task<Result<std::vector<ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override;
+  net::Task<Result<>> forget_removed(WallTime now) override;
 
  private:
   net::Task<Result<>> run(Operation& operation);
   net::Task<> drop_file(std::string path);
   net::Task<> hold_damaged(std::vector<Id> messages, WallTime now);
-  net::Task<Result<Changed>> change_slices(const ChangePlan& plan, bool dry_run, bool& any);
+  net::Task<Result<Changed>> carry_out(ChangePlan& plan, ChangeRecord record, std::uint64_t undoes);
+  net::Task<Result<>> change_slices(const ChangePlan& plan, Changed& changed);
+  net::Task<Result<>> forget(std::uint64_t number, WallTime now);
 
   StoreCore& core_;
   StorageThread& storage_;
@@ -293,32 +312,122 @@ net::Task<Result<Counts>> SqliteStore::count(Filter filter, WallTime now) {
   }
 }
 
-net::Task<Result<Changed>> SqliteStore::change(Change change, Filter filter, std::string reason, bool dry_run,
-                                               WallTime now) {
+net::Task<Result<Groups>> SqliteStore::group(Filter filter, GroupBy by, std::size_t limit, WallTime now) {
   Conditions conditions = conditions_of(filter, now);
-  ChangePlan plan{change, std::move(filter), std::move(conditions), std::move(reason), now};
-  bool any = false;
-  Result<Changed> changed = co_await change_slices(plan, dry_run, any);
-  // Also after an error: the slices before it stand.
-  if (any) {
-    ChangedOperation tell(core_);
-    Result<> told = co_await run(tell);
-    (void)told;
+  Grouping grouping(by, now);
+  Id from;
+  while (true) {
+    GroupOperation operation(filter, conditions, from, grouping);
+    Result<> done = co_await run(operation);
+    if (!done) co_return fail(done.error());
+    if (operation.slice.last) co_return grouping.largest(limit);
+    from = operation.slice.upto;
   }
+}
+
+net::Task<Result<Changed>> SqliteStore::change(ChangeRequest request) {
+  ChangePlan plan{request.change};
+  plan.conditions = conditions_of(request.filter, request.now);
+  plan.filter = std::move(request.filter);
+  plan.reason = request.reason;
+  plan.for_good = request.for_good;
+  plan.dry_run = request.dry_run;
+  plan.now = request.now;
+  if (plan.dry_run) {
+    Changed would;
+    Result<> done = co_await change_slices(plan, would);
+    if (!done) co_return fail(done.error());
+    co_return would;
+  }
+  ChangeRecord record;
+  record.time = request.now;
+  record.what = to_text(request.change);
+  record.who = std::move(request.who);
+  record.meant = std::move(request.meant);
+  record.reason = std::move(request.reason);
+  co_return co_await carry_out(plan, std::move(record), 0);
+}
+
+net::Task<Result<Changed>> SqliteStore::undo(std::uint64_t number, std::string who, WallTime now) {
+  UndoableOperation found(number, now);
+  Result<> done = co_await run(found);
+  if (!done) co_return fail(done.error());
+  constexpr State kLeftIn[] = {State::held, State::deferred, State::deferred, State::removed};
+  ChangePlan plan{found.change, true};
+  plan.filter = left_by(number, kLeftIn[static_cast<std::size_t>(found.change)]);
+  plan.conditions = conditions_of(plan.filter, now);
+  plan.reason = "change " + std::to_string(number) + " undone";
+  plan.now = now;
+  ChangeRecord record;
+  record.time = now;
+  record.what = "undo";
+  record.who = std::move(who);
+  record.meant = "change " + std::to_string(number);
+  co_return co_await carry_out(plan, std::move(record), number);
+}
+
+net::Task<Result<Changed>> SqliteStore::carry_out(ChangePlan& plan, ChangeRecord record, std::uint64_t undoes) {
+  Result<> done;
+  if (!record.who.empty()) {
+    RecordOperation begin(record);
+    done = co_await run(begin);
+  }
+  if (!done) co_return fail(done.error());
+  plan.number = record.number;
+  Changed changed;
+  Result<> sliced = co_await change_slices(plan, changed);
+  // Also after an error: the slices before it stand.
+  ChangedOperation end(core_, plan.number, sliced ? undoes : 0, changed.recipients > 0);
+  done = co_await run(end);
+  if (!sliced) co_return fail(sliced.error());
+  if (!done) co_return fail(done.error());
+  changed.number = changed.recipients > 0 ? plan.number : 0;
   co_return changed;
 }
 
-net::Task<Result<Changed>> SqliteStore::change_slices(const ChangePlan& plan, bool dry_run, bool& any) {
-  Changed changed;
+net::Task<Result<>> SqliteStore::change_slices(const ChangePlan& plan, Changed& changed) {
   Id from;
   while (true) {
-    ChangeOperation operation(core_, plan, from, dry_run);
+    ChangeOperation operation(core_, plan, from);
     Result<> done = co_await run(operation);
-    if (!done) co_return fail(done.error());
+    if (!done) co_return done;
     changed.messages += operation.changed.messages;
     changed.recipients += operation.changed.recipients;
-    any = any || (!dry_run && operation.changed.recipients > 0);
-    if (operation.slice.last) co_return changed;
+    if (operation.slice.last) co_return Result<>();
+    from = operation.slice.upto;
+  }
+}
+
+net::Task<Result<>> SqliteStore::record(ChangeRecord change) {
+  RecordOperation operation(change);
+  co_return co_await run(operation);
+}
+
+net::Task<Result<std::vector<ChangeRecord>>> SqliteStore::changes(std::uint64_t before, std::size_t limit) {
+  ChangesOperation operation(before, limit);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return std::move(operation.changes);
+}
+
+net::Task<Result<>> SqliteStore::forget_removed(WallTime now) {
+  while (true) {
+    ForgettableOperation next(now);
+    Result<> done = co_await run(next);
+    if (!done || !next.number) co_return done;
+    done = co_await forget(*next.number, now);
+    if (!done) co_return done;
+  }
+}
+
+net::Task<Result<>> SqliteStore::forget(std::uint64_t number, WallTime now) {
+  const Filter filter = left_by(number, State::removed);
+  const Conditions conditions = conditions_of(filter, now);
+  Id from;
+  while (true) {
+    ForgetOperation operation(core_, filter, conditions, number, from);
+    Result<> done = co_await run(operation);
+    if (!done || operation.slice.last) co_return done;
     from = operation.slice.upto;
   }
 }

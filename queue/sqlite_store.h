@@ -62,8 +62,10 @@ class QueueReader {
   virtual ~QueueReader() = default;
   virtual Result<Listing> list(const Filter& filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
   virtual Result<Counts> count(const Filter& filter, WallTime now) = 0;
+  virtual Result<Groups> group(const Filter& filter, GroupBy by, std::size_t limit, WallTime now) = 0;
   virtual Result<std::shared_ptr<const Content>> content(Id id) = 0;
   virtual Result<std::vector<DestinationRow>> destinations(std::string name, bool count, WallTime now) = 0;
+  virtual Result<std::vector<ChangeRecord>> changes(std::uint64_t before, std::size_t limit) = 0;
 };
 
 }  // namespace waypost::queue

@@ -11,7 +11,8 @@ struct Move {
 };
 
 // What is not here does not happen. An attempt that was under way when its recipient was held still ends it, since the
-// remote has taken or refused the message by then.
+// remote has taken or refused the message by then; and who was removed meanwhile and has the message is not to get it
+// again when that is undone.
 constexpr Move kMoves[] = {
     {State::deferred, Event::attempt_deferred, State::deferred},
     {State::deferred, Event::attempt_delivered, State::delivered},
@@ -27,6 +28,10 @@ constexpr Move kMoves[] = {
     {State::held, Event::attempt_failed, State::bounced},
     {State::held, Event::release, State::deferred},
     {State::held, Event::remove, State::removed},
+    {State::removed, Event::attempt_delivered, State::delivered},
+    {State::removed, Event::attempt_relayed, State::relayed},
+    {State::removed, Event::restore, State::deferred},
+    {State::removed, Event::restore_held, State::held},
 };
 
 }  // namespace

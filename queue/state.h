@@ -27,6 +27,8 @@ enum class Event : std::uint8_t {
   release,
   retry,  ///< an administrator moves the next attempt forward
   remove,
+  restore,       ///< a removal is taken back
+  restore_held,  ///< likewise, of one that was held before
 };
 
 constexpr bool is_end(State state) {

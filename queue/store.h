@@ -11,6 +11,7 @@
 #include "net/task.h"
 #include "queue/body.h"
 #include "queue/filter.h"
+#include "queue/grouping.h"
 #include "queue/message.h"
 
 namespace waypost::queue {
@@ -69,10 +70,34 @@ struct Counts {
   std::uint64_t octets = 0;
   std::optional<WallTime> oldest;
 };
+enum class Change : std::uint8_t { hold, release, retry, remove };
+/// What an administrator does to recipients.
+struct ChangeRequest {
+  Change change = Change::hold;
+  Filter filter;
+  std::string meant;  ///< the filter as it was given
+  std::string who;    ///< "": no administrator, so that it is not recorded
+  std::string reason;
+  bool for_good = false;  ///< remove: nothing is kept to undo it with
+  bool dry_run = false;   ///< counts alone
+  WallTime now;
+};
 struct Changed {
   std::uint64_t messages = 0, recipients = 0;
+  std::uint64_t number = 0;  ///< of the change; 0 where nothing was changed
 };
-enum class Change : std::uint8_t { hold, release, retry, remove };
+/// What was done, by whom: a line of the audit.
+struct ChangeRecord {
+  std::uint64_t number = 0;  ///< they grow, and none is given twice
+  WallTime time;
+  std::string what;  ///< "hold", "release", "retry", "delete", "undo", "dest hold", ...
+  std::string who, meant, reason;
+  std::uint64_t messages = 0, recipients = 0;
+  std::uint64_t undone_by = 0;                  ///< a change; 0: none
+  static constexpr std::size_t kMost = 20'000;  ///< older ones are forgotten
+};
+/// For so long a change can be undone, and what was removed is kept.
+inline constexpr std::chrono::hours kUndoTime{24};
 
 /// What `waypost dest` prints.
 struct DestinationRow {
@@ -159,8 +184,19 @@ class Store {
   // For the administrator. These take turns with the mail: a change goes through in slices.
   virtual net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) = 0;
   virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;
-  virtual net::Task<Result<Changed>> change(Change change, Filter filter, std::string reason, bool dry_run,
-                                            WallTime now) = 0;
+  /// The largest `limit` groups of what the filter means.
+  virtual net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) = 0;
+  /// It is recorded with the first slice.
+  virtual net::Task<Result<Changed>> change(ChangeRequest request) = 0;
+  /// Takes back what is still as hold, release or remove left it. What was removed is again as it was, octet for octet.
+  /// Errors: not_found (no such change), exists (it was undone), invalid (it cannot be, or is too old).
+  virtual net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) = 0;
+  /// Records what was done to something else than recipients; its number is given to it.
+  virtual net::Task<Result<>> record(ChangeRecord change) = 0;
+  /// The newest first, with numbers below `before`.
+  virtual net::Task<Result<std::vector<ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) = 0;
+  /// What was removed longer ago than kUndoTime goes for good, and the oldest records.
+  virtual net::Task<Result<>> forget_removed(WallTime now) = 0;
 };
 
 /// What the store tells the schedule. Called on the storage thread after the commit; must not block or throw.

@@ -27,7 +27,9 @@ constexpr Sql kSweep{
     "AND held_until < ?4 AND spacing = 0 AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
     "WHERE state = 0 AND recipient.destination = destination.id) "
     "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_held "
-    "WHERE state = 1 AND recipient.destination = destination.id)"};
+    "WHERE state = 1 AND recipient.destination = destination.id) "
+    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_kept "
+    "WHERE state = 6 AND change > 0 AND recipient.destination = destination.id)"};
 
 constexpr std::size_t kKnownDestinations = 50'000;
 constexpr std::uint64_t kReserveAhead = std::uint64_t{60'000} << 18;          // a minute of ids

@@ -18,18 +18,20 @@ constexpr Sql kInsertRecipient{
     "INSERT INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, orcpt, "
     "status, reply, host, flow) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, '', '', '', ?9)"};
 constexpr Sql kFindRecipient{"SELECT state, attempts, address FROM recipient WHERE message = ?1 AND idx = ?2"};
-constexpr Sql kMoveRecipient{
-    "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8 "
-    "WHERE message = ?1 AND idx = ?2"};
-constexpr Sql kMoveAttempted{
-    "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8, asked = ?9 "
-    "WHERE message = ?1 AND idx = ?2"};
-constexpr Sql kOpenRecipient{"SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1) LIMIT 1"};
-constexpr Sql kOpenRecipients{"SELECT idx FROM recipient WHERE message = ?1 AND state IN (0, 1)"};
+// What ends by itself is kept for no undo.
+#define WAYPOST_MOVE                                                                                        \
+  "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8, " \
+  "change = iif(?3 IN (0, 1), change, 0)"
+constexpr Sql kMoveRecipient{WAYPOST_MOVE " WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kMoveAttempted{WAYPOST_MOVE ", asked = ?9 WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kStays{"SELECT 1 FROM recipient r WHERE r.message = ?1 AND " WAYPOST_STAYS " LIMIT 1"};
+constexpr Sql kStaying{"SELECT r.idx, r.state FROM recipient r WHERE r.message = ?1 AND " WAYPOST_STAYS};
 constexpr Sql kDeleteRecipients{"DELETE FROM recipient WHERE message = ?1"};
 constexpr Sql kFileOfMessage{"SELECT in_file FROM message WHERE id = ?1"};
 constexpr Sql kDeleteMessage{"DELETE FROM message WHERE id = ?1"};
-constexpr Sql kWarned{"UPDATE message SET warned = 1, check_at = expires WHERE id = ?1 AND warned = 0"};
+constexpr Sql kWarned{
+    "UPDATE message SET warned = 1, check_at = expires WHERE id = ?1 AND warned = 0 "
+    "AND EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1))"};
 constexpr Sql kDelayTold{"UPDATE recipient SET delay_told = 1 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kListenerOfMessage{"SELECT listener FROM message WHERE id = ?1"};
 constexpr Sql kNumberUndelivered{"SELECT count(*) FROM undelivered"};
@@ -86,6 +88,8 @@ std::shared_ptr<Content> make_content(StoreCore& core, std::size_t octets, bool&
           }};
 }
 
+}  // namespace
+
 std::optional<HistoryEvent::Kind> kind_of(Event event) {
   using Kind = HistoryEvent::Kind;
   switch (event) {
@@ -107,9 +111,14 @@ std::optional<HistoryEvent::Kind> kind_of(Event event) {
       return Kind::expired;
     case Event::remove:
       return Kind::removed;
+    case Event::restore:
+    case Event::restore_held:
+      return Kind::restored;
   }
   return std::nullopt;
 }
+
+namespace {
 
 /// The first column of the first row; 0 where there is none.
 Result<std::int64_t> number_of(Database& db, Sql sql) {
@@ -288,9 +297,9 @@ Result<> delete_message(Database& db, Id message, bool& in_file) {
 
 Result<bool> remove_if_ended(Database& db, Id message, bool& in_file) {
   {
-    Run open(db, kOpenRecipient);
-    open << number(message);
-    Result<bool> found = open.step();
+    Run stays(db, kStays);
+    stays << number(message);
+    Result<bool> found = stays.step();
     if (!found) return found;
     if (*found) return false;
   }
@@ -400,19 +409,21 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
   // The common end: everything that was still open has ended. Then the rows go, and need not be written first.
   if (!ends.empty() && !keeps_rows_) {
     std::sort(ends.begin(), ends.end());
-    bool another = false;
+    bool another = false, kept = false;
     {
-      Run open(db, kOpenRecipients);
-      open << number(message);
-      Result<bool> found = open.step();
-      for (; found && *found && !another; found = open.step())
-        another = !std::binary_search(ends.begin(), ends.end(), static_cast<std::uint32_t>(open.integer(0)));
+      Run staying(db, kStaying);
+      staying << number(message);
+      Result<bool> found = staying.step();
+      for (; found && *found && !another; found = staying.step()) {
+        if (std::binary_search(ends.begin(), ends.end(), static_cast<std::uint32_t>(staying.integer(0)))) continue;
+        const bool has_ended = is_end(static_cast<State>(staying.integer(1)));
+        kept = kept || has_ended;
+        another = !has_ended;
+      }
       if (!found) return fail(found.error());
     }
-    if (!another) {
-      left_ = true;
-      return delete_message(db, message, in_file_);
-    }
+    left_ = !another;
+    if (left_ && !kept) return delete_message(db, message, in_file_);
   }
   for (const RecipientMove& move : moves) {
     Result<> written = write_move(db, move);

@@ -32,6 +32,9 @@ struct Prepared {
 Result<Prepared> prepare(StoreCore& core, NewMessage message, Draft::Finished body, BodyNotes notes);
 Result<Prepared> prepare(StoreCore& core, Notification notification, std::optional<Id> cause);
 
+/// What history says of it; nullopt: nothing.
+std::optional<HistoryEvent::Kind> kind_of(Event event);
+
 /// Within a transaction.
 Result<> insert(StoreCore& core, Database& db, const Prepared& prepared);
 /// After its commit.
@@ -51,7 +54,7 @@ struct RecipientMove {
 };
 Result<> write_move(Database& db, const RecipientMove& move);
 
-/// Removes a message whose recipients have all ended; false if one has not. `in_file`: it has a spool file.
+/// Removes a message whose recipients have all ended; false if one has not, or is kept. `in_file`: it has a spool file.
 Result<bool> remove_if_ended(Database& db, Id message, bool& in_file);
 /// Its consequences, after the commit.
 void announce_end(StoreCore& core, Id message, bool in_file);

@@ -254,10 +254,21 @@ class TappedStore : public queue::Store {
   net::Task<Result<queue::Counts>> count(queue::Filter filter, queue::WallTime now) override {
     return store_.count(std::move(filter), now);
   }
-  net::Task<Result<queue::Changed>> change(queue::Change change, queue::Filter filter, std::string reason, bool dry_run,
-                                           queue::WallTime now) override {
-    return store_.change(change, std::move(filter), std::move(reason), dry_run, now);
+  net::Task<Result<queue::Groups>> group(queue::Filter filter, queue::GroupBy by, std::size_t limit,
+                                         queue::WallTime now) override {
+    return store_.group(std::move(filter), by, limit, now);
   }
+  net::Task<Result<queue::Changed>> change(queue::ChangeRequest request) override {
+    return store_.change(std::move(request));
+  }
+  net::Task<Result<queue::Changed>> undo(std::uint64_t number, std::string who, queue::WallTime now) override {
+    return store_.undo(number, std::move(who), now);
+  }
+  net::Task<Result<>> record(queue::ChangeRecord change) override { return store_.record(std::move(change)); }
+  net::Task<Result<std::vector<queue::ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override {
+    return store_.changes(before, limit);
+  }
+  net::Task<Result<>> forget_removed(queue::WallTime now) override { return store_.forget_removed(now); }
 
  private:
   static net::Task<Result<>> failed(Errc code) { co_return fail(code, "as told"); }
@@ -475,8 +486,11 @@ class RelayWorld {
     out.emplace(std::move(listing));
   }
   static net::Task<> do_change(queue::Store& store, queue::Change what, queue::WallTime now) {
-    queue::Filter all;
-    Result<queue::Changed> changed = co_await store.change(what, all, "test", false, now);
+    queue::ChangeRequest request;
+    request.change = what;
+    request.reason = "test";
+    request.now = now;
+    Result<queue::Changed> changed = co_await store.change(std::move(request));
     if (!changed) throw std::runtime_error(changed.error().what);
   }
 

@@ -1,6 +1,8 @@
 """What an administrator relies on: a stop that loses nothing, one daemon a queue, refusal of an open relay, answers of the
 tool with the daemon up and down, and its exit codes (sysexits)."""
+import getpass
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -100,7 +102,17 @@ class Operation(harness.TestCase):
         self.assertEqual(relay.tool("queue", "hold", id_).returncode, 0)
         self.assertEqual(json.loads(relay.tool("queue", "count", "state:held", "--json").stdout)["messages"], 1)
         self.assertEqual(relay.tool("queue", "release", id_).returncode, 0)
-        self.assertEqual(relay.tool("queue", "delete", id_, "--yes").returncode, 0)
+        deleted = relay.tool("queue", "delete", id_, "--yes").stdout
+        self.assertEqual(relay.queued(), 2)
+        change = re.search(r"waypost undo (\d+)", deleted).group(1)
+        self.assertIn("undone for 1 message", relay.tool("undo", change).stdout)
+        self.assertEqual(relay.queued(), 3)
+        self.assertEqual(ask(), id_)
+        audit = [json.loads(line) for line in relay.tool("audit", "--json").stdout.splitlines()]
+        self.assertEqual([each["what"] for each in audit], ["undo", "delete", "release", "hold"])
+        self.assertEqual(audit[1]["undone_by"], audit[0]["change"])
+        self.assertEqual(audit[1]["who"], getpass.getuser())
+        self.assertEqual(relay.tool("queue", "delete", id_, "--for-good").returncode, 0)
         self.assertEqual(relay.queued(), 2)
         self.assertEqual(relay.tool("queue", "delete", "to:*@nobody.example", "--yes", check=False).returncode, 1)
         self.assertEqual(relay.tool("queue", "nonsense", check=False).returncode, 64)

@@ -61,7 +61,7 @@ struct World {
     Result<> settled = queue.run(queue.store->settle_destination(down));
     fuzz::check(settled.has_value(), "the world is made");
     queue::Filter first = *queue::parse_filter(messages[0].id.text());
-    Result<queue::Changed> held = queue.run(queue.store->change(queue::Change::hold, first, "", false, now()));
+    Result<queue::Changed> held = queue.run(queue.store->change({.filter = first, .now = now()}));
     fuzz::check(held && held->recipients == 1, "one is held");
     messages[0].rows[0].state = State::held;
     // The clock stands from here on, a whole number of seconds after the messages came.

@@ -280,10 +280,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   attempt_what_is_due(q, now);
   look_after_overdue(q, now);
   for (queue::Change change : {queue::Change::hold, queue::Change::release, queue::Change::retry}) {
-    fuzz::check(q.run(q.store->change(change, {}, "", false, now)).has_value(), "an administrator can change it");
+    fuzz::check(q.run(q.store->change({.change = change, .now = now})).has_value(), "an administrator can change it");
     attempt_what_is_due(q, now);
   }
-  fuzz::check(q.run(q.store->change(queue::Change::remove, {}, "", false, now)).has_value(), "and remove all");
+  fuzz::check(q.run(q.store->change({.change = queue::Change::remove, .now = now})).has_value(), "and remove all");
   if ((bits & 2) != 0) return 0;  // a row whose number is none is found by no number
   counts = q.run(q.store->count({}, now));
   fuzz::check(counts && counts->messages == 0 && counts->recipients == 0, "then nothing is left");

@@ -7,16 +7,21 @@
 #include <doctest/doctest.h>
 
 #include "mta/cmd_attempt.h"
+#include "mta/cmd_audit.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
+#include "mta/cmd_explain.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
 #include "mta/cmd_trace.h"
+#include "mta/cmd_why.h"
+#include "mta/completion.h"
 #include "tests/mta/fake_backend.h"
 #include "tests/queue/queue_fixture.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace waypost;
 using namespace waypost::mta;
@@ -46,6 +51,10 @@ struct Terminal {
     add_status(app, console);
     add_queue(app, console);
     add_trace(app, console);
+    add_why(app, console);
+    add_explain(app, console);
+    add_completion(app, console);
+    add_audit(app, console);
     add_dest(app, console);
     add_attempt(app, console);
     add_rates(app, console);
@@ -261,7 +270,7 @@ TEST_SUITE("mta/cmd") {
   TEST_CASE("a change by ids acts at once") {
     Terminal t;
     CHECK(t.run({"queue", "hold", kFirst, kSecond, "--reason", "spam"}) == 0);
-    CHECK(t.out.str() == "held 2 messages, 3 recipients\n");
+    CHECK(t.out.str() == "held 2 messages, 3 recipients. Undo within a day: waypost undo 77\n");
     CHECK(t.backend.changed.size() == 1);
     CHECK(t.backend.reason == "spam");
     CHECK(t.run({"queue", "delete", kFirst, "0000000000ZZ"}) == 2);
@@ -282,12 +291,204 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.said("all messages\nwould delete 2 messages"));
     CHECK(t.backend.changed.empty());
     CHECK(t.run({"queue", "delete", "to:d@d.example", "--yes"}) == 0);
+    CHECK(t.out.str() == "deleted 1 message, 1 recipient. Undo within a day: waypost undo 77\n");
+    CHECK(t.run({"queue", "delete", "to:d@d.example", "--for-good"}) == 64);
+    CHECK(t.said("repeat with --yes to do it (for good; no bounces are sent)"));
+    CHECK(t.run({"queue", "delete", "to:d@d.example", "--for-good", "--yes"}) == 0);
     CHECK(t.out.str() == "deleted 1 message, 1 recipient\n");
     CHECK(t.run({"queue", "retry", "--all", "--yes"}) == 0);
-    CHECK(t.backend.changed.size() == 2);
+    CHECK(t.backend.changed.size() == 3);
     CHECK(t.run({"queue", "hold", "to:x@x.example", "--yes"}) == 1);
     CHECK(t.complained("nothing to hold"));
     CHECK(t.run({"queue", "hold", "to:x@x.example"}) == 1);
+  }
+
+  TEST_CASE("count by domain, and the shape of the queue") {
+    Terminal t;
+    CHECK(t.run({"queue", "count", "--by", "domain"}) == 0);
+    CHECK(t.out.str() ==
+          "RECIPIENTS  MESSAGES  SIZE    DOMAIN\n"
+          "1           1         2.1 KB  b.example\n"
+          "1           1         2.1 KB  c.example\n"
+          "1           1         2.1 KB  d.example\n");
+    CHECK(t.run({"queue", "count", "--by", "domain", "--limit", "1"}) == 0);
+    CHECK(t.said("2           2         4.3 KB  (2 more)\n"));
+    CHECK(t.run({"queue", "count", "--by", "domain", "--json", "to:d@d.example"}) == 0);
+    CHECK(Json::parse(t.out.str())["key"] == "d.example");
+    CHECK(t.run({"queue", "count", "--by", "domain", "to:x@x.example"}) == 1);
+    CHECK(t.run({"queue", "count", "--by", "colour"}) == 64);
+    CHECK(t.complained("domain, sender, error"));
+    CHECK(t.run({"queue", "shape"}) == 0);
+    CHECK(t.said("DOMAIN     TOTAL  <5m  <10m  <20m  <40m  <80m  <160m  <320m  <640m  <1280m  older\n"));
+    CHECK(t.said("b.example  1      0    0     0     0     0     0      1      0      0       0\n"));
+  }
+
+  TEST_CASE("why: the reason that keeps a recipient, and what comes next") {
+    Terminal t;
+    CHECK(t.run({"why", kFirst}) == 0);
+    CHECK(t.said("b@b.example waits until "));
+    CHECK(t.said(
+        " (in 10m) after 2 attempts; the last one: 4.4.1 connection timed out, said mx.example[192.0.2.7]:25\n"));
+    CHECK(t.said("It is given up at "));
+    CHECK(t.run({"why", "0000000000ZZ"}) == 1);
+    CHECK(t.run({"why", "nonsense"}) == 64);
+
+    queue::DestinationRow row;
+    row.state.name = "b.example";
+    row.state.held_until = tests::kNow + std::chrono::hours(1);
+    row.state.held_reason = "they move";
+    t.backend.destination_rows = {row};
+    CHECK(t.run({"why", kFirst}) == 0);
+    CHECK(t.said("b@b.example waits: all mail for b.example is held until "));
+    CHECK(t.said(" (in 1h): they move. Changes if: waypost dest release b.example\n"));
+
+    row.state = {};
+    row.state.name = "b.example";
+    row.state.failures = 3;
+    row.state.failing_since = tests::kNow - std::chrono::hours(2);
+    row.state.next_attempt = tests::kNow + std::chrono::minutes(5);
+    row.state.status = "4.4.1";
+    row.state.reason = "no answer";
+    t.backend.destination_rows = {row};
+    CHECK(t.run({"why", kFirst}) == 0);
+    CHECK(t.said("b@b.example waits: b.example cannot be reached since "));
+    CHECK(t.said("tried 3 times: 4.4.1 no answer. Next attempt "));
+  }
+
+  TEST_CASE("export: a folder of messages, or an mbox") {
+    Terminal t;
+    tests::TemporaryFolder folder;
+    t.backend.body = "Subject: x\r\n\r\nFrom here\r\n>From there\r\nlast";
+    CHECK(t.run({"queue", "export", "--to", folder.path() + "/all"}) == 64);
+    CHECK(t.run({"queue", "export", "--all", "--to", folder.path() + "/all"}) == 0);
+    CHECK(t.said("wrote 2 messages to "));
+    const auto content = [](const std::string& path) {
+      std::ifstream file(path);
+      return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    CHECK((content(folder.path() + "/all/" + kFirst + ".eml") == "Received: from x\r\n" + t.backend.body));
+    CHECK(Json::parse(content(folder.path() + "/all/" + kFirst + ".json"))["recipients"].size() == 2);
+    CHECK(t.run({"queue", "export", "--all", "--to", folder.path() + "/all"}) == 74);  // nothing is overwritten
+
+    const std::string mbox = folder.path() + "/one.mbox";
+    CHECK(t.run({"queue", "export", kFirst, "--to", mbox}) == 0);
+    CHECK((content(mbox) ==
+           "From a@example.org Sun Nov 22 07:00:00 2026\nReceived: from x\nSubject: x\n\n>From here\n>>From "
+           "there\nlast\n\n"));
+    CHECK(t.run({"queue", "export", kFirst, "--to", mbox}) == 73);
+    CHECK(t.run({"queue", "export", "to:x@x.example", "--to", folder.path() + "/none"}) == 1);
+  }
+
+  TEST_CASE("explain: every layer's decision on one screen") {
+    Terminal t;
+    Admission& admission = t.backend.explanation.admission;
+    admission.client_class = "printers";
+    admission.may_send = true;
+    admission.sender.mailbox = {"printer", "office.example"};
+    admission.recipient.mailbox = {"x", "gmail.test"};
+    admission.goals = {admission.recipient};
+    Way way;
+    way.to = admission.recipient;
+    way.destination = "gmail.test";
+    way.decided_by = "the DNS";
+    conf::NextHop hop;
+    hop.host.host = "gmail.test";
+    hop.look_up_mx = true;
+    way.directions.next_hops = {hop};
+    resolver::Exchanger host;
+    host.preference = 10;
+    host.name = "mx.gmail.test";
+    host.addresses = {*net::Address::parse("192.0.2.7", 25)};
+    way.found.plan.key = "10 mx.gmail.test:25";
+    way.found.plan.hops = {{{host}}};
+    way.found.tls.resize(1);
+    t.backend.explanation.ways = {way};
+    CHECK(t.run({"explain", "x@gmail.test", "--client", "10.1.4.20", "--from", "scan@office.example"}) == 0);
+    CHECK(t.backend.explained.to == "x@gmail.test");
+    CHECK(t.backend.explained.client == "10.1.4.20");
+    CHECK(t.out.str() ==
+          "client           10.1.4.20, of class printers: may send to anyone\n"
+          "sender           <printer@office.example>\n"
+          "recipient        <x@gmail.test>\n"
+          "to x@gmail.test  waits as gmail.test\n"
+          "  way            by the DNS: smtp:gmail.test\n"
+          "  hosts          10 mx.gmail.test [192.0.2.7:25], TLS opportunistic by delivery.tls\n");
+    CHECK(t.run({"explain", "x@gmail.test", "--json"}) == 0);
+    CHECK(Json::parse(t.out.str())["ways"][0]["hosts"][0]["name"] == "mx.gmail.test");
+
+    t.backend.explanation.ways[0].found = {};
+    t.backend.explanation.ways[0].found.trouble.status = "4.4.3";
+    t.backend.explanation.ways[0].found.trouble.reason = "no answer from the DNS";
+    admission.recipient_refused = smtp::Reply{554, smtp::EnhancedCode{5, 7, 1}, {"Relay access denied"}};
+    CHECK(t.run({"explain", "x@gmail.test"}) == 0);
+    CHECK(t.said("  trouble        4.4.3 no answer from the DNS\n"));
+    CHECK(t.said("recipient        refused: 554 5.7.1 Relay access denied\n"));
+    CHECK(t.run({"explain"}) == 64);
+    CHECK(t.run({"explain", "x@b.example", "--role", "nonsense"}) == 64);
+  }
+
+  TEST_CASE("completion: what may stand next") {
+    CLI::App app("test", "waypost");
+    Terminal t;
+    add_queue(app, t.console);
+    add_dest(app, t.console);
+    add_completion(app, t.console);
+    const LiveValues live = [](const std::string& kind) -> std::vector<std::string> {
+      if (kind == "ID") return {kFirst, kSecond};
+      return kind == "DOMAIN" ? std::vector<std::string>{"b.example"} : std::vector<std::string>{};
+    };
+    const auto of = [&](const std::vector<std::string>& words) { return candidates(app, words, live); };
+    using Words = std::vector<std::string>;
+    CHECK(of({""}) == Words{"completion", "dest", "queue"});
+    CHECK(of({"qu"}) == Words{"queue"});
+    CHECK(of({"queue", "sh"}) == Words{"shape", "show"});
+    CHECK(of({"queue", "show", ""}) == Words{kFirst, kSecond});
+    CHECK(of({"queue", "show", kFirst, ""}) == Words{});
+    CHECK(of({"queue", "list", "--j"}) == Words{"--json"});
+    CHECK(of({"queue", "show", "--ra"}) == Words{"--raw"});
+    CHECK(of({"queue", "list", "ag"}) == Words{"age:"});
+    CHECK(of({"queue", "list", "--limit", ""}) == Words{});
+    CHECK(of({"queue", "list", "--limit", "5", "siz"}) == Words{"size:"});
+    CHECK(of({"queue", "hold", "0"}) == Words{kFirst, kSecond});
+    CHECK(of({"dest", "show", ""}) == Words{"b.example"});
+    CHECK(of({"completion", ""}) == Words{"bash", "fish", "zsh"});
+    CHECK(of({"nonsense", ""}) == Words{"completion", "dest", "queue"});
+    CHECK(t.run({"complete", "--", "queue", "show", ""}) == 0);
+    CHECK(t.out.str() == kFirst + "\n" + kSecond + "\n");
+    t.away = Error(Errc::refused, "nobody");
+    CHECK(t.run({"complete", "--", "queue", "show", ""}) == 0);
+    CHECK(t.out.str().empty());
+    for (const char* shell : {"bash", "zsh", "fish"}) {
+      CHECK(t.run({"completion", shell}) == 0);
+      CHECK(t.said("complete -- "));
+    }
+    CHECK(t.run({"completion", "csh"}) == 64);
+  }
+
+  TEST_CASE("undo and audit") {
+    Terminal t;
+    CHECK(t.run({"audit"}) == 1);
+    CHECK(t.complained("nothing was changed yet"));
+    CHECK(t.run({"undo", "77"}) == 0);
+    CHECK(t.out.str() == "undone for 2 messages, 3 recipients (change 78)\n");
+    CHECK(t.run({"undo", "76"}) == 1);
+    CHECK(t.complained("there is no change 76"));
+    CHECK(t.run({"undo"}) == 64);
+    queue::ChangeRecord record;
+    record.time = tests::kNow;
+    record.what = "hold";
+    record.who = "ann";
+    record.meant = "from:*@\x1b.example";
+    record.reason = "odd";
+    record.messages = 2;
+    record.recipients = 3;
+    record.undone_by = 2;
+    REQUIRE(t.backend.record(record));
+    CHECK(t.run({"audit"}) == 0);
+    CHECK(t.said("from:*@\\x1b.example"));
+    CHECK(t.said("2 messages, 3 recipients  (odd) undone by 2\n"));
+    CHECK(t.run({"audit", "--json"}) == 0);
+    CHECK(Json::parse(t.out.str())["undone_by"] == 2);
   }
 
   TEST_CASE("trace: what became of a message, and what waits") {

@@ -212,8 +212,47 @@ TEST_SUITE("mta/control_api") {
     CHECK(done["messages"] == 1);
     CHECK(done["recipients"] == 1);
     CHECK(done["missing"] == Json::array({"0000000000ZZ"}));
+    CHECK(done["change"] == 77);
     CHECK(a.backend.changed.size() == 1);
     CHECK(a.backend.reason == "spam");
+    CHECK_FALSE(a.backend.for_good);
+    a.post("/v1/queue/change", "{\"change\":\"delete\",\"ids\":[\"" + kSecond + "\"],\"for_good\":true}");
+    CHECK(a.backend.for_good);
+  }
+
+  TEST_CASE("undo: by the number of a change") {
+    Api a;
+    const Json undone = json_of(a.post("/v1/undo", "{\"change\":77}"));
+    CHECK(undone["messages"] == 2);
+    CHECK(undone["recipients"] == 3);
+    CHECK(undone["change"] == 78);
+    CHECK(a.post("/v1/undo", "{\"change\":76}").status == 404);
+    for (const char* bad : {"", "{}", "[]", "{\"change\":-1}", "{\"change\":\"77\"}", "{\"change\":1.5}"})
+      CHECK(a.post("/v1/undo", bad).status == 400);
+    CHECK(a.get("/v1/undo").status == 405);
+  }
+
+  TEST_CASE("audit: what was done, by whom, page by page") {
+    Api a;
+    for (const char* name : {"b.example", "c.example"})
+      a.post("/v1/dest/change", std::string("{\"change\":\"release\",\"name\":\"") + name + "\"}");
+    a.post("/v1/reload", "");
+    const Json all = json_of(a.get("/v1/audit"))["changes"];
+    REQUIRE(all.size() == 3);
+    CHECK(all[0]["what"] == "reload");
+    CHECK(all[1]["what"] == "dest release");
+    CHECK(all[1]["meant"] == "c.example");
+    CHECK(all[2]["meant"] == "b.example");
+    CHECK(all[2]["who"] == who_asks(1000));
+    CHECK(all[2]["undone_by"].is_null());
+    CHECK(json_of(a.get("/v1/audit", {{"limit", "1"}}))["changes"].size() == 1);
+    CHECK(json_of(a.get("/v1/audit", {{"before", "2"}}))["changes"].at(0)["change"] == 1);
+    CHECK(a.get("/v1/audit", {{"before", "x"}}).status == 400);
+  }
+
+  TEST_CASE("who asks is told by name where the machine has one") {
+    CHECK(who_asks(0) == "root");
+    CHECK(who_asks(4'000'000'001) == "uid 4000000001");
   }
 
   TEST_CASE("a dry run counts, shows a sample, and changes nothing") {

@@ -32,6 +32,7 @@ class FakeBackend : public mta::ControlBackend {
   queue::CheckReport checked;          ///< what a check finds
   std::vector<queue::Filter> changed;  ///< filters of the changes that were made
   std::string reason;                  ///< of the last one
+  bool for_good = false;               ///< likewise
   std::size_t largest_page = 0;        ///< that was asked for
 
   void add(queue::Id id, const std::string& from, const std::vector<std::string>& to) {
@@ -87,17 +88,46 @@ class FakeBackend : public mta::ControlBackend {
     }
     return counts;
   }
-  Result<queue::Changed> change(queue::Change, const queue::Filter& filter, const std::string& why, bool) override {
+  Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) override {
     if (failure) return fail(*failure);
-    changed.push_back(filter);
-    reason = why;
+    queue::Grouping grouping(by, kNow);
+    for (const queue::MessageRow& message : messages)
+      for (const queue::RecipientRow& recipient : message.recipients)
+        if (matches(filter, message))
+          grouping.add(recipient.destination, message.info.id, message.info.size, message.info.arrival);
+    return grouping.largest(limit);
+  }
+  Result<queue::Changed> change(queue::ChangeRequest request) override {
+    if (failure) return fail(*failure);
+    changed.push_back(request.filter);
+    reason = request.reason;
+    for_good = request.for_good;
     queue::Changed done;
     for (const queue::MessageRow& message : messages) {
-      if (!matches(filter, message)) continue;
+      if (!matches(request.filter, message)) continue;
       ++done.messages;
       done.recipients += message.recipients.size();
     }
+    if (done.messages > 0) done.number = 77;
     return done;
+  }
+  Result<queue::Changed> undo(std::uint64_t number, const std::string&) override {
+    if (failure) return fail(*failure);
+    if (number != 77) return fail(Errc::not_found, "there is no change " + std::to_string(number));
+    return queue::Changed{2, 3, 78};
+  }
+  std::vector<queue::ChangeRecord> records;  ///< the oldest first
+  Result<> record(queue::ChangeRecord change) override {
+    change.number = records.size() + 1;
+    records.push_back(std::move(change));
+    return {};
+  }
+  Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override {
+    if (failure) return fail(*failure);
+    std::vector<queue::ChangeRecord> found;
+    for (auto each = records.rbegin(); each != records.rend() && found.size() < limit; ++each)
+      if (each->number < before) found.push_back(*each);
+    return found;
   }
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override {
     if (failure) return fail(*failure);
@@ -148,6 +178,13 @@ class FakeBackend : public mta::ControlBackend {
     destination_changes.push_back(std::move(change));
     return {};
   }
+  Result<mta::Explanation> explain(const mta::ExplainQuery& query) override {
+    if (failure) return fail(*failure);
+    explained = query;
+    return explanation;
+  }
+  mta::ExplainQuery explained;
+  mta::Explanation explanation;
   Result<std::vector<mta::Rates::Row>> rates() override { return rate_rows; }
   Result<mta::DaemonFacts> facts() override {
     if (failure) return fail(*failure);

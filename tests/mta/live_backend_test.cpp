@@ -31,16 +31,16 @@ struct Live {
   net::Scope scope{runtime, [](std::string_view) {}};
   std::function<net::Task<Result<ReloadReport>>()> reload = [] { return good(); };
   Rates rates;
-  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history, rates,
-                                [] {
-                                  DaemonFacts facts;
-                                  facts.hostname = "relay.example";
-                                  return facts;
-                                },
-                                [this] { return reload(); },
-                                [](queue::Id, std::string, bool, std::string) { return settled(); },
-                                [](std::stop_token stop) { return check(std::move(stop)); },
-                                [](std::string folder, std::stop_token) { return back_up(std::move(folder)); }}};
+  LiveBackend backend{
+      LiveParts{runtime, scope, store, store.files, history, rates,
+                [] {
+                  DaemonFacts facts;
+                  facts.hostname = "relay.example";
+                  return facts;
+                },
+                [this] { return reload(); }, [](queue::Id, std::string, bool, std::string) { return settled(); },
+                [](ExplainQuery) { return explained(); }, [](std::stop_token stop) { return check(std::move(stop)); },
+                [](std::string folder, std::stop_token) { return back_up(std::move(folder)); }}};
 
   static net::Task<Result<queue::CheckReport>> check(std::stop_token stop) {
     if (stop.stop_requested()) co_return fail(Errc::cancelled, "stopped");
@@ -48,6 +48,7 @@ struct Live {
     report.messages = 7;
     co_return report;
   }
+  static net::Task<Result<Explanation>> explained() { co_return Explanation(); }
   static net::Task<Result<std::size_t>> settled() { co_return std::size_t{2}; }
   static net::Task<Result<queue::BackupReport>> back_up(std::string folder) {
     queue::BackupReport report;

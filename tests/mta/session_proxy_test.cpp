@@ -177,13 +177,13 @@ TEST_SUITE("mta/session_proxy") {
     CHECK(h.say("EHLO c.example").find("250-ETRN\r\n") != std::string::npos);
     CHECK(h.say("ETRN b.example").starts_with("251 2.0.0"));
     CHECK(h.store.asked_to_change.find("@b.example") != std::string::npos);
-    h.store.changes->recipients = 3;
+    h.store.changed->recipients = 3;
     CHECK(h.say("ETRN b.example").starts_with("458 4.3.0"));  // within a minute
     h.runtime.advance(std::chrono::minutes(3));
     CHECK(h.say("ETRN @b.example").starts_with("253 2.0.0 3 "));
     CHECK(h.store.asked_to_change.find("*.b.example") != std::string::npos);
     CHECK(h.say("ETRN elsewhere.example").starts_with("459 4.7.1"));
-    h.store.changes = fail(Errc::busy, "another change is under way");
+    h.store.changed = fail(Errc::busy, "another change is under way");
     CHECK(h.say("ETRN known.example").starts_with("458 4.3.0"));
     CHECK(h.say("ETRN #b.example").starts_with("501 5.5.4"));
     CHECK(h.say("ETRN").starts_with("501 5.5.4"));

@@ -348,9 +348,13 @@ void Workload::change(Mail& mail) {
   for (std::size_t k = 0; k < mail.to.size(); ++k) all = all && is_end(mail.state(k));
   if (all) mail.left = begun;
 
-  Result<queue::Filter> filter = queue::parse_filter("to:" + mail.to[i]);
-  Result<queue::Changed> done =
-      queue_.run(queue_.store().change(change, *filter, "a test", false, queue_.runtime().wall_now()));
+  queue::ChangeRequest request;
+  request.change = change;
+  request.filter = *queue::parse_filter("to:" + mail.to[i]);
+  request.who = "ann";
+  request.for_good = true;
+  request.now = queue_.runtime().wall_now();
+  Result<queue::Changed> done = queue_.run(queue_.store().change(std::move(request)));
   if (done) {
     acked(mail.moves[i].back().span, queue_.runtime().acked_at());
     if (all) acked(mail.left, queue_.runtime().acked_at());

@@ -212,11 +212,106 @@ TEST_SUITE("queue/admin") {
     REQUIRE(listing.messages.size() == 1);
     CHECK(listing.messages[0].info.id == part);
     CHECK(listing.messages[0].recipients.at(0).state == State::removed);
-    CHECK_FALSE(std::filesystem::exists(path));
+    CHECK(std::filesystem::exists(path));
     CHECK(f.history.kinds(whole) == std::vector<Kind>{Kind::accepted, Kind::removed});
     // An attempt that comes back for it finds nothing, and nothing is sent about it.
     REQUIRE(f.settle(whole, {0}, Event::attempt_failed, {f.notification("s@a.example")}));
     CHECK(f.count().messages == 1);
+    // Until nobody can undo it any more.
+    f.runtime.advance(kUndoTime - std::chrono::seconds(1));
+    REQUIRE(f.run(f.store->forget_removed(f.now())));
+    CHECK(f.body(whole));
+    f.runtime.advance(std::chrono::seconds(1));
+    REQUIRE(f.run(f.store->forget_removed(f.now())));
+    CHECK(f.body(whole).error().code == Errc::not_found);
+    CHECK_FALSE(std::filesystem::exists(path));
+    CHECK(f.list().messages.size() == 1);
+    CHECK(f.undo(removed.number).error().code == Errc::invalid);
+  }
+
+  TEST_CASE("remove for good: nothing is kept of it") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"2@b.example"}), std::string(200'000, 'x'));
+    const Changed removed = f.change(Change::remove, "", false, true);
+    CHECK(removed.messages == 1);
+    CHECK(f.body(id).error().code == Errc::not_found);
+    CHECK(f.spool_files() == 0);
+    CHECK(f.undo(removed.number)->recipients == 0);
+  }
+
+  TEST_CASE("undo: what a change did, where it is still so") {
+    QueueFixture f;
+    const std::string body = std::string(100'000, 'x') + "\r\n.\r\n";
+    Id first = f.accept(f.message("s@a.example", {"0@b.example", "1@b.example"}), body);
+    Id second = f.accept(f.message("s@a.example", {"2@b.example"}));
+    REQUIRE(f.settle(first, {0}, Event::attempt_deferred, {}, hours(9)));
+    f.change(Change::hold, "to:1@b.example");
+
+    const Changed removed = f.change(Change::remove, "");
+    CHECK(removed.recipients == 3);
+    CHECK(f.count().messages == 0);
+    f.reopen();
+    const Result<Changed> back = f.undo(removed.number);
+    REQUIRE(back);
+    CHECK(back->messages == 2);
+    CHECK(back->recipients == 3);
+    CHECK(*f.body(first) == body);
+    Listing listing = f.list();
+    REQUIRE(listing.messages.size() == 2);
+    CHECK(listing.messages[0].recipients.at(0).state == State::deferred);
+    CHECK(listing.messages[0].recipients.at(0).attempts == 1);
+    CHECK(listing.messages[0].recipients.at(0).next_attempt == f.now() + hours(9));
+    CHECK(listing.messages[0].recipients.at(1).state == State::held);
+    CHECK(f.due().size() == 1);
+    CHECK(f.history.kinds(second) == std::vector<Kind>{Kind::accepted, Kind::removed, Kind::restored});
+    CHECK(f.undo(removed.number).error().code == Errc::exists);
+    CHECK(f.undo(back->number).error().code == Errc::invalid);
+    CHECK(f.undo(999).error().code == Errc::not_found);
+
+    const Changed released = f.change(Change::release, "");
+    CHECK(released.recipients == 1);
+    CHECK(f.undo(released.number)->recipients == 1);
+    CHECK(f.count().held == 1);
+    CHECK(f.undo(f.change(Change::retry, "").number).error().code == Errc::invalid);
+  }
+
+  TEST_CASE("undo: who has the message by now does not get it again") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"0@b.example", "1@b.example"}));
+    const Changed removed = f.change(Change::remove, "");
+    // The attempt that was under way.
+    REQUIRE(f.settle(id, {0}, Event::attempt_relayed));
+    CHECK(f.undo(removed.number)->recipients == 1);
+    CHECK(f.list().messages.at(0).recipients.at(0).state == State::relayed);
+    REQUIRE(f.settle(id, {1}, Event::attempt_relayed));
+    CHECK(f.body(id).error().code == Errc::not_found);
+  }
+
+  TEST_CASE("the audit: who did what, the newest first") {
+    QueueFixture f;
+    f.accept(f.message("s@a.example", {"0@b.example", "1@b.example"}));
+    const Changed held = f.change(Change::hold, "to:0@b.example");
+    CHECK(f.change(Change::hold, "to:0@b.example").number == 0);
+    ChangeRecord other;
+    other.time = f.now();
+    other.what = "dest hold";
+    other.who = "ann";
+    REQUIRE(f.run(f.store->record(other)));
+    const Result<Changed> undone = f.undo(held.number);
+    REQUIRE(undone);
+    const std::vector<ChangeRecord> changes = f.changes();
+    REQUIRE(changes.size() == 3);
+    CHECK(changes[0].number == undone->number);
+    CHECK(changes[0].what == "undo");
+    CHECK(changes[0].who == "bob");
+    CHECK(changes[1].what == "dest hold");
+    CHECK(changes[2].number == held.number);
+    CHECK(changes[2].what == "hold");
+    CHECK(changes[2].who == "ann");
+    CHECK(changes[2].meant == "to:0@b.example");
+    CHECK(changes[2].reason == "a test");
+    CHECK(changes[2].recipients == 1);
+    CHECK(changes[2].undone_by == undone->number);
   }
 
   TEST_CASE("a dry run counts and changes nothing") {
@@ -240,8 +335,9 @@ TEST_SUITE("queue/admin") {
     std::optional<Result<Changed>> changed;
     bool accepted_before = false;
     auto change = [](QueueFixture& fixture, std::optional<Result<Changed>>& into) -> net::Task<> {
-      Filter all;
-      into = co_await fixture.store->change(Change::hold, all, "", false, fixture.now());
+      ChangeRequest request;
+      request.now = fixture.now();
+      into = co_await fixture.store->change(std::move(request));
     };
     auto commit = [](QueueFixture& fixture, Draft draft, std::optional<Result<Changed>>& other,
                      bool& before) -> net::Task<> {

@@ -266,17 +266,27 @@ TEST_SUITE("queue/destination") {
     {
       Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_write);
       REQUIRE(db);
-      for (const char* sql :
-           {"ALTER TABLE destination DROP COLUMN kind", "ALTER TABLE destination DROP COLUMN site",
-            "ALTER TABLE destination DROP COLUMN held_until", "ALTER TABLE destination DROP COLUMN held_reason",
-            "ALTER TABLE destination DROP COLUMN spacing", "ALTER TABLE destination DROP COLUMN slow_until",
-            "ALTER TABLE destination DROP COLUMN slow_reason", "ALTER TABLE destination DROP COLUMN site_until",
-            "DELETE FROM meta WHERE key = 'routes'", "DROP INDEX recipient_due",
-            "ALTER TABLE recipient DROP COLUMN flow", "ALTER TABLE recipient DROP COLUMN delay_told",
-            "ALTER TABLE recipient DROP COLUMN asked", "ALTER TABLE destination DROP COLUMN asked",
-            "DROP TABLE undelivered",
-            "CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state = 0",
-            "PRAGMA user_version = 1"})
+      for (const char* sql : {"ALTER TABLE destination DROP COLUMN kind",
+                              "ALTER TABLE destination DROP COLUMN site",
+                              "ALTER TABLE destination DROP COLUMN held_until",
+                              "ALTER TABLE destination DROP COLUMN held_reason",
+                              "ALTER TABLE destination DROP COLUMN spacing",
+                              "ALTER TABLE destination DROP COLUMN slow_until",
+                              "ALTER TABLE destination DROP COLUMN slow_reason",
+                              "ALTER TABLE destination DROP COLUMN site_until",
+                              "DELETE FROM meta WHERE key = 'routes'",
+                              "DROP INDEX recipient_due",
+                              "ALTER TABLE recipient DROP COLUMN flow",
+                              "ALTER TABLE recipient DROP COLUMN delay_told",
+                              "ALTER TABLE recipient DROP COLUMN asked",
+                              "ALTER TABLE destination DROP COLUMN asked",
+                              "DROP TABLE undelivered",
+                              "CREATE INDEX recipient_due ON recipient(destination, next_attempt) WHERE state = 0",
+                              "DROP INDEX recipient_kept",
+                              "ALTER TABLE recipient DROP COLUMN change",
+                              "ALTER TABLE recipient DROP COLUMN was",
+                              "DROP TABLE change",
+                              "PRAGMA user_version = 1"})
         REQUIRE(db->run(sql));
     }
     f.reopen();

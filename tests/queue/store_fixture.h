@@ -173,12 +173,27 @@ class StoreFixture {
     REQUIRE(counts);
     return *counts;
   }
-  queue::Changed change(queue::Change what, const std::string& filter, bool dry_run = false) {
+  queue::Changed change(queue::Change what, const std::string& filter, bool dry_run = false, bool for_good = false) {
     Result<queue::Filter> parsed = queue::parse_filter(filter);
     REQUIRE(parsed);
-    Result<queue::Changed> done = run(store->change(what, *parsed, "a test", dry_run, now()));
+    queue::ChangeRequest request;
+    request.change = what;
+    request.filter = *std::move(parsed);
+    request.meant = filter;
+    request.who = "ann";
+    request.reason = "a test";
+    request.dry_run = dry_run;
+    request.for_good = for_good;
+    request.now = now();
+    Result<queue::Changed> done = run(store->change(std::move(request)));
     REQUIRE(done);
     return *done;
+  }
+  Result<queue::Changed> undo(std::uint64_t number) { return run(store->undo(number, "bob", now())); }
+  std::vector<queue::ChangeRecord> changes() {
+    Result<std::vector<queue::ChangeRecord>> found = run(store->changes(UINT64_MAX, 1000));
+    REQUIRE(found);
+    return *std::move(found);
   }
 
   /// The whole body, or the error.

@@ -22,7 +22,9 @@ class StoreModel {
     std::uint32_t attempts = 0;
     net::WallTime next_attempt;
     bool delay_told = false;
-    bool operator==(const Recipient&) const = default;
+    std::uint64_t change = 0;  // the last one of it
+    State was = State::deferred;
+    bool is_kept() const { return state == State::removed && change > 0; }
   };
   struct Message {
     std::string from;
@@ -41,7 +43,16 @@ class StoreModel {
     std::string site{};  // that it waits with
     net::WallTime held_until{};
   };
+  struct Record {
+    Change change = Change::hold;
+    bool is_undo = false;
+    net::WallTime at;
+    std::uint64_t undone_by = 0;
+  };
   std::map<Id, Message> messages;
+  std::map<Id, Message> kept;  // of which nothing waits, and something was removed
+  std::map<std::uint64_t, Record> records;
+  std::uint64_t last_change = 0;
   std::map<std::string, BackOff> destinations;  // and sites
   std::vector<std::string> undelivered;         // addresses: what the postmaster is to be told
   std::uint64_t more_undelivered = 0;
@@ -76,11 +87,27 @@ class StoreModel {
     return next.has_value();
   }
 
+  /// Also one that is kept.
+  Message* find(Id id) {
+    for (std::map<Id, Message>* all : {&messages, &kept}) {
+      auto found = all->find(id);
+      if (found != all->end()) return &found->second;
+    }
+    return nullptr;
+  }
+
+  /// It goes where it belongs by now.
   void leave(Id id) {
-    auto found = messages.find(id);
-    if (found == messages.end()) return;
-    const auto& all = found->second.recipients;
-    if (std::all_of(all.begin(), all.end(), [](const Recipient& r) { return is_end(r.state); })) messages.erase(found);
+    Message* message = find(id);
+    if (message == nullptr) return;
+    const auto& all = message->recipients;
+    const bool waits = std::any_of(all.begin(), all.end(), [](const Recipient& r) { return !is_end(r.state); });
+    const bool keeps = std::any_of(all.begin(), all.end(), [](const Recipient& r) { return r.is_kept(); });
+    Message moved = *message;
+    messages.erase(id);
+    kept.erase(id);
+    if (waits) messages.emplace(id, std::move(moved));
+    if (!waits && keeps) kept.emplace(id, std::move(moved));
   }
 
   /// Nothing is attempted, or told, of a damaged message: who comes upon it holds it.
@@ -102,25 +129,26 @@ class StoreModel {
 
   /// True if the settlement had an effect, so that its notifications go out.
   bool settle(const Settlement& settlement) {
-    auto found = messages.find(settlement.message);
-    if (found == messages.end()) return false;
+    Message* message = find(settlement.message);
+    if (message == nullptr) return false;
     bool effect = false;
     for (const RecipientOutcome& outcome : settlement.recipients) {
-      if (outcome.index >= found->second.recipients.size()) continue;
-      Recipient& recipient = found->second.recipients[outcome.index];
+      if (outcome.index >= message->recipients.size()) continue;
+      Recipient& recipient = message->recipients[outcome.index];
       if (!move(recipient, outcome.event)) continue;
       effect = true;
+      if (is_end(recipient.state)) recipient.change = 0;
       recipient.next_attempt = outcome.next_attempt;
       if (outcome.event <= Event::attempt_failed) recipient.attempts += 1;
       const bool is_lost = outcome.event == Event::attempt_failed || outcome.event == Event::lifetime_over;
-      if (!settlement.for_digest || !is_lost || found->second.is_digest) continue;
+      if (!settlement.for_digest || !is_lost || message->is_digest) continue;
       if (undelivered.size() < Undelivered::kMaxEntries)
         undelivered.push_back(recipient.address);
       else
         ++more_undelivered;
     }
     leave(settlement.message);
-    found = messages.find(settlement.message);
+    auto found = messages.find(settlement.message);
     if (settlement.warned && found != messages.end() && !found->second.warned) {
       found->second.warned = true;
       found->second.check_at = found->second.expires;
@@ -175,6 +203,8 @@ class StoreModel {
       else
         message.check_at = now + std::chrono::hours(1);
     }
+    for (auto& [id, message] : kept)
+      if (message.check_at <= now) message.check_at = net::WallTime::max();
     return out;
   }
 
@@ -198,8 +228,9 @@ class StoreModel {
   }
 
   /// For one destination, or for all (""); of one message, or of all.
-  Changed change(Change what, const std::string& destination, std::optional<Id> one, net::WallTime now) {
+  Changed change(Change what, const std::string& destination, std::optional<Id> one, bool for_good, net::WallTime now) {
     Changed out;
+    const std::uint64_t number = ++last_change;
     constexpr Event kEvents[] = {Event::hold, Event::release, Event::retry, Event::remove};
     std::vector<Id> ids;
     for (const auto& [id, message] : messages)
@@ -208,7 +239,10 @@ class StoreModel {
       std::uint64_t moved = 0;
       for (Recipient& recipient : messages.at(id).recipients) {
         if (!destination.empty() && recipient.destination != destination) continue;
+        const State was = recipient.state;
         if (!move(recipient, kEvents[static_cast<std::size_t>(what)])) continue;
+        recipient.was = was;
+        recipient.change = for_good ? 0 : number;
         moved += 1;
         if (what == Change::release || what == Change::retry) recipient.next_attempt = now;
         auto known = destinations.find(recipient.destination);
@@ -221,7 +255,63 @@ class StoreModel {
       out.messages += moved > 0 ? 1 : 0;
       leave(id);
     }
+    if (out.recipients > 0) records[out.number = number] = {what, false, now};
     return out;
+  }
+
+  /// nullopt: it cannot be undone.
+  std::optional<Changed> undo(std::uint64_t number, net::WallTime now) {
+    auto record = records.find(number);
+    if (record == records.end() || record->second.is_undo || record->second.change == Change::retry ||
+        record->second.undone_by != 0 || record->second.at + std::chrono::hours(24) <= now)
+      return std::nullopt;
+    const Change change = record->second.change;
+    const State left = change == Change::hold      ? State::held
+                       : change == Change::release ? State::deferred
+                                                   : State::removed;
+    Changed out;
+    const std::uint64_t mine = ++last_change;
+    for (Id id : with(number)) {
+      Message& message = *find(id);
+      std::uint64_t moved = 0;
+      for (Recipient& recipient : message.recipients) {
+        if (recipient.change != number || recipient.state != left) continue;
+        recipient.state = recipient.was;
+        recipient.was = left;
+        recipient.change = mine;
+        moved += 1;
+      }
+      out.recipients += moved;
+      out.messages += moved > 0 ? 1 : 0;
+      if (moved > 0 && message.check_at == net::WallTime::max()) message.check_at = now;
+      leave(id);
+    }
+    if (out.recipients == 0) return out;
+    record->second.undone_by = mine;
+    records[out.number = mine] = {change, true, now};
+    return out;
+  }
+
+  void forget_removed(net::WallTime now) {
+    for (const auto& [number, record] : records) {
+      if (record.is_undo || record.at + std::chrono::hours(24) > now) continue;
+      for (Id id : with(number)) {
+        for (Recipient& recipient : find(id)->recipients)
+          if (recipient.change == number && recipient.state == State::removed) recipient.change = 0;
+        leave(id);
+      }
+    }
+  }
+
+ private:
+  std::vector<Id> with(std::uint64_t change) const {
+    std::vector<Id> ids;
+    for (const std::map<Id, Message>* all : {&messages, &kept})
+      for (const auto& [id, message] : *all)
+        if (std::any_of(message.recipients.begin(), message.recipients.end(),
+                        [change](const Recipient& r) { return r.change == change; }))
+          ids.push_back(id);
+    return ids;
   }
 };
 

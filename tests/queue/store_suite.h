@@ -37,6 +37,9 @@ class StoreWalk {
     change(Change::remove, "", std::nullopt);
     CHECK(model_.messages.empty());
     compare();
+    f_.runtime.advance(kUndoTime);
+    forget_removed();
+    CHECK(model_.kept.empty());
     CHECK(f_.spool_files() == 0);
     CHECK(f_.failed.empty());
   }
@@ -49,7 +52,7 @@ class StoreWalk {
   std::string a_destination() { return "d" + std::to_string(roll(6)) + ".example"; }
 
   void step() {
-    switch (roll(18)) {
+    switch (roll(20)) {
       case 0:
       case 1:
       case 2:
@@ -80,6 +83,8 @@ class StoreWalk {
         return redirect_some();
       case 16:
         return tell_postmaster();
+      case 17:
+        return roll(8) == 0 ? forget_removed() : undo();
       default:
         f_.runtime.advance(std::chrono::seconds(roll(4000)));
     }
@@ -145,6 +150,7 @@ class StoreWalk {
   /// One that is there, now and then one that has left, or that never was.
   Id an_id() {
     if (!left_.empty() && roll(20) == 0) return left_[roll(left_.size())];
+    if (!model_.kept.empty() && roll(20) == 0) return model_.kept.begin()->first;
     if (model_.messages.empty() || roll(20) == 0) return Id{roll(1000)};
     auto it = model_.messages.begin();
     std::advance(it, static_cast<std::ptrdiff_t>(roll(model_.messages.size())));
@@ -152,7 +158,7 @@ class StoreWalk {
   }
 
   void note_if_left(Id id, bool was_there) {
-    if (was_there && !model_.messages.contains(id)) left_.push_back(id);
+    if (was_there && model_.find(id) == nullptr) left_.push_back(id);
   }
 
   void settle() {
@@ -221,7 +227,7 @@ class StoreWalk {
     Result<bool> done = f_.run(f_.store->settle(std::move(settlement)));
     REQUIRE(done);
     note_if_left(id, was_there);
-    if (was_there) CHECK(*done == !model_.messages.contains(id));
+    if (was_there) CHECK((*done == !model_.messages.contains(id)));
     for (Id one : made) check_arrived(one, model_.messages.at(one));
     if (!effect) CHECK(f_.arrived.empty());
   }
@@ -347,8 +353,10 @@ class StoreWalk {
     Changed preview = f_.change(what, filter, true);
     std::vector<Id> before;
     for (const auto& [id, message] : model_.messages) before.push_back(id);
-    Changed got = f_.change(what, filter);
-    Changed want = model_.change(what, destination, one, f_.now());
+    const bool for_good = what == Change::remove && roll(4) == 0;
+    Changed got = f_.change(what, filter, false, for_good);
+    Changed want = model_.change(what, destination, one, for_good, f_.now());
+    CHECK(got.number == want.number);
     CHECK(got.messages == want.messages);
     CHECK(got.recipients == want.recipients);
     CHECK(preview.messages == want.messages);
@@ -356,8 +364,30 @@ class StoreWalk {
     for (Id id : before) note_if_left(id, true);
   }
 
+  /// One of the last changes, or one that there is not.
+  void undo() {
+    const std::uint64_t back = roll(12);
+    const std::uint64_t number = model_.last_change + 1 - std::min(back, model_.last_change + 1);
+    const std::optional<Changed> want = model_.undo(number, f_.now());
+    const Result<Changed> got = f_.undo(number);
+    REQUIRE((got.has_value() == want.has_value()));
+    if (!got) return;
+    CHECK(got->messages == want->messages);
+    CHECK(got->recipients == want->recipients);
+    CHECK(got->number == want->number);
+  }
+
+  void forget_removed() {
+    std::vector<Id> before;
+    for (const auto& [id, message] : model_.kept) before.push_back(id);
+    model_.forget_removed(f_.now());
+    CHECK(f_.run(f_.store->forget_removed(f_.now())));
+    for (Id id : before) note_if_left(id, true);
+  }
+
   void damage() {
     Id id = an_id();
+    if (model_.kept.contains(id)) return;
     auto found = model_.messages.find(id);
     // Damage is found where a message is read, and of those with a site it is open which are.
     if (found != model_.messages.end() &&
@@ -371,13 +401,13 @@ class StoreWalk {
   void compare_body() {
     Id id = an_id();
     Result<std::string> got = f_.body(id);
-    auto want = model_.messages.find(id);
-    if (want == model_.messages.end() || want->second.damaged) {
+    const StoreModel::Message* want = model_.find(id);
+    if (want == nullptr || want->damaged) {
       REQUIRE_FALSE(got);
-      CHECK(got.error().code == (want == model_.messages.end() ? Errc::not_found : Errc::damaged));
+      CHECK(got.error().code == (want == nullptr ? Errc::not_found : Errc::damaged));
     } else {
       REQUIRE(got);
-      CHECK((*got == want->second.body));
+      CHECK((*got == want->body));
     }
   }
 

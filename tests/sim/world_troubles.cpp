@@ -133,8 +133,12 @@ void World::begin_disk(const Item& item) {
 }
 
 net::Task<> World::change(World& world, queue::Change what, queue::Filter filter) {
-  Result<queue::Changed> changed = co_await world.life_->relay->store().change(what, std::move(filter), "an operator",
-                                                                               false, world.runtime_.wall_now());
+  queue::ChangeRequest request;
+  request.change = what;
+  request.filter = std::move(filter);
+  request.who = "an operator";
+  request.now = world.runtime_.wall_now();
+  Result<queue::Changed> changed = co_await world.life_->relay->store().change(std::move(request));
   if (changed) world.note("an operator changed " + std::to_string(changed->recipients) + " recipients");
 }
 

@@ -196,10 +196,29 @@ net::Task<Result<queue::Counts>> FakeStore::count(queue::Filter, net::WallTime) 
   co_return fail(Errc::unsupported, "count");
 }
 
-net::Task<Result<queue::Changed>> FakeStore::change(queue::Change, queue::Filter filter, std::string, bool,
-                                                    net::WallTime) {
-  asked_to_change = queue::in_words(filter);
-  co_return changes;
+net::Task<Result<queue::Groups>> FakeStore::group(queue::Filter, queue::GroupBy, std::size_t, net::WallTime) {
+  co_return fail(Errc::unsupported, "group");
+}
+
+net::Task<Result<queue::Changed>> FakeStore::change(queue::ChangeRequest request) {
+  asked_to_change = queue::in_words(request.filter);
+  co_return changed;
+}
+
+net::Task<Result<queue::Changed>> FakeStore::undo(std::uint64_t, std::string, net::WallTime) {
+  co_return fail(Errc::unsupported, "undo");
+}
+
+net::Task<Result<>> FakeStore::record(queue::ChangeRecord) {
+  co_return fail(Errc::unsupported, "record");
+}
+
+net::Task<Result<std::vector<queue::ChangeRecord>>> FakeStore::changes(std::uint64_t, std::size_t) {
+  co_return fail(Errc::unsupported, "changes");
+}
+
+net::Task<Result<>> FakeStore::forget_removed(net::WallTime) {
+  co_return fail(Errc::unsupported, "forget_removed");
 }
 
 }  // namespace waypost::tests

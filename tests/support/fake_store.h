@@ -85,14 +85,19 @@ class FakeStore : public queue::Store {
   net::Task<Result<std::optional<net::WallTime>>> note_time(std::optional<net::WallTime> now) override;
   net::Task<Result<queue::Undelivered>> undelivered() override;
   net::Task<Result<>> commit_digest(queue::Notification digest, queue::Undelivered told) override;
-  /// Errors: unsupported, as the other two of the administrator.
+  /// Errors: unsupported, as the others of the administrator, but for change().
   net::Task<Result<queue::Listing>> list(queue::Filter filter, std::optional<queue::Id> after, std::size_t limit,
                                          net::WallTime now) override;
   net::Task<Result<queue::Counts>> count(queue::Filter filter, net::WallTime now) override;
-  Result<queue::Changed> changes = queue::Changed();  ///< what change() answers
+  net::Task<Result<queue::Groups>> group(queue::Filter filter, queue::GroupBy by, std::size_t limit,
+                                         net::WallTime now) override;
+  Result<queue::Changed> changed = queue::Changed();  ///< what change() answers
   std::string asked_to_change;                        ///< its last filter, in words
-  net::Task<Result<queue::Changed>> change(queue::Change change, queue::Filter filter, std::string reason, bool dry_run,
-                                           net::WallTime now) override;
+  net::Task<Result<queue::Changed>> change(queue::ChangeRequest request) override;
+  net::Task<Result<queue::Changed>> undo(std::uint64_t number, std::string who, net::WallTime now) override;
+  net::Task<Result<>> record(queue::ChangeRecord change) override;
+  net::Task<Result<std::vector<queue::ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override;
+  net::Task<Result<>> forget_removed(net::WallTime now) override;
 
  private:
   struct Gate;

@@ -1,0 +1,100 @@
+#include "mta/cmd_explain.h"
+
+#include <memory>
+#include <optional>
+
+#include "base/escape.h"
+#include "mta/output.h"
+
+namespace waypost::mta {
+namespace {
+
+std::string joined(const Json& list) {
+  std::string out;
+  for (const Json& each : list) out += (out.empty() ? "" : ", ") + escape(each.get<std::string>());
+  return out;
+}
+
+std::string client_text(const ExplainOptions& options, const Json& answer) {
+  std::string out = options.client.empty() ? "127.0.0.1" : options.client;
+  if (!options.login.empty()) out += " logged in as " + options.login;
+  if (const std::string of = shown(answer, "class"); !of.empty()) out += ", of class " + of;
+  return out + (answer["may_send"] == true ? ": may send to anyone" : ": to our own domains alone");
+}
+
+std::string path_text(const Json& answer, const char* path, const char* refused) {
+  if (answer[refused].is_null()) return "<" + shown(answer, path) + ">";
+  return "refused: " + shown(answer, refused);
+}
+
+void add_hosts(const Json& way, Table& table) {
+  const char* title = "  hosts";
+  for (const Json& host : way["hosts"]) {
+    std::string line = std::to_string(number_of(host, "preference")) + " " + shown(host, "name") + " [" +
+                       joined(host["addresses"]) + "]";
+    if (const std::string tls = shown(host, "tls"); !tls.empty()) line += ", TLS " + tls;
+    if (const std::string trouble = shown(host, "trouble"); !trouble.empty()) line += " (" + trouble + ")";
+    table.add({title, line});
+    title = "";
+  }
+}
+
+void add_way(const Json& way, Table& table) {
+  table.add({"to " + shown(way, "to"), "waits as " + shown(way, "destination")});
+  table.add({"  way", "by " + shown(way, "decided_by") + ": " + joined(way["next_hops"])});
+  if (const std::string login = shown(way, "login"); !login.empty()) table.add({"  login", login});
+  if (text_of(way, "kind") == "discard") table.add({"  end", "discarded"});
+  if (const std::string trouble = shown(way, "trouble"); !trouble.empty())
+    table.add({text_of(way, "kind") == "fail" ? "  end" : "  trouble", trouble});
+  add_hosts(way, table);
+  for (const Json& row : way["state"]) {
+    std::string line = (text_of(row, "kind") == "site" ? "its site is " : "") + shown(row, "state");
+    if (const std::string until = shown_time(row, "until"); !until.empty()) line += " until " + until;
+    if (const std::string reason = shown(row, "reason"); !reason.empty()) line += ": " + reason;
+    if (const std::string reason = shown(row, "held_because"); !reason.empty()) line += ": " + reason;
+    table.add({"  state", line});
+  }
+}
+
+}  // namespace
+
+int explain(const ExplainOptions& options, Console& console) {
+  ControlRequest request;
+  request.path = "/v1/explain";
+  request.query["to"] = options.to;
+  if (!options.from.empty()) request.query["from"] = options.from;
+  if (!options.client.empty()) request.query["client"] = options.client;
+  if (!options.login.empty()) request.query["login"] = options.login;
+  if (!options.role.empty()) request.query["role"] = options.role;
+  const std::optional<Json> answer = console.fetch(request);
+  if (!answer) return console.exit_code;
+  if (options.json) {
+    console.out << to_line(*answer) << "\n";
+    return 0;
+  }
+  Table table;
+  table.add({"client", client_text(options, *answer)});
+  table.add({"sender", path_text(*answer, "sender", "sender_refused")});
+  table.add({"recipient", path_text(*answer, "recipient", "recipient_refused")});
+  for (const Json& way : (*answer)["ways"]) add_way(way, table);
+  const std::uint64_t goals = number_of(*answer, "goals");
+  if (goals > (*answer)["ways"].size())
+    table.add({"", "and " + grouped(goals - (*answer)["ways"].size()) + " more that the alias stands for"});
+  console.out << table.text();
+  return 0;
+}
+
+void add_explain(CLI::App& app, Console& console) {
+  auto options = std::make_shared<ExplainOptions>();
+  CLI::App* verb = app.add_subcommand("explain", "What would become of a message, without sending one");
+  verb->add_option("address", options->to, "Whom it is for")->required()->type_name("ADDRESS");
+  verb->add_option("--from", options->from, "Its reverse-path; without it the null one")->type_name("ADDRESS");
+  verb->add_option("--client", options->client, "The client's address (127.0.0.1)")->type_name("IP");
+  verb->add_option("--login", options->login, "Whom the client has logged in as")->type_name("NAME");
+  verb->add_option("--role", options->role, "Of the listener: mx, or submission (with --login)")->type_name("ROLE");
+  verb->add_flag("--json", options->json, "One JSON object, keys stable");
+  verb->footer("Example: waypost explain x@gmail.com --client 10.1.4.20 --from scan@office.example");
+  verb->callback([options, &console] { console.exit_code = explain(*options, console); });
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,124 @@
+#include "mta/cmd_why.h"
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <sysexits.h>
+
+#include "mta/output.h"
+#include "queue/id.h"
+
+namespace waypost::mta {
+namespace {
+
+/// "450 4.2.0 try later, said mx.example[192.0.2.7]:25"; what we found out ourselves has no host.
+std::string last_words(const Json& of, const char* text) {
+  std::string out = shown(of, "status");
+  const std::string said = shown(of, text), host = shown(of, "host");
+  // A reply of SMTP mostly begins with the status.
+  if (out.empty() || said.find(out) != std::string::npos) out.clear();
+  if (!said.empty()) out += (out.empty() ? "" : " ") + said;
+  if (!host.empty()) out += ", said " + host;
+  return out;
+}
+
+/// "14:09:02 (in 12m)".
+std::string moment(const Json& of, const char* key, net::WallTime now) {
+  const std::optional<net::WallTime> time = time_of_json(text_of(of, key));
+  if (!time) return "some time";
+  const std::string at = local_time(*time);
+  if (*time <= now) return at;
+  return at + " (in " + age_text(std::chrono::duration_cast<std::chrono::seconds>(*time - now)) + ")";
+}
+
+std::string name_of(const Json& row) {
+  const std::string name = shown(row, "name");
+  if (text_of(row, "kind") != "site") return name;
+  return "its site, " + name.substr(0, name.find(';')) + ",";
+}
+
+/// Of a destination or a site that keeps all of its mail back; nullopt: it does not.
+std::optional<std::string> kept_back(const Json& row, net::WallTime now) {
+  if (!row.is_object()) return std::nullopt;
+  const std::string state = text_of(row, "state");
+  if (state == "held") {
+    std::string out = "all mail for " + name_of(row) + " is held until " + moment(row, "until", now);
+    if (const std::string because = shown(row, "held_because"); !because.empty()) out += ": " + because;
+    return out + ". Changes if: waypost dest release " + shown(row, "name");
+  }
+  if (state != "failing" || row["until"].is_null()) return std::nullopt;
+  return name_of(row) + " cannot be reached since " + shown_time(row, "since") + ", tried " +
+         counted(number_of(row, "failures"), "time", "times") + ": " + last_words(row, "reason") + ". Next attempt " +
+         moment(row, "until", now);
+}
+
+std::string slowed(const Json& row, net::WallTime now) {
+  if (!row.is_object() || number_of(row, "spacing_ms") == 0) return "";
+  return ". Mail for " + name_of(row) + " is slowed until " + moment(row, "slow_until", now) + ": " +
+         shown(row, "slow_because");
+}
+
+}  // namespace
+
+std::string why_it_waits(const Json& recipient, const Json& destination, const Json& site, net::WallTime now) {
+  const std::string who = shown(recipient, "address");
+  const std::string state = text_of(recipient, "state");
+  if (state == "held") {
+    std::string out = who + " is held";
+    if (const std::string since = shown_time(recipient, "held_since"); !since.empty()) out += " since " + since;
+    if (const std::string because = shown(recipient, "held_because"); !because.empty()) out += ": " + because;
+    return out + ". It goes on with: waypost queue release";
+  }
+  if (state != "active" && state != "deferred") return who + " does not wait: " + state;
+  for (const Json* row : {&site, &destination})
+    if (const std::optional<std::string> back = kept_back(*row, now)) return who + " waits: " + *back;
+  const std::string slow = slowed(site, now) + slowed(destination, now);
+  const std::uint64_t tries = number_of(recipient, "tries");
+  if (state == "active") return who + " is tried now, or as soon as its turn comes" + slow;
+  std::string out = who + " waits until " + moment(recipient, "next_attempt", now) + " after " +
+                    counted(tries, "attempt", "attempts");
+  if (const std::string last = last_words(recipient, "reply"); !last.empty()) out += "; the last one: " + last;
+  return out + slow;
+}
+
+int why(const std::string& text, Console& console) {
+  const std::optional<queue::Id> id = queue::Id::parse(text);
+  if (!id) {
+    console.give_up(EX_USAGE, "not a queue id: " + text);
+    return console.exit_code;
+  }
+  ControlRequest request;
+  request.path = "/v1/queue/" + id->text();
+  const std::optional<Json> message = console.fetch(request);
+  if (!message) return console.exit_code;
+  std::map<std::string, std::vector<Json>> known;  // a destination, and its site
+  for (const Json& recipient : (*message)["recipients"]) {
+    const std::string name = text_of(recipient, "destination");
+    if (!known.contains(name)) {
+      ControlRequest ask;
+      ask.path = "/v1/dest";
+      ask.query["name"] = name;
+      const Result<ControlAnswer> answer = console.ask(ask);
+      const Json found = answer && answer->status == 200 ? Json::parse(answer->body, nullptr, false) : Json();
+      std::vector<Json>& rows = known[name];
+      if (found.is_object() && found.contains("destinations"))
+        for (const Json& row : found["destinations"]) rows.push_back(row);
+      rows.resize(2);  // what nothing is known of is null
+    }
+    console.out << why_it_waits(recipient, known[name][0], known[name][1], console.now()) << "\n";
+  }
+  console.out << "It is given up at " << moment(*message, "expires", console.now()) << "\n";
+  return 0;
+}
+
+void add_why(CLI::App& app, Console& console) {
+  auto id = std::make_shared<std::string>();
+  CLI::App* verb = app.add_subcommand("why", "Why a message waits, and what happens next");
+  verb->add_option("id", *id, "The message")->required()->type_name("ID");
+  verb->footer("Example: waypost why 01JD8Q2M3XK7");
+  verb->callback([id, &console] { console.exit_code = why(*id, console); });
+}
+
+}  // namespace waypost::mta

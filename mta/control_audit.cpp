@@ -1,0 +1,64 @@
+// mta/control_audit.cpp: ControlApi::undo and audit: what administrators did, and taking it back.
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
+
+#include <pwd.h>
+
+#include "base/event_log.h"
+#include "mta/control_api.h"
+#include "mta/control_json.h"
+
+namespace waypost::mta {
+
+std::string who_asks(std::uint32_t uid) {
+  if (uid == std::numeric_limits<std::uint32_t>::max()) return "unknown";
+  std::array<char, 4096> room{};
+  passwd entry{};
+  passwd* found = nullptr;
+  const bool known = getpwuid_r(uid, &entry, room.data(), room.size(), &found) == 0 && found != nullptr;
+  return known ? std::string(entry.pw_name) : "uid " + std::to_string(uid);
+}
+
+void ControlApi::record(const ControlRequest& request, std::string what, std::string meant, std::string reason,
+                        std::uint64_t messages) {
+  log::changed(what, meant, messages, reason, request.uid);
+  queue::ChangeRecord change;
+  change.time = backend_.now();
+  change.what = std::move(what);
+  change.who = who_asks(request.uid);
+  change.meant = std::move(meant);
+  change.reason = std::move(reason);
+  change.messages = messages;
+  const Result<> recorded = backend_.record(std::move(change));
+  // It was done all the same, and the log has it.
+  if (!recorded) log::failure("the audit: " + recorded.error().what);
+}
+
+ControlAnswer ControlApi::undo(const ControlRequest& request) {
+  const Json order = Json::parse(request.body, nullptr, false);
+  const auto number = order.is_object() ? order.find("change") : order.end();
+  if (number == order.end() || !number->is_number_unsigned())
+    return answer_of(Error(Errc::invalid, "change is the number of a change"));
+  const Result<queue::Changed> undone = backend_.undo(number->get<std::uint64_t>(), who_asks(request.uid));
+  if (!undone) return answer_of(undone.error());
+  log::changed("undo", "change " + std::to_string(number->get<std::uint64_t>()), undone->messages, "", request.uid);
+  return ControlAnswer{200, to_line(changed_json(*undone)), "application/json"};
+}
+
+ControlAnswer ControlApi::audit(const ControlRequest& request) {
+  const Result<std::uint64_t> before = number(request, "before", std::numeric_limits<std::int64_t>::max());
+  if (!before) return answer_of(before.error());
+  const Result<std::uint64_t> limit = number(request, "limit", kMaxPage);
+  if (!limit) return answer_of(limit.error());
+  const Result<std::vector<queue::ChangeRecord>> changes =
+      backend_.changes(*before, std::min<std::uint64_t>(*limit, kMaxPage));
+  if (!changes) return answer_of(changes.error());
+  Json json;
+  json["changes"] = Json::array();
+  for (const queue::ChangeRecord& change : *changes) json["changes"].push_back(change_json(change));
+  return ControlAnswer{200, to_line(json), "application/json"};
+}
+
+}  // namespace waypost::mta
