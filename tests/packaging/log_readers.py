@@ -1,5 +1,5 @@
 """The log of a mixed run, as Debian's log readers see it: fail2ban, logcheck, logwatch and pflogsumm, each with the rules that
-the package brings, say what the run has done."""
+the package brings, say what the run has done; and logrotate moves it away."""
 import base64
 import os
 import pathlib
@@ -77,6 +77,25 @@ class LogReaders(harness.TestCase):
         for reader in (self.pflogsumm, self.fail2ban, self.logcheck, self.logwatch):
             with self.subTest(reader.__name__):
                 reader(log)
+
+    def test_a_rotated_log_goes_on_in_a_new_file(self):
+        logs = self.folder / "log"
+        logs.mkdir()
+        log, moved = logs / "waypost.log", logs / "waypost.log.1"
+        relay = self.waypost(log=f'target = "{log}"')
+        relay.launch()
+        harness.wait_for("the relay", lambda: log.exists() and "ready, " in log.read_text(), 20)
+        rules = (SYSTEM / "logrotate").read_text().replace("/var/log/waypost/", f"{logs}/")
+        kill = re.sub(r"systemctl kill .*", f"kill -HUP {relay.program.pid}", rules)
+        self.assertNotEqual(kill, rules)
+        (self.folder / "logrotate.conf").write_text(kill)
+        done = run(PEERS / "logrotate/usr/sbin/logrotate", "--force", "--state", self.folder / "state", self.folder / "logrotate.conf")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        harness.wait_for("a line in the new file", lambda: log.exists() and "reload -- " in log.read_text(), 20)
+        self.assertIn("ready, ", moved.read_text())
+        self.assertNotIn("ready, ", log.read_text())
+        self.assertEqual(relay.stop(), 0)
+        self.assertRegex(log.read_text(), r"stopped\n$")
 
     def figures(self, text, wanted):
         for name, number in wanted.items():

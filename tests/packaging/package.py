@@ -82,19 +82,6 @@ class Package(unittest.TestCase):
         # A kernel without AppArmor is no mistake of the profile.
         self.assertEqual((done.returncode, re.sub("Cache read/write disabled: .*\n", "", done.stderr)), (0, ""))
 
-    def test_logrotate(self):
-        """As it would do it: the log is moved, and the daemon told by SIGHUP."""
-        logs = self.folder / "log"
-        logs.mkdir()
-        (logs / "waypost.log").write_text("line\n")
-        rules = (self.tree / "etc/logrotate.d/waypost").read_text().replace("/var/log/waypost/", f"{logs}/")
-        (self.folder / "logrotate.conf").write_text(rules)
-        done = run(PEERS / "logrotate/usr/sbin/logrotate", "--debug", "--force", "--state", self.folder / "state",
-                   self.folder / "logrotate.conf")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNotIn("error:", done.stderr)
-        self.assertIn("systemctl kill --signal=HUP --kill-who=main waypost.service", done.stderr)
-
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
