@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include <fcntl.h>
 #include <glob.h>
@@ -234,6 +235,20 @@ void read_passwords(std::vector<Route>& routes, Reading& reading) {
   }
 }
 
+/// `origin` may name a file, as Debian's /etc/mailname: its first line is the domain.
+void read_origin(Config& config, Reading& reading) {
+  if (!config.origin.starts_with('/')) return;
+  const std::string path = std::exchange(config.origin, "");
+  const Result<std::string> text = read_file(path);
+  const Result<std::string> domain = text ? parse_domain(text->substr(0, text->find_first_of("\r\n"))) : text;
+  if (domain) {
+    config.origin = *domain;
+    return;
+  }
+  const std::string what = text ? ": its first line, " : " cannot be read: ";
+  reading.error("origin", reading.places.of("origin"), quoted(path) + what + domain.error().what);
+}
+
 /// The daemon reads the users at each login; what it could not read now is told before somebody needs it.
 void check_users_table(const Config& config, Reading& reading) {
   if (!database_path(config.auth.users)) return;
@@ -313,6 +328,7 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
                                                 : read_names(file, domain, reading);
     }
     read_rule_files(loaded.config.delivery.reply_rules, reading);
+    read_origin(loaded.config, reading);
     read_passwords(loaded.config.routes, reading);
     check_users_table(loaded.config, reading);
     fill_in(loaded.config, reading);

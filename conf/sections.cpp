@@ -370,7 +370,7 @@ std::vector<DomainFile> read_sections(const Value& root, Config& config, Reading
   top.parsed("control_socket", config.control_socket, parse_socket);
   top.parsed("user", config.user, parse_user);
   top.number("threads", config.threads, 0, 1024);
-  top.parsed_or_empty("origin", config.origin, parse_domain);
+  top.parsed_or_empty("origin", config.origin, parse_origin);
   top.parsed_or_empty("postmaster", config.postmaster, parse_mailbox);
   for (Section& each : top.sections("listener")) {
     Listener listener;

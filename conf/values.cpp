@@ -412,6 +412,10 @@ Result<std::string> parse_path(const std::string& text) {
   return text;
 }
 
+Result<std::string> parse_origin(const std::string& text) {
+  return text.starts_with('/') ? parse_path(text) : parse_domain(text);
+}
+
 Result<NextHop> parse_next_hop(const std::string& text) {
   std::size_t colon = text.find(':');
   std::string scheme = text.substr(0, colon);

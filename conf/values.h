@@ -31,6 +31,8 @@ Result<std::string> parse_source(const std::string& text);
 
 /// A domain name (RFC 5321 section 2.3.5), in lower case: letters, digits, hyphens. IDNs come as A-labels.
 Result<std::string> parse_domain(const std::string& text);
+/// A domain, or the absolute path of a file that has one.
+Result<std::string> parse_origin(const std::string& text);
 /// A domain name, "*.example" or "*".
 Result<std::string> parse_pattern(const std::string& text);
 /// The part of an address before the "@", as it is written without quotes.

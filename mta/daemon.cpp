@@ -17,6 +17,7 @@
 #include "mta/client.h"
 #include "mta/interfaces.h"
 #include "mta/privileges.h"
+#include "mta/service_manager.h"
 #include "mta/state_file.h"
 #include "queue/disk_space.h"
 #include "queue/lock.h"
@@ -99,6 +100,25 @@ Reread reread(const std::string& file, net::WallTime now) {
   fresh.loaded.errors = std::move(read.errors);
   for (conf::Finding& warning : read.warnings) fresh.loaded.warnings.push_back(std::move(warning));
   return fresh;
+}
+
+/// systemd knows of a reload from its beginning to its end, which is also that of one that is refused.
+struct ReloadNotice {
+  ReloadNotice() { notify_service_manager("RELOADING=1"); }
+  ~ReloadNotice() { notify_service_manager("READY=1"); }
+  ReloadNotice(const ReloadNotice&) = delete;
+  ReloadNotice& operator=(const ReloadNotice&) = delete;
+};
+
+/// The one of `passed` that listens on `address`, which is no longer among them then; or null.
+std::shared_ptr<net::ListenSocket> take_passed(std::vector<std::shared_ptr<net::ListenSocket>>& passed,
+                                               const net::Address& address) {
+  const auto is_it = [&](const std::shared_ptr<net::ListenSocket>& socket) { return socket->local() == address; };
+  const auto found = std::find_if(passed.begin(), passed.end(), is_it);
+  if (found == passed.end()) return nullptr;
+  std::shared_ptr<net::ListenSocket> socket = std::move(*found);
+  passed.erase(found);
+  return socket;
 }
 
 std::string joined(const std::vector<std::string>& words) {
@@ -189,20 +209,42 @@ void Daemon::make_loops() {
   }
 }
 
+/// What a service manager holds for us, so that no connection is refused while we are started anew.
+std::vector<std::shared_ptr<net::ListenSocket>> Daemon::passed_sockets() {
+  std::vector<std::shared_ptr<net::ListenSocket>> passed;
+  for (const int descriptor : passed_descriptors()) {
+    Result<std::shared_ptr<net::ListenSocket>> socket = loops_.front().runtime->adopt(descriptor);
+    if (socket)
+      passed.push_back(*std::move(socket));
+    else
+      log::warning("of the service manager: " + socket.error().what);
+  }
+  return passed;
+}
+
 int Daemon::listen() {
+  std::vector<std::shared_ptr<net::ListenSocket>> passed = passed_sockets();
   for (const conf::Listener& listener : config_.get()->listeners) {
     const std::optional<net::Address> address = net::Address::parse(listener.address.host, listener.address.port);
     if (!address) {
       log::failure("listener " + listener.address.text() + ": not a numeric address");
       return EX_CONFIG;
     }
+    if (std::shared_ptr<net::ListenSocket> socket = take_passed(passed, *address)) {
+      ports_.push_back(Port{std::move(socket), listener});
+      continue;
+    }
     Result<std::shared_ptr<net::ListenSocket>> socket = loops_.front().runtime->listen(*address);
     if (!socket) {
-      log::failure(socket.error().what);
-      return socket.error().code == Errc::denied ? EX_NOPERM : EX_UNAVAILABLE;
+      const bool is_denied = socket.error().code == Errc::denied;
+      log::failure(socket.error().what + (is_denied ? "; under systemd waypost.socket has to name it, too" : ""));
+      return is_denied ? EX_NOPERM : EX_UNAVAILABLE;
     }
     ports_.push_back(Port{*socket, listener});
   }
+  for (const std::shared_ptr<net::ListenSocket>& socket : passed)
+    log::warning("the service manager holds " + socket->local().text() +
+                 ", but no [[listener]] has this address: " + "who connects there gets no answer");
   return 0;
 }
 
@@ -362,6 +404,7 @@ void Daemon::begin() {
                           [this] { return certificates_.client(); }, authenticator_.get(), &rates_}));
   relay_->start(ports_);
   scope_->spawn(keep_rates());
+  if (const std::optional<net::Duration> interval = watchdog_interval()) scope_->spawn(keep_watchdog(*interval));
 
   std::vector<std::string> listening;
   for (const Port& port : ports_) listening.push_back(port.socket->local().text());
@@ -407,6 +450,22 @@ net::Task<> Daemon::keep_rates() {
   }
 }
 
+/// Not of the storage thread: a disk that is slow is no reason to be killed.
+net::Task<> Daemon::keep_watchdog(net::Duration interval) {
+  net::Runtime& main = *loops_.front().runtime;
+  bool goes_on = true;
+  while (goes_on) {
+    goes_on = co_await main.sleep_for(interval, scope_->stop_token());
+    pass_watchdog(1);
+  }
+}
+
+/// From loop to loop: the service manager is told after the last one, hence while all of them turn.
+void Daemon::pass_watchdog(std::size_t next) {
+  if (next == loops_.size()) return notify_service_manager("WATCHDOG=1");
+  loops_[next].runtime->post([this, next] { pass_watchdog(next + 1); });
+}
+
 void Daemon::on_signals() {
   net::LoopRuntime& main = *loops_.front().runtime;
   const auto on = [&main](int signal, std::function<void()> handler) {
@@ -434,6 +493,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   if (stopping_) co_return fail(Errc::cancelled, "the daemon is stopping");
   if (reloading_) co_return fail(Errc::busy, "another reload is under way");
   reloading_ = true;
+  const ReloadNotice notice;
   net::LoopRuntime& main = *loops_.front().runtime;
   const std::shared_ptr<const conf::Config> before = config_.get();
   // Off the loop: it reads files, and may ask for the name of the machine.

@@ -46,6 +46,7 @@ class Daemon {
 
   int open();
   int listen();
+  std::vector<std::shared_ptr<net::ListenSocket>> passed_sockets();
   int read_certificates();
   int open_queue();
   Result<> open_databases();
@@ -60,6 +61,8 @@ class Daemon {
   net::Task<> reload_for_signal();
   std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
   net::Task<> keep_rates();
+  net::Task<> keep_watchdog(net::Duration interval);
+  void pass_watchdog(std::size_t next);
   std::string secret();
   /// Errors: busy (one is under way), cancelled (the daemon stops).
   net::Task<Result<ReloadReport>> reload();

@@ -1,19 +1,14 @@
 #include "mta/privileges.h"
 
 #include <cerrno>
-#include <cstddef>
-#include <cstdlib>
 #include <cstring>
-#include <string_view>
 #include <vector>
 
 #include <grp.h>
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace waypost::mta {
@@ -73,24 +68,6 @@ Result<> become(const std::string& user) {
   }
   (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   return {};
-}
-
-void notify_service_manager(const std::string& state) {
-  const char* path = std::getenv("NOTIFY_SOCKET");
-  if (path == nullptr || *path == '\0') return;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string_view name(path);
-  if (name.size() >= sizeof(address.sun_path)) return;
-  std::memcpy(address.sun_path, name.data(), name.size());
-  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';  // an abstract socket
-  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return;
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
-  // sendto() takes the general form of an address.
-  (void)sendto(descriptor, state.data(), state.size(), MSG_NOSIGNAL,
-               static_cast<const sockaddr*>(static_cast<const void*>(&address)), size);
-  close(descriptor);
 }
 
 }  // namespace waypost::mta

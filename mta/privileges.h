@@ -18,7 +18,4 @@ Result<> make_folder_for(const std::string& path, unsigned mode, const std::stri
 /// be had. Errors: not_found (no such user), denied.
 Result<> become(const std::string& user);
 
-/// Tells systemd: `READY=1`, `STOPPING=1`, `RELOADING=1`. Without NOTIFY_SOCKET in the environment it does nothing.
-void notify_service_manager(const std::string& state);
-
 }  // namespace waypost::mta

@@ -161,6 +161,25 @@ Result<std::shared_ptr<ListenSocket>> listen_tcp(const Address& address) {
   return socket;
 }
 
+Result<std::shared_ptr<ListenSocket>> adopt_listening_tcp(int descriptor) {
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  SocketAddress bound;
+  const bool is_listening = ::getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
+                            ::getsockname(descriptor, bound.get(), &bound.size) == 0 &&
+                            (bound.storage.ss_family == AF_INET || bound.storage.ss_family == AF_INET6);
+  if (!is_listening)
+    return fail(Errc::invalid, "descriptor " + std::to_string(descriptor) + " is no TCP socket that listens");
+
+  const int on = 1;
+  ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+  ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK);
+  ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  auto socket = std::make_shared<TcpListenSocket>(descriptor);
+  socket->set_local(from_socket_address(bound));
+  return socket;
+}
+
 Result<std::unique_ptr<Listener>> accept_tcp(UvRuntime& runtime, std::shared_ptr<ListenSocket> socket) {
   auto own = std::dynamic_pointer_cast<TcpListenSocket>(std::move(socket));
   if (!own) return fail(Errc::internal, "accept on a socket of another runtime");

@@ -140,6 +140,10 @@ Result<std::shared_ptr<ListenSocket>> UvRuntime::listen(const Address& address) 
   return listen_tcp(address);
 }
 
+Result<std::shared_ptr<ListenSocket>> UvRuntime::adopt(int descriptor) {
+  return adopt_listening_tcp(descriptor);
+}
+
 Result<std::unique_ptr<Listener>> UvRuntime::accept_on(std::shared_ptr<ListenSocket> socket) {
   return accept_tcp(*this, std::move(socket));
 }

@@ -21,6 +21,9 @@ class LoopRuntime : public Runtime {
   virtual void stop() = 0;
   /// The uv_loop_t*, for the resolver's sockets. Not for sessions.
   virtual void* native() = 0;
+  /// Takes over a TCP socket that listens already, as a service manager hands it on. Errors: invalid (it is none); then
+  /// it stays the caller's.
+  virtual Result<std::shared_ptr<ListenSocket>> adopt(int descriptor) = 0;
   /// On this loop: `handler` runs here for each such signal, until the runtime ends. For the main thread's loop.
   virtual Result<> on_signal(int signal, std::function<void()> handler) = 0;
 };

@@ -33,6 +33,7 @@ class UvRuntime final : public LoopRuntime {
 
   void run() override;
   void stop() override;
+  Result<std::shared_ptr<ListenSocket>> adopt(int descriptor) override;
   void* native() override { return &loop_; }
   Result<> on_signal(int signal, std::function<void()> handler) override;
 

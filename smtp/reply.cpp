@@ -257,7 +257,7 @@ Reply percent_hack() {
   return with(550, 7, 1, "Relay by % or ! in the local part denied");
 }
 Reply unknown_recipient() {
-  return with(550, 1, 1, "No such recipient here");
+  return with(550, 1, 1, "Recipient address rejected: User unknown");
 }
 Reply unverified_recipient() {
   return with(451, 3, 0, "It is not known now whether there is such a recipient, try again later");

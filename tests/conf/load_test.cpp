@@ -56,6 +56,33 @@ std::string texts(const std::vector<Finding>& findings) {
 }  // namespace
 
 TEST_SUITE("conf/load") {
+  TEST_CASE("origin is a domain, or the first line of a file") {
+    Folder folder;
+    const std::string bad = "has \"_\" in it: a domain name has letters, digits, \"-\" and dots";
+    struct {
+      std::string file, value, want, error;
+    } rows[] = {
+        {"", "Mail.Example", "mail.example", ""},
+        {"", "", "", ""},
+        {"example.org\n", folder.path("mailname"), "example.org", ""},
+        {"Example.ORG\r\nmore\n", folder.path("mailname"), "example.org", ""},
+        {"a_b.example", folder.path("mailname"), "", ": its first line, \"a_b.example\" " + bad},
+        {"\n", folder.path("mailname"), "", ": its first line, \"\" is empty where a domain name is wanted"},
+        {"", folder.path("none"), "", " cannot be read: No such file or directory"},
+    };
+    for (const auto& row : rows) {
+      folder.write("mailname", row.file);
+      Loaded loaded = load(folder.write("waypost.toml", "origin = \"" + row.value + "\"\n" + kGood));
+      CAPTURE(row.value);
+      CHECK(loaded.config.origin == row.want);
+      if (row.error.empty())
+        CHECK(texts(loaded.errors) == "");
+      else
+        CHECK(texts(loaded.errors).find("waypost.toml:1:10: origin: \"" + row.value + "\"" + row.error) !=
+              std::string::npos);
+    }
+  }
+
   TEST_CASE("where Dovecot's authentication server is") {
     struct {
       const char* text;

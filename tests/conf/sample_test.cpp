@@ -35,10 +35,10 @@ std::string sample_in_force() {
   std::string text;
   for (const std::string& line : lines_of(kSample)) {
     bool off = line.size() > 1 && line[0] == '#' && line[1] != ' ';
-    bool include = line.starts_with("#include");
+    const bool include = line.starts_with("include");  // of a file alone
     // A file that is there.
     const bool secret = line.starts_with("#password_file");
-    text += (secret ? "password_file = \"/proc/self/personality\"" : off && !include ? line.substr(1) : line) + "\n";
+    text += (include ? "" : secret ? "password_file = \"/proc/self/personality\"" : off ? line.substr(1) : line) + "\n";
   }
   return text;
 }

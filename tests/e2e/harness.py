@@ -142,10 +142,12 @@ class Waypost:
         self.config.write_text("\n".join(line.strip() for line in text.splitlines()) + "\n")
         self.data.mkdir(exist_ok=True)
 
-    def launch(self, *wrapper):
-        """Starts the daemon, by `wrapper` if given, and does not wait for it. Returns where its log begins."""
+    def launch(self, *wrapper, **options):
+        """Starts the daemon, by `wrapper` if given, and does not wait for it. Returns where its log begins. `options`: of
+        Popen."""
         seen = self.log.stat().st_size if self.log.exists() else 0
-        self.program = Program([*wrapper, WAYPOSTD, "--config", self.config], self.log, env=self.environment)
+        self.program = Program([*wrapper, WAYPOSTD, "--config", self.config], self.log, env=self.environment,
+                               **options)
         return seen
 
     def start(self, timeout=30):

@@ -27,7 +27,7 @@ using tests::HarnessOptions;
 const net::Address kHost = *net::Address::parse("192.0.2.7", 25);
 constexpr std::string_view kMail = "MAIL FROM:<s@c.example>";
 constexpr std::string_view kKnown = "250 2.1.5 Ok\r\n";
-constexpr std::string_view kUnknown = "550 5.1.1 No such recipient here\r\n";
+constexpr std::string_view kUnknown = "550 5.1.1 Recipient address rejected: User unknown\r\n";
 constexpr std::string_view kLater = "451 4.3.0 ";
 
 /// Listens while it lives.

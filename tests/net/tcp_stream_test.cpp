@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 
@@ -684,6 +685,40 @@ TEST_SUITE("net/listener") {
     CHECK(server.runtime->listen(*net::Address::parse("192.0.2.1", 0)).error().code == Errc::unreachable);
     Result<std::shared_ptr<net::ListenSocket>> six = server.runtime->listen(*net::Address::parse("::1", 0));
     if (six) CHECK((*six)->local().host() == "::1");
+    server.listener->close();
+  }
+
+  TEST_CASE("a socket that listens already is taken over; nothing else is") {
+    Server server;
+    sockaddr_in name{};
+    name.sin_family = AF_INET;
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int given = ::socket(AF_INET, SOCK_STREAM, 0);
+    REQUIRE(::bind(given, reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0);
+    CHECK(server.runtime->adopt(given).error().code == Errc::invalid);  // bound, but it does not listen
+    REQUIRE(::listen(given, 8) == 0);
+    Result<std::shared_ptr<net::ListenSocket>> adopted = server.runtime->adopt(given);
+    REQUIRE(adopted.has_value());
+    CHECK((*adopted)->local().host() == "127.0.0.1");
+    CHECK((*adopted)->local().port != 0);
+    CHECK((::fcntl(given, F_GETFL) & O_NONBLOCK) != 0);
+    CHECK((::fcntl(given, F_GETFD) & FD_CLOEXEC) != 0);
+    {
+      const SharedAcceptor acceptor(*adopted, "taken over");
+      CHECK(RawPeer((*adopted)->local().port).read_all() == "taken over");
+    }
+
+    const tests::TemporaryFolder folder;
+    const std::string path = folder.path() + "/socket";
+    sockaddr_un local{};
+    local.sun_family = AF_UNIX;
+    path.copy(local.sun_path, path.size());
+    const int unix_socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    REQUIRE(::bind(unix_socket, reinterpret_cast<const sockaddr*>(&local), sizeof local) == 0);
+    REQUIRE(::listen(unix_socket, 8) == 0);
+    CHECK(server.runtime->adopt(unix_socket).error().code == Errc::invalid);
+    ::close(unix_socket);
+    CHECK(server.runtime->adopt(unix_socket).error().code == Errc::invalid);  // nothing is there
     server.listener->close();
   }
 
