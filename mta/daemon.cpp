@@ -33,6 +33,7 @@ constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections;
 
 constexpr net::Duration kKeepRates = 10s;
 constexpr const char* kRatesFile = "rates";
+constexpr const char* kDropGroup = "waypost-drop";  // of the helper program that sendmail(1) runs
 constexpr const char* kSecretFile = "secret";
 
 log::Options log_options(const conf::Config& config) {
@@ -164,7 +165,8 @@ int Daemon::open() {
   const std::string submit_folder = submit_socket.substr(0, submit_socket.rfind('/'));
   for (const Result<>& made :
        {make_folder_for(config->data_dir, 0710, config->user), make_folder_for(socket_folder, 0755, config->user),
-        make_folder_for(submit_folder, 0755, config->user)}) {
+        make_folder_for(submit_folder, 0755, config->user),
+        make_folder_for(config->data_dir + "/maildrop", 01730, config->user, kDropGroup)}) {
     if (made) continue;
     log::failure(made.error().what);
     return exit_code(made.error());
@@ -334,6 +336,7 @@ DaemonFacts Daemon::facts() const {
   facts.out = relay_->stats();
   facts.store = queue_->stats();
   facts.history_dropped = history_->dropped();
+  facts.corrupt_drops = relay_->corrupt_drops();
   return facts;
 }
 
