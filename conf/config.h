@@ -186,6 +186,7 @@ struct Config {
   std::string hostname;
   std::string data_dir = "/var/spool/waypost";
   std::string control_socket = "/run/waypost/control.sock";
+  std::string submit_socket = "/run/waypost/submit.sock";  ///< default: beside the one before; "": none
   std::string user = "waypost";
   unsigned threads = 0;    ///< as given; 0: as many as cores
   std::string origin;      ///< of submitted addresses without a domain; "": the hostname

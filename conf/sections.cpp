@@ -35,6 +35,10 @@ Result<std::string> parse_socket(const std::string& text) {
   return path;
 }
 
+Result<std::string> parse_socket_or_none(const std::string& text) {
+  return text.empty() ? Result<std::string>(text) : parse_socket(text);
+}
+
 /// Where Dovecot's authentication server listens.
 Result<std::string> parse_dovecot(const std::string& text) {
   constexpr std::string_view kInet = "inet:";
@@ -368,6 +372,9 @@ std::vector<DomainFile> read_sections(const Value& root, Config& config, Reading
   top.parsed_or_empty("hostname", config.hostname, parse_domain);
   top.parsed("data_dir", config.data_dir, parse_path);
   top.parsed("control_socket", config.control_socket, parse_socket);
+  // So that a second relay of this machine, which has a control socket elsewhere, has both there.
+  config.submit_socket = config.control_socket.substr(0, config.control_socket.rfind('/') + 1) + "submit.sock";
+  top.parsed("submit_socket", config.submit_socket, parse_socket_or_none);
   top.parsed("user", config.user, parse_user);
   top.number("threads", config.threads, 0, 1024);
   top.parsed_or_empty("origin", config.origin, parse_origin);

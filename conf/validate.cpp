@@ -48,6 +48,9 @@ bool is_elsewhere(const std::string& dovecot) {
 }
 
 void check_names(const Config& config, Findings& findings) {
+  if (config.submit_socket == config.control_socket) {
+    findings.error("submit_socket", "is the control socket too", "give each a path of its own");
+  }
   bool single = !config.hostname.empty() && config.hostname.find('.') == std::string::npos;
   if (single) {
     findings.warning("hostname", quoted(config.hostname) + " has no dot: many relays refuse such an EHLO name",

@@ -67,6 +67,8 @@ int status(bool json, Console& console) {
   if (failed)
     to << "! the last reload failed: the configuration in force is older than " << shown(config, "file")
        << " (waypost config check)\n";
+  if (const std::uint64_t corrupt = number_of(part("maildrop"), "corrupt"); corrupt > 0)
+    to << "! " << counted(corrupt, "file", "files") << " of the drop folder could not be taken: look into corrupt/\n";
   if (const std::uint64_t dropped = number_of(part("history"), "dropped"); dropped > 0)
     to << "! " << counted(dropped, "event", "events") << " of the history dropped: its disk is too slow\n";
   return 0;

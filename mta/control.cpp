@@ -1,14 +1,9 @@
 #include "mta/control.h"
 
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include <microhttpd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "base/event_log.h"
 #include "base/thread_name.h"
@@ -26,36 +21,6 @@ struct Control::Exchange {
 };
 
 namespace {
-
-Error from_errno(const std::string& what, int number) {
-  Errc code = Errc::io;
-  if (number == EACCES || number == EPERM || number == EROFS) code = Errc::denied;
-  if (number == ENOENT || number == ENOTDIR) code = Errc::not_found;
-  if (number == EADDRINUSE) code = Errc::busy;
-  return Error(code, what + ": " + std::strerror(number));
-}
-
-/// Removes what a daemon that was killed left at `path`. Errors: busy, exists, denied, io.
-Result<> remove_stale(const std::string& path, const sockaddr_un& address) {
-  struct stat facts {};
-  if (::lstat(path.c_str(), &facts) != 0) {
-    if (errno == ENOENT) return {};
-    return fail(from_errno("control socket " + path, errno));
-  }
-  if (!S_ISSOCK(facts.st_mode))
-    return fail(Errc::exists, "control socket " + path + ": a file that is no socket is there");
-  const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (probe < 0) return fail(from_errno("control socket", errno));
-  const int connected = ::connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  const int why = errno;
-  ::close(probe);
-  // EAGAIN: its backlog is full, hence somebody listens.
-  if (connected == 0 || why == EAGAIN)
-    return fail(Errc::busy, "control socket " + path + ": another daemon answers there");
-  if (why != ECONNREFUSED) return fail(from_errno("control socket " + path, why));
-  if (::unlink(path.c_str()) != 0) return fail(from_errno("removing the old control socket " + path, errno));
-  return {};
-}
 
 MHD_Result take_parameter(void* request, MHD_ValueKind, const char* key, const char* value) {
   static_cast<ControlRequest*>(request)->query[key] = value == nullptr ? "" : value;
@@ -138,36 +103,9 @@ struct Callbacks {
 };
 
 Result<std::unique_ptr<Control>> Control::open(const std::string& path) {
-  std::unique_ptr<Control> control(new Control(path));
-  const Result<> listening = control->listen();
-  if (!listening) return fail(listening.error());
-  return control;
-}
-
-Result<> Control::listen() {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path_.size() >= sizeof address.sun_path) {
-    return fail(Errc::invalid, "control socket " + path_ + ": the path of a socket may have " +
-                                   std::to_string(sizeof address.sun_path - 1) + " octets");
-  }
-  std::memcpy(address.sun_path, path_.data(), path_.size());
-  const Result<> free = remove_stale(path_, address);
-  if (!free) return free;
-
-  socket_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (socket_ < 0) return fail(from_errno("control socket", errno));
-  if (::bind(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return fail(from_errno("control socket " + path_, errno));
-  named_ = true;
-  struct stat facts {};
-  if (::lstat(path_.c_str(), &facts) != 0) return fail(from_errno("control socket " + path_, errno));
-  device_ = facts.st_dev;
-  inode_ = facts.st_ino;
-  // Nobody can connect before listen(), whatever the mode was until here.
-  if (::chmod(path_.c_str(), 0660) != 0) return fail(from_errno("control socket " + path_, errno));
-  if (::listen(socket_, SOMAXCONN) != 0) return fail(from_errno("control socket " + path_, errno));
-  return {};
+  Result<std::unique_ptr<net::LocalSocket>> socket = net::LocalSocket::open("control socket", path, 0660);
+  if (!socket) return fail(socket.error());
+  return std::unique_ptr<Control>(new Control(*std::move(socket)));
 }
 
 Result<> Control::start(ControlApi& api) {
@@ -179,7 +117,7 @@ Result<> Control::start(ControlApi& api) {
     });
   http_ = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0,
                            nullptr, nullptr, &Callbacks::handle, this,                               //
-                           MHD_OPTION_LISTEN_SOCKET, socket_,                                        //
+                           MHD_OPTION_LISTEN_SOCKET, socket_->fd(),                                  //
                            MHD_OPTION_CONNECTION_LIMIT, kMaxConnections,                             //
                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, static_cast<size_t>(2 * kMaxHeader),  //
                            MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds,                              //
@@ -206,11 +144,8 @@ void Control::work() {
 }
 
 void Control::unlink() {
-  if (!named_) return;
-  named_ = false;
-  struct stat facts {};
-  const bool ours = ::lstat(path_.c_str(), &facts) == 0 && facts.st_dev == device_ && facts.st_ino == inode_;
-  if (ours && ::unlink(path_.c_str()) != 0) log::warning("control socket " + path_ + ": " + std::strerror(errno));
+  const Result<> gone = socket_->unlink();
+  if (!gone) log::warning(gone.error().what);
 }
 
 Control::~Control() {
@@ -224,7 +159,6 @@ Control::~Control() {
   changed_.notify_all();
   for (std::thread& worker : workers_) worker.join();
   if (http_ != nullptr) MHD_stop_daemon(http_);
-  if (socket_ >= 0) ::close(socket_);
 }
 
 }  // namespace waypost::mta

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "mta/control_api.h"
+#include "net/local_socket.h"
 
 struct MHD_Daemon;
 
@@ -43,16 +44,11 @@ class Control {
   struct Exchange;
 
  private:
-  explicit Control(std::string path) : path_(std::move(path)) {}
-  Result<> listen();
+  explicit Control(std::unique_ptr<net::LocalSocket> socket) : socket_(std::move(socket)) {}
   void work();
   friend struct Callbacks;
 
-  std::string path_;
-  int socket_ = -1;
-  unsigned long device_ = 0,
-                inode_ = 0;  ///< of the name in the file system: what stands there may not be ours any more
-  bool named_ = false;
+  std::unique_ptr<net::LocalSocket> socket_;
   ControlApi* api_ = nullptr;
   MHD_Daemon* http_ = nullptr;
   std::mutex mutex_;  ///< of waiting_ and stopping_: the HTTP thread puts in, workers take out

@@ -73,6 +73,7 @@ struct DaemonFacts {
   delivery::Dispatcher::Stats out;
   queue::SqliteQueue::Stats store;
   std::uint64_t history_dropped = 0;
+  std::uint64_t corrupt_drops = 0;  ///< files of the drop folder that could not be taken
 };
 
 /// What a reload made of the file. With errors the configuration before it stays in force.

@@ -247,6 +247,7 @@ Json facts_json(const DaemonFacts& facts) {
   store["operations"] = facts.store.operations;
   store["wal_pages"] = facts.store.wal_pages;
   json["history"]["dropped"] = facts.history_dropped;
+  json["maildrop"]["corrupt"] = facts.corrupt_drops;
   return json;
 }
 

@@ -34,6 +34,7 @@ constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections;
 
 constexpr net::Duration kKeepRates = 10s;
 constexpr const char* kRatesFile = "rates";
+constexpr const char* kDropGroup = "waypost-drop";  // of the helper program that sendmail(1) runs
 constexpr const char* kSecretFile = "secret";
 
 log::Options log_options(const conf::Config& config) {
@@ -63,6 +64,11 @@ int exit_code(const Error& error) {
   }
 }
 
+int socket_exit_code(const Error& error) {
+  if (error.code == Errc::invalid) return EX_CONFIG;
+  return error.code == Errc::denied ? EX_NOPERM : EX_CANTCREAT;
+}
+
 /// The keys that a reload cannot change, of those that differ.
 std::vector<std::string> needs_restart(const conf::Config& before, const conf::Config& after) {
   std::vector<std::string> keys;
@@ -71,6 +77,7 @@ std::vector<std::string> needs_restart(const conf::Config& before, const conf::C
   };
   differs("data_dir", before.data_dir != after.data_dir);
   differs("control_socket", before.control_socket != after.control_socket);
+  differs("submit_socket", before.submit_socket != after.submit_socket);
   differs("user", before.user != after.user);
   differs("threads", before.threads != after.threads);
   differs("queue.inline_limit", before.queue.inline_limit != after.queue.inline_limit);
@@ -174,8 +181,12 @@ int Daemon::open() {
   if (const int failed = listen(); failed != 0) return failed;
   if (const int failed = read_certificates(); failed != 0) return failed;
   const std::string socket_folder = config->control_socket.substr(0, config->control_socket.rfind('/'));
+  const std::string& submit_socket = config->submit_socket.empty() ? config->control_socket : config->submit_socket;
+  const std::string submit_folder = submit_socket.substr(0, submit_socket.rfind('/'));
   for (const Result<>& made :
-       {make_folder_for(config->data_dir, 0710, config->user), make_folder_for(socket_folder, 0755, config->user)}) {
+       {make_folder_for(config->data_dir, 0710, config->user), make_folder_for(socket_folder, 0755, config->user),
+        make_folder_for(submit_folder, 0755, config->user),
+        make_folder_for(config->data_dir + "/maildrop", 01730, config->user, kDropGroup)}) {
     if (made) continue;
     log::failure(made.error().what);
     return exit_code(made.error());
@@ -185,6 +196,7 @@ int Daemon::open() {
     return became.error().code == Errc::not_found ? EX_CONFIG : EX_NOPERM;
   }
   if (const int failed = open_queue(); failed != 0) return failed;
+  if (const int failed = open_submit_socket(); failed != 0) return failed;
   return open_control();
 }
 
@@ -314,10 +326,22 @@ int Daemon::open_control() {
   Result<std::unique_ptr<Control>> control = Control::open(config_.get()->control_socket);
   if (!control) {
     log::failure(control.error().what);
-    if (control.error().code == Errc::invalid) return EX_CONFIG;
-    return control.error().code == Errc::denied ? EX_NOPERM : EX_CANTCREAT;
+    return socket_exit_code(control.error());
   }
   control_ = std::move(*control);
+  return 0;
+}
+
+/// Where programs of this machine submit: a port like the others.
+int Daemon::open_submit_socket() {
+  const std::string path = config_.get()->submit_socket;
+  if (path.empty()) return 0;
+  Result<std::shared_ptr<net::ListenSocket>> socket = loops_.front().runtime->listen(net::Address::local(path));
+  if (!socket) {
+    log::failure(socket.error().what);
+    return socket_exit_code(socket.error());
+  }
+  submit_port_ = Port{*std::move(socket), local_listener()};
   return 0;
 }
 
@@ -358,6 +382,7 @@ DaemonFacts Daemon::facts() const {
   facts.out = relay_->stats();
   facts.store = queue_->stats();
   facts.history_dropped = history_->dropped();
+  facts.corrupt_drops = relay_->corrupt_drops();
   return facts;
 }
 
@@ -398,11 +423,14 @@ void Daemon::begin() {
     log::flush();
     std::_Exit(EX_IOERR);
   };
-  relay_.reset(new Relay({std::move(loops), *queue_, *resolver_, std::move(resolvers), *limits_,
-                          [this] { return config_.get(); }, [this] { return own_addresses(); }, queue::open_folder,
-                          failed, [this](conf::Role role) { return certificates_.get(role); },
-                          [this] { return certificates_.client(); }, authenticator_.get(), &rates_}));
-  relay_->start(ports_);
+  relay_.reset(
+      new Relay({std::move(loops), *queue_, *resolver_, std::move(resolvers), *limits_,
+                 [this] { return config_.get(); }, [this] { return own_addresses(); }, queue::open_folder, failed,
+                 [this](conf::Role role) { return certificates_.get(role); }, [this] { return certificates_.client(); },
+                 authenticator_.get(), &rates_, config_.get()->data_dir}));
+  std::vector<Port> ports = ports_;
+  if (submit_port_) ports.push_back(*submit_port_);
+  relay_->start(ports);
   scope_->spawn(keep_rates());
   if (const std::optional<net::Duration> interval = watchdog_interval()) scope_->spawn(keep_watchdog(*interval));
 
@@ -549,6 +577,7 @@ net::Task<> Daemon::wind_down() {
   net::Runtime& main = *loops_.front().runtime;
   // The tool finds the socket gone; its requests under way are answered, or told that the daemon stops.
   control_->unlink();
+  submit_port_.reset();
   backend_->stop();
   const bool ended = co_await relay_->wind_down();
   if (!ended) cut_off();

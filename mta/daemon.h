@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -52,6 +53,7 @@ class Daemon {
   Result<> open_databases();
   conf::Config within_descriptors(conf::Config config) const;
   int open_control();
+  int open_submit_socket();
   void make_loops();
   void begin();
   void start_control();
@@ -80,6 +82,7 @@ class Daemon {
   std::unique_ptr<queue::SqliteQueue> queue_;
   std::vector<Loop> loops_;
   std::vector<Port> ports_;
+  std::optional<Port> submit_port_;  ///< until the daemon stops: then programs find no socket
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<resolver::Resolver> resolver_;  ///< of the delivery, on the main loop
   Rates rates_;

@@ -72,7 +72,7 @@ bool may_be(const Client& client, const smtp::Path& reverse_path) {
 
 /// Who has logged in, and may not relay, may write to our own domains.
 bool must_log_in(const Client& client, conf::Role role) {
-  return role == conf::Role::submission && !client.may_send() && client.login.empty();
+  return role == conf::Role::submission && !client.may_send() && client.login.empty() && client.local_user.empty();
 }
 
 }  // namespace

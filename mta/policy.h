@@ -17,17 +17,18 @@ namespace waypost::mta {
 
 /// Who speaks, as far as admission asks.
 struct Client {
-  std::string address;                    ///< numeric
+  std::string address;                    ///< numeric; "uid=1000" of a user of this machine
   std::string local;                      ///< numeric: the address of ours that it reached
   bool trusted = false;                   ///< is_trusted() of its address
   std::string login;                      ///< whom it has logged in as; "" if it has not
+  std::string local_user;                 ///< of this machine, by a Unix socket or the drop folder; "": by network
   std::vector<std::string> senders;       ///< rules (smtp/sender_rule.h) that the login has besides its own address
   bool is_private = false;                ///< nobody but the client reads what is said
   std::vector<std::string> certificates;  ///< certificate_marks() of its own; none: it showed none
   const conf::ClientClass* client_class = nullptr;  ///< class_of() all this, or nullptr
   /// To anyone, through this relay.
   bool may_send() const {
-    const bool usual = trusted || !login.empty();
+    const bool usual = trusted || !login.empty() || !local_user.empty();
     return client_class != nullptr ? client_class->relay.value_or(usual) : usual;
   }
 };

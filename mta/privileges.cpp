@@ -2,6 +2,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include <grp.h>
@@ -36,6 +38,15 @@ Result<Account> find_account(const std::string& user) {
   return Account{entry.pw_uid, entry.pw_gid};
 }
 
+std::optional<gid_t> find_group(const std::string& name) {
+  std::vector<char> buffer(16384);
+  group entry{};
+  group* found = nullptr;
+  const int failed = getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found);
+  if (failed != 0 || found == nullptr) return std::nullopt;
+  return entry.gr_gid;
+}
+
 }  // namespace
 
 std::size_t raise_descriptor_limit() {
@@ -47,13 +58,18 @@ std::size_t raise_descriptor_limit() {
   return limit.rlim_cur;
 }
 
-Result<> make_folder_for(const std::string& path, unsigned mode, const std::string& user) {
+Result<> make_folder_for(const std::string& path, unsigned mode, const std::string& user, const std::string& group) {
   const bool made = mkdir(path.c_str(), mode) == 0;
   if (!made && errno != EEXIST) return fail(from_errno("making the folder " + path));
-  if (!made || geteuid() != 0 || user.empty()) return {};
-  Result<Account> account = find_account(user);
-  if (!account) return fail(account.error());
-  if (chown(path.c_str(), account->uid, account->gid) != 0) return fail(from_errno("giving " + path + " to " + user));
+  if (!made) return {};
+  if (geteuid() == 0 && !user.empty()) {
+    Result<Account> account = find_account(user);
+    if (!account) return fail(account.error());
+    const gid_t gid = find_group(group).value_or(account->gid);
+    if (chown(path.c_str(), account->uid, gid) != 0) return fail(from_errno("giving " + path + " to " + user));
+  }
+  // Whatever the umask is.
+  if (chmod(path.c_str(), mode) != 0) return fail(from_errno("making the folder " + path));
   return {};
 }
 

@@ -11,8 +11,10 @@ namespace waypost::mta {
 std::size_t raise_descriptor_limit();
 
 /// Makes `path` (one level) with this mode where it is missing, and gives it to `user` if we are root and `user` is not
-/// "". Errors: denied, not_found (no such user, or the folder above is missing), io.
-Result<> make_folder_for(const std::string& path, unsigned mode, const std::string& user);
+/// "", and to `group` where there is one of this name, else to the user's. Errors: denied, not_found (no such user, or
+/// the folder above is missing), io.
+Result<> make_folder_for(const std::string& path, unsigned mode, const std::string& user,
+                         const std::string& group = "");
 
 /// Root becomes `user` for good, with its groups; "" or not being root changes nothing. Then no new privileges are to
 /// be had. Errors: not_found (no such user), denied.

@@ -38,6 +38,10 @@ Relay::Relay(RelayParts parts)
       sides_(make_sides()),
       dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses,
                   parts_.open_folder, {}, parts_.tls_client) {
+  if (!parts_.data_dir.empty()) {
+    Side& first = *sides_.front();
+    maildrop_ = std::make_unique<Maildrop>(first.context, first.server, parts_.data_dir);
+  }
   dispatcher_.set_postmasters([this] { return postmasters(*parts_.config()); });
 }
 
@@ -70,6 +74,7 @@ void Relay::start(const std::vector<Port>& ports) {
     const Result<> started = side->server.start(ports);
     if (!started) log::failure("listening: " + started.error().what);
   }
+  if (maildrop_) maildrop_->start();
 }
 
 net::Task<bool> Relay::wind_down() {
@@ -95,8 +100,11 @@ net::Task<bool> Relay::wind_down() {
 }
 
 net::Task<> Relay::drain(Side& side) {
+  const bool has_maildrop = maildrop_ && &side == sides_.front().get();
+  if (has_maildrop) maildrop_->stop();
   side.server.stop();
   if (side.context.resolver != nullptr) side.context.resolver->stop();
+  if (has_maildrop) co_await maildrop_->drained();  // first: it may have begun one more session
   co_await side.server.drained();
   side.asker.stop();
   co_await side.asker.drained();

@@ -9,6 +9,7 @@
 #include "conf/config.h"
 #include "delivery/dispatcher.h"
 #include "mta/limits.h"
+#include "mta/maildrop.h"
 #include "mta/recipient_asker.h"
 #include "mta/recipient_cache.h"
 #include "mta/server.h"
@@ -37,6 +38,7 @@ struct RelayParts {
   delivery::TlsSource tls_client = nullptr;  ///< any thread; null: no TLS on the way out
   Authenticator* auth = nullptr;             ///< any thread; null: nobody can log in
   Rates* rates = nullptr;                    ///< any thread; null: none are kept
+  std::string data_dir = "";                 ///< for its drop folder; "": there is none
 };
 
 /// Made and destroyed while no loop runs, used on the first loop.
@@ -62,6 +64,8 @@ class Relay {
   queue::Store& store() { return *sides_.front()->store; }    ///< of the first loop
   delivery::Dispatcher& dispatcher() { return dispatcher_; }  ///< on the first loop
   delivery::Dispatcher::Stats stats() const { return dispatcher_.stats(); }
+  /// Files of the drop folder that could not be taken. Any thread.
+  std::uint64_t corrupt_drops() const { return maildrop_ ? maildrop_->corrupt() : 0; }
 
  private:
   /// The inbound side of one loop.
@@ -81,6 +85,7 @@ class Relay {
   std::shared_ptr<std::atomic<bool>> accepting_ = std::make_shared<std::atomic<bool>>(true);
   RecipientCache recipients_;  ///< what next hops said of them
   std::vector<std::unique_ptr<Side>> sides_;
+  std::unique_ptr<Maildrop> maildrop_;  ///< on the first loop
   delivery::Dispatcher dispatcher_;
   std::size_t draining_ = 0;  ///< sides whose sessions have not ended yet
 };

@@ -18,6 +18,13 @@ void on_exception(std::string_view what) {
 
 }  // namespace
 
+conf::Listener local_listener() {
+  conf::Listener listener;
+  listener.role = conf::Role::submission;
+  listener.tls = conf::ListenerTls::none;
+  return listener;
+}
+
 Server::Server(ServerContext& context) : context_(context), scope_(context.runtime, on_exception) {}
 
 Result<> Server::start(std::vector<Port> ports) {
@@ -47,7 +54,7 @@ net::Task<> Server::accept(Acceptor& acceptor) {
     Result<std::unique_ptr<net::Stream>> stream = co_await acceptor.listener->accept();
     if (stream) {
       was_busy = false;
-      admit(*std::move(stream), acceptor);
+      admit(*std::move(stream), acceptor.config);
       continue;
     }
     if (stream.error().code == Errc::cancelled) co_return;
@@ -59,17 +66,17 @@ net::Task<> Server::accept(Acceptor& acceptor) {
   }
 }
 
-void Server::admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor) {
+void Server::admit(std::unique_ptr<net::Stream> stream, const conf::Listener& listener) {
   std::shared_ptr<const conf::Config> config = context_.config();
   const conf::Config::Limits& limits = config->limits;
   const std::string client = stream->remote().host();
   // Of a balancer's or proxy's connections each is counted for its own client, once that is known.
-  const bool is_balancer = conf::any_contains(acceptor.config.proxy, client);
-  const bool is_proxy = is_balancer || conf::any_contains(acceptor.config.xclient, client);
-  const bool is_ours = is_proxy || is_trusted(*config, client);
+  const bool is_balancer = conf::any_contains(listener.proxy, client);
+  const bool is_proxy = is_balancer || conf::any_contains(listener.xclient, client);
+  const bool is_ours = is_proxy || stream->remote().user() || is_trusted(*config, client);
   const int per_client = is_proxy ? limits.connections : limits.connections_per_client;
   // A handshake only to say no would cost more than the session.
-  const bool in_clear = acceptor.config.tls != conf::ListenerTls::implicit && !is_balancer;
+  const bool in_clear = listener.tls != conf::ListenerTls::implicit && !is_balancer;
   const bool too_often =
       !is_ours && limits.connection_rate &&
       context_.limits.too_often(stream->remote(), *limits.connection_rate, context_.runtime.wall_now());
@@ -77,7 +84,7 @@ void Server::admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor
   std::optional<Limits::Token> place = context_.limits.acquire(
       stream->remote(), static_cast<std::size_t>(limits.connections), static_cast<std::size_t>(per_client), is_ours);
   if (!place) return say_no(std::move(stream), in_clear, smtp::reply::too_many_connections(config->hostname));
-  scope_.spawn(run_session(std::move(stream), acceptor.config, *std::move(place)));
+  scope_.spawn(run_session(std::move(stream), listener, *std::move(place)));
 }
 
 /// Or closes it without a word, where many are being told already.

@@ -19,6 +19,9 @@ struct Port {
   conf::Listener listener;
 };
 
+/// What holds for users of this machine.
+conf::Listener local_listener();
+
 /// Belongs to the loop of its context, which outlives it. Destroyed only after drained().
 class Server {
  public:
@@ -29,6 +32,9 @@ class Server {
 
   /// Takes connections from each port on this loop. Once. Errors: those of Runtime::accept_on; nothing is taken then.
   Result<> start(std::vector<Port> ports);
+
+  /// A connection that came in by no port. `listener` says what it is for, and outlives the session.
+  void admit(std::unique_ptr<net::Stream> stream, const conf::Listener& listener);
 
   /// Takes no more connections, and asks the sessions to end (Session::run). Idempotent.
   void stop();
@@ -44,7 +50,6 @@ class Server {
   };
 
   net::Task<> accept(Acceptor& acceptor);
-  void admit(std::unique_ptr<net::Stream> stream, const Acceptor& acceptor);
   net::Task<> run_session(std::unique_ptr<net::Stream> stream, const conf::Listener& listener, Limits::Token place);
   void say_no(std::unique_ptr<net::Stream> stream, bool in_clear, smtp::Reply reply);
   net::Task<> refuse(std::unique_ptr<net::Stream> stream, bool in_clear, smtp::Reply reply);

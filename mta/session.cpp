@@ -7,6 +7,7 @@
 #include "base/event_log.h"
 #include "base/text.h"
 #include "mta/client_class.h"
+#include "mta/login_name.h"
 #include "smtp/extensions.h"
 
 namespace waypost::mta {
@@ -62,7 +63,7 @@ void Session::use(std::shared_ptr<const conf::Config> config) {
 void Session::classify() {
   client_.is_private = is_private();
   client_.client_class = class_of(*config_, client_, listener_);
-  rules_.offered.etrn = client_.may_send();
+  rules_.offered.etrn = client_.may_send() && client_.local_user.empty();  // the queue is the administrator's
   rules_.offered.size_limit = message_size(*config_, client_);
   rules_.offered.limits.rcpt_max = most_recipients(*config_, client_);
 }
@@ -94,6 +95,7 @@ net::Task<Result<>> Session::converse() {
     Result<> known = co_await read_proxy_header();
     if (!known) co_return known;
   }
+  if (peer_.user()) co_await recognise_user();
   may_xclient_ = conf::any_contains(listener_.xclient, client_.address);
   log::connected(client_name_);
   if (closing_) co_return co_await flush();
@@ -147,6 +149,17 @@ net::Task<Result<>> Session::converse() {
     }
   }
   co_return co_await flush();
+}
+
+/// Who of this machine it is: the system vouches for the number (net::Address::of_user), its files for the name.
+net::Task<> Session::recognise_user() {
+  const std::uint32_t uid = *peer_.user();
+  auto name = std::make_shared<std::string>();
+  const auto look = [name, uid] { *name = login_name(uid); };
+  co_await context_.runtime.offload(look);
+  client_.local_user = name->empty() ? peer_.host() : *name;
+  set_peer_name(*name);
+  classify();
 }
 
 /// Those who cannot wait for a greeting wait for no reply either (RFC 5321 §4.3.1).
@@ -272,9 +285,11 @@ smtp::Reply Session::weigh(smtp::Reply reply) {
   // A size over the limit is no mistake, and DATA behind refused recipients is what PIPELINING is for.
   bool innocent = reply.code == 552 || (reply.code == 554 && has_enhanced(reply, {5, 5, 1})) ||
                   (reply.code == 503 && last_verb_ == "BDAT") || (client_.may_send() && is_dead_domain(reply));
-  if (unknown_recipient) {
+  // A user's program goes through its whole list, and is to hear of each: closed on, it could only begin again.
+  const bool counts = client_.local_user.empty();
+  if (counts && unknown_recipient) {
     ++unknown_recipients_;
-  } else if (reply.permanent() && !innocent) {
+  } else if (counts && reply.permanent() && !innocent) {
     ++errors_;
     if (errors_ >= kTarpitFrom) tarpit_ = std::min(kTarpitStep * (errors_ - kTarpitFrom + 1), kLongestTarpit);
   }
@@ -305,7 +320,7 @@ smtp::Reply Session::greet(const std::string& name, bool esmtp) {
   if (!esmtp) return smtp::reply::helo(config_->hostname);
   rules_.offered.starttls = can_start_tls();
   rules_.offered.xclient = may_xclient_;
-  rules_.offered.require_tls = tls_.has_value();  // RFC 8689 §2
+  rules_.offered.require_tls = is_private();  // RFC 8689 §2
   return smtp::reply::ehlo(config_->hostname, smtp::ehlo_keywords(rules_.offered));
 }
 

@@ -98,6 +98,7 @@ class Session {
   enum class Waiting : std::uint8_t { nothing, command, body, handshake };  // or a proxy's header
 
   net::Task<Result<>> converse();
+  net::Task<> recognise_user();
   net::Task<Result<>> wait_for_early_talk();
   net::Task<Result<net::LineBuffer::Line>> next_line();
   net::Task<Result<>> flush();

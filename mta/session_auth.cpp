@@ -10,11 +10,12 @@ namespace waypost::mta {
 
 /// Nobody but the client reads what is said.
 bool Session::is_private() const {
-  return tls_.has_value();
+  return tls_.has_value() || peer_.user().has_value();
 }
 
 bool Session::takes_logins() const {
-  return context_.auth != nullptr && listener_.takes_logins() && config_->auth.knows_somebody();
+  return client_.local_user.empty() && context_.auth != nullptr && listener_.takes_logins() &&
+         config_->auth.knows_somebody();
 }
 
 std::vector<std::string> Session::offered_mechanisms() const {

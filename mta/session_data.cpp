@@ -304,14 +304,15 @@ queue::NewMessage Session::describe(Reception& reception) const {
 
   smtp::Protocol protocol;
   protocol.esmtp = esmtp_;
-  protocol.tls = is_private();
+  protocol.tls = tls_.has_value();
   protocol.authenticated = !client_.login.empty();
   protocol.utf8 = message.envelope.smtputf8;
-  message.origin.client = client_.address;
+  message.origin.client = client_.local_user.empty() ? client_.address : client_name_;
   message.origin.helo = helo_;
   message.origin.user = client_.login;
   message.origin.protocol = smtp::protocol_name(protocol);
   message.origin.listener = listener_.role == conf::Role::submission ? "submission" : "mx";
+  if (!client_.local_user.empty()) message.origin.listener = "local";
   if (client_.client_class != nullptr) message.priority = priority_of(client_.client_class->priority);
   bool completes = listener_.role == conf::Role::submission;
   if (completes && !reception.headers.notes().has_message_id) {
@@ -337,6 +338,7 @@ std::string Session::trace(const Reception& reception, const queue::NewMessage& 
   received.helo = hidden ? config_->hostname : helo_;
   if (!hidden) received.client_address = client_.address;
   if (!hidden) received.client_name = peer_name_;
+  if (!client_.local_user.empty()) received.user = hidden ? "somebody" : client_.local_user;
   received.by = config_->hostname;
   received.software = "Waypost";
   received.protocol = protocol;

@@ -95,9 +95,6 @@ int run(int argc, char** argv) {
   add_completion(app, console);
 
   std::vector<std::string> arguments = protect_negated_terms(std::vector<std::string>(argv + 1, argv + argc));
-  // As other MTAs have it: aliases that were changed count from now on.
-  const std::string_view name = argv[0];
-  if (name.substr(name.rfind('/') + 1) == "newaliases") arguments = {"reload"};
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
   try {
     app.parse(std::move(arguments));

@@ -53,6 +53,20 @@ Address Address::local(std::string path) {
   return address;
 }
 
+Address Address::of_user(std::uint32_t uid) {
+  Address address = local("uid=" + std::to_string(uid));
+  address.family = kUser;
+  for (std::size_t i = 0; i < sizeof uid; ++i) address.bytes[i] = static_cast<std::uint8_t>(uid >> (24 - 8 * i));
+  return address;
+}
+
+std::optional<std::uint32_t> Address::user() const {
+  if (family != kUser) return std::nullopt;
+  std::uint32_t uid = 0;
+  for (std::size_t i = 0; i < sizeof uid; ++i) uid = uid << 8 | bytes[i];
+  return uid;
+}
+
 std::string Address::host() const {
   if (is_local()) return path;
   char text[INET6_ADDRSTRLEN] = {};

@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <cerrno>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "net/local_socket.h"
 #include "net/sockaddr.h"
 #include "net/tcp_stream.h"
 #include "net/uv_runtime.h"
@@ -22,7 +24,11 @@ constexpr int kBacklog = 1024;  // the system caps it at net.core.somaxconn
 class TcpListenSocket : public ListenSocket {
  public:
   explicit TcpListenSocket(int fd) : fd_(fd) {}
-  ~TcpListenSocket() override { ::close(fd_); }
+  explicit TcpListenSocket(std::unique_ptr<LocalSocket> named)
+      : named_(std::move(named)), fd_(named_->fd()), local_(Address::local(named_->path())) {}
+  ~TcpListenSocket() override {
+    if (!named_) ::close(fd_);
+  }
   TcpListenSocket(const TcpListenSocket&) = delete;
   TcpListenSocket& operator=(const TcpListenSocket&) = delete;
   const Address& local() const override { return local_; }
@@ -30,9 +36,18 @@ class TcpListenSocket : public ListenSocket {
   int fd() const { return fd_; }
 
  private:
+  std::unique_ptr<LocalSocket> named_;  // of a local one: the descriptor is its
   int fd_;
   Address local_;
 };
+
+/// Who is at the other end of what was accepted from a local socket: who it was when it connected, whatever it became.
+Address peer_of(int fd) {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  const bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0;
+  return Address::of_user(known ? credentials.uid : std::numeric_limits<std::uint32_t>::max());
+}
 
 /// An accept() that waits. Lives in its frame.
 struct Accepting {
@@ -105,25 +120,27 @@ struct Wait {
 class TcpListener : public Listener {
  public:
   TcpListener(UvRuntime& runtime, std::shared_ptr<TcpListenSocket> socket, Watch* watch)
-      : runtime_(runtime), socket_(std::move(socket)), watch_(watch) {
+      : runtime_(runtime), socket_(std::move(socket)), name_(socket_->local()), watch_(watch) {
     // Connections to the wildcard have a local address each, which is asked for only when somebody wants it.
-    if (!socket_->local().is_wildcard()) local_ = socket_->local();
+    if (!name_.is_wildcard()) local_ = name_;
   }
   ~TcpListener() override { close(); }
 
   Task<Result<std::unique_ptr<Stream>>> accept() override {
-    if (watch_ == nullptr) co_return fail(socket_error("accept on", socket_->local(), ECANCELED));
+    if (watch_ == nullptr) co_return fail(socket_error("accept on", name_, ECANCELED));
     assert(watch_->accepting == nullptr);
     Accepting accepting;
     Wait wait(*watch_, accepting);
     co_await wait;
-    if (accepting.error != 0) co_return fail(socket_error("accept on", socket_->local(), accepting.error));
-    co_return adopt_tcp(runtime_, accepting.fd, from_socket_address(accepting.from), local_);
+    if (accepting.error != 0) co_return fail(socket_error("accept on", name_, accepting.error));
+    const Address from = name_.is_local() ? peer_of(accepting.fd) : from_socket_address(accepting.from);
+    co_return adopt_tcp(runtime_, accepting.fd, from, local_);
   }
 
   void close() override {
     if (watch_ == nullptr) return;
     Watch* watch = std::exchange(watch_, nullptr);
+    socket_.reset();  // the last one of all loops that share it takes away the name of a local one
     if (watch->accepting != nullptr) {
       watch->accepting->error = ECANCELED;
       runtime_.resume_later(std::exchange(watch->accepting, nullptr)->waiting);
@@ -135,6 +152,7 @@ class TcpListener : public Listener {
  private:
   UvRuntime& runtime_;
   std::shared_ptr<TcpListenSocket> socket_;
+  const Address name_;
   std::optional<Address> local_;
   Watch* watch_;
 };
@@ -142,6 +160,11 @@ class TcpListener : public Listener {
 }  // namespace
 
 Result<std::shared_ptr<ListenSocket>> listen_tcp(const Address& address) {
+  if (address.is_local()) {
+    Result<std::unique_ptr<LocalSocket>> named = LocalSocket::open("socket", address.path, 0666);
+    if (!named) return fail(named.error());
+    return std::make_shared<TcpListenSocket>(*std::move(named));
+  }
   const char* what = "listen on";
   int fd = stream_socket(address);
   if (fd < 0) return fail(socket_error(what, address, errno));

@@ -1,5 +1,5 @@
-// net/listener.h: listening TCP sockets, and taking connections from one on a libuv loop. Private to net/: others get
-// them from a Runtime.
+// net/listener.h: listening TCP and local sockets, and taking connections from one on a libuv loop. Private to net/:
+// others get them from a Runtime.
 #pragma once
 #include <memory>
 

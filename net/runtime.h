@@ -61,7 +61,8 @@ class Runtime {
   virtual Task<Result<std::unique_ptr<Stream>>> connect(Address remote, std::optional<Address> source,
                                                         TimePoint deadline, std::stop_token stop) = 0;
 
-  /// Binds and listens. Errors: exists (address in use), denied, unreachable (no such address here).
+  /// Binds and listens. A local address is a socket that any user may connect to; each is Stream::remote() then.
+  /// Errors: exists (address in use), denied, unreachable (no such address here); of a local one those of LocalSocket.
   virtual Result<std::shared_ptr<ListenSocket>> listen(const Address& address) = 0;
   virtual Result<std::unique_ptr<Listener>> accept_on(std::shared_ptr<ListenSocket> socket) = 0;
 

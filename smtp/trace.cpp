@@ -106,15 +106,17 @@ std::string_view protocol_name(const Protocol& protocol) {
 
 std::string received_field(const Received& received) {
   std::vector<Clause> clauses;
-  bool has_from = !received.helo.empty() || !received.client_address.empty();
+  const bool is_local = !received.user.empty();
+  bool has_from = !is_local && (!received.helo.empty() || !received.client_address.empty());
   if (has_from) clauses.push_back(from_clause(received));
   if (!received.tls.empty()) clauses.push_back({tls_comment(received)});
 
   Clause by{"by", is_word(received.by) ? received.by : "localhost"};
-  if (!received.software.empty()) by.push_back(comment(received.software));
+  const std::string from_user = is_local ? ", from user " + received.user : "";
+  if (!received.software.empty()) by.push_back(comment(received.software + from_user));
   clauses.push_back(std::move(by));
 
-  if (has_from) clauses.push_back({"with", std::string(protocol_name(received.protocol))});
+  if (has_from || is_local) clauses.push_back({"with", std::string(protocol_name(received.protocol))});
   if (is_word(received.id)) clauses.push_back({"id", received.id});
   if (!received.recipient.empty() && received.recipient.size() < kMaxToken)
     clauses.push_back({"for", '<' + one_line(received.recipient) + '>'});

@@ -26,6 +26,7 @@ struct Received {
   std::string client_address;  ///< `192.0.2.1`, `2001:db8::1`; "" for mail that came by no network
   std::string by;              ///< our hostname
   std::string software;        ///< a comment after it: `Waypost`; "" for none
+  std::string user;            ///< in that comment: who of this machine submitted it; there is no FROM then
   Protocol protocol;
   std::string tls;   ///< a comment after FROM, such as `using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384`; "" for none
   int tls_bits = 0;  ///< in that comment: ` (256/256 bits)`

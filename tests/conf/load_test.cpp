@@ -133,11 +133,21 @@ TEST_SUITE("conf/load") {
     CHECK(loaded.config.queue.expire == 120h);
   }
 
+  TEST_CASE("submit_socket is beside the control socket, elsewhere, or nowhere") {
+    const std::string listener = "\n[[listener]]\naddress = \"127.0.0.1:25\"\nrole = \"mx\"\n";
+    const auto of = [&](const std::string& keys) { return load_text(keys + listener, "t.toml").config.submit_socket; };
+    CHECK(of("") == "/run/waypost/submit.sock");
+    CHECK(of("control_socket = \"/srv/two/c.sock\"") == "/srv/two/submit.sock");
+    CHECK(of("submit_socket = \"/srv/s.sock\"") == "/srv/s.sock");
+    CHECK(of("submit_socket = \"\"").empty());
+  }
+
   TEST_CASE("every key reaches its place in the configuration") {
     Loaded loaded = load_text(R"(
 hostname = "Relay.Example.net"
 data_dir = "/data"
 control_socket = "/run/c.sock"
+submit_socket = "/run/s.sock"
 user = ""
 threads = 3
 postmaster = "boss@Example.net"
@@ -257,6 +267,7 @@ listen = "[::1]:8025"
     CHECK(c.hostname == "relay.example.net");
     CHECK(c.data_dir == "/data");
     CHECK(c.control_socket == "/run/c.sock");
+    CHECK(c.submit_socket == "/run/s.sock");
     CHECK(c.user.empty());
     CHECK(c.threads == 3);
     CHECK(c.postmaster == "boss@example.net");

@@ -69,6 +69,8 @@ TEST_SUITE("conf/mistakes") {
         {"data_dir = \"\"", 1, "data_dir", "not an absolute path"},
         {"data-dir = \"/spool\"", 1, "data-dir", "did you mean \"data_dir\"?"},
         {"control_socket = \"/" + std::string(107, 'x') + "\"", 1, "control_socket", "107 octets"},
+        {"submit_socket = \"/run/waypost/control.sock\"", 1, "submit_socket", "is the control socket too"},
+        {"submit_socket = \"s.sock\"", 1, "submit_socket", "not an absolute path"},
         {"user = \"way post\"", 1, "user", "not the name of a user"},
         {"postmaster = \"postmaster\"", 1, "postmaster", "no \"@\""},
         {"postmaster = \"a@b_c\"", 1, "postmaster", "after its \"@\""},

@@ -28,6 +28,19 @@ TEST_SUITE("net/address") {
     }
   }
 
+  TEST_CASE("a user of this machine is no address, and no other user") {
+    const Address ann = Address::of_user(4'123'456'789);
+    CHECK(ann.user() == 4'123'456'789);
+    CHECK(ann.text() == "uid=4123456789");
+    CHECK(ann.host() == "uid=4123456789");
+    CHECK(ann.is_local());
+    CHECK_FALSE(ann.same_host(Address::of_user(1000)));
+    CHECK_FALSE(Address::of_user(0).is_wildcard());
+    CHECK_FALSE(Address::local("/run/x").user());
+    CHECK_FALSE(Address::local("uid=1000").user());
+    CHECK_FALSE(Address::parse("192.0.2.1", 25)->user());
+  }
+
   TEST_CASE("what is no number is no address") {
     using namespace std::string_view_literals;
     for (std::string_view input : {""sv, "localhost"sv, "192.0.2"sv, "192.0.2.256"sv, "192.0.2.1 "sv, "[::1]"sv,

@@ -530,6 +530,16 @@ Task<> local_round_trip(LoopRuntime& runtime, net::Address at, LocalPeer& peer) 
   (*stream)->close();
 }
 
+Task<> accept_user(net::Listener& listener, net::Address at) {
+  Result<StreamPtr> stream = co_await listener.accept();
+  REQUIRE(stream.has_value());
+  CHECK((*stream)->remote().user() == ::getuid());
+  CHECK((*stream)->local() == at);
+  listener.close();
+  Result<StreamPtr> none = co_await listener.accept();
+  CHECK(none.error().code == Errc::cancelled);
+}
+
 /// Connects until that takes too long.
 Task<Errc> fill_line(LoopRuntime& runtime, net::Address at, std::vector<StreamPtr>& streams) {
   std::optional<net::Address> from;
@@ -666,6 +676,32 @@ TEST_SUITE("net/tcp_stream") {
       CHECK(waiting.size() < 4);
     }
     CHECK(run_task(*runtime, connect_error(*runtime, at, {}, 1s, {})) == Errc::refused);
+  }
+
+  TEST_CASE("a local socket tells who connects, and its name goes with its last listener") {
+    tests::TemporaryFolder folder;
+    const net::Address at = net::Address::local(folder.path() + "/socket");
+    std::unique_ptr<LoopRuntime> runtime = LoopRuntime::create();
+    Result<std::shared_ptr<net::ListenSocket>> socket = runtime->listen(at);
+    REQUIRE(socket.has_value());
+    CHECK(runtime->listen(at).error().code == Errc::busy);
+    Result<std::unique_ptr<net::Listener>> listener = runtime->accept_on(*socket);
+    REQUIRE(listener.has_value());
+    socket->reset();
+
+    const int client = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    std::copy(at.path.begin(), at.path.end(), name.sun_path);
+    REQUIRE(::connect(client, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0);
+    run_task(*runtime, accept_user(**listener, at));
+    ::close(client);
+    CHECK(::access(at.path.c_str(), F_OK) != 0);
+    // What a process that was killed leaves is in nobody's way.
+    const int killed = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    REQUIRE(::bind(killed, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0);
+    ::close(killed);
+    CHECK(runtime->listen(at).has_value());
   }
 
   TEST_CASE("connect times out at its deadline, or is cancelled") {

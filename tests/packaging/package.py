@@ -32,11 +32,12 @@ class Package(unittest.TestCase):
         for line in run("dpkg-deb", "-c", PACKAGE, check=True).stdout.splitlines():
             mode, owner, *_, name = line.split(" -> ")[0].split()
             self.assertEqual(owner, "root/root", name)
-            program = re.fullmatch(r"\./usr/(s?bin/\w+|share/waypost/from-postfix)", name)
+            program = re.fullmatch(r"\./usr/(s?bin/\w+|lib/waypost/drop|share/waypost/from-postfix)", name)
             wanted = "lrwxrwxrwx" if mode[0] == "l" else "drwxr-xr-x" if mode[0] == "d" else "-rwxr-xr-x" if program else "-rw-r--r--"
             self.assertEqual(mode, wanted, name)
         for name in (
-                "usr/sbin/waypostd", "usr/bin/waypost", "usr/bin/newaliases", "lib/systemd/system/waypost.service",
+                "usr/sbin/waypostd", "usr/bin/waypost", "usr/sbin/sendmail", "usr/lib/sendmail", "usr/bin/mailq", "usr/bin/newaliases",
+                "usr/lib/waypost/drop", "usr/share/bash-completion/completions/waypost", "lib/systemd/system/waypost.service",
                 "lib/systemd/system/waypost.socket", "usr/lib/sysusers.d/waypost.conf", "usr/lib/tmpfiles.d/waypost.conf",
                 "etc/waypost/waypost.toml", "etc/logrotate.d/waypost", "etc/fail2ban/filter.d/waypost.conf",
                 "usr/share/waypost/reply-rules.toml"):

@@ -75,6 +75,18 @@ TEST_SUITE("smtp/trace") {
           "\tThu, 20 Aug 2026 09:05:03 +0200\r\n");
   }
 
+  TEST_CASE("a user of this machine stands beside the software, in place of FROM") {
+    Received r = sample();
+    r.user = "ann";
+    r.recipient = r.tls = "";
+    r.protocol = Protocol{true};
+    CHECK(received_field(r) ==
+          "Received: by relay.example.net (Waypost, from user ann) with ESMTP\r\n"
+          "\tid 01JD8Q2M3XK7; Thu, 20 Aug 2026 09:05:03 +0200\r\n");
+    r.user = "a)\r\nX-Evil: 1";
+    CHECK(received_field(r).find("from user a???X-Evil: 1)") != std::string::npos);
+  }
+
   TEST_CASE("nothing that a peer says makes a line, ends a comment or is folded inside") {
     for (std::string_view evil : {"a\r\nX-Evil: 1", "a) by b (", "a\\", "a b", "\xC3\xA4", "a\tb", "(", "x; y"}) {
       Received r = sample();

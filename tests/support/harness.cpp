@@ -94,7 +94,8 @@ Harness::Harness(HarnessOptions options)
       client_scope_(runtime, on_exception) {
   quiet_log();
   net::MemoryPairOptions pair;
-  pair.first_address = *net::Address::parse(options.client, 40000);
+  pair.first_address =
+      options.user ? net::Address::of_user(*options.user) : *net::Address::parse(options.client, 40000);
   pair.second_address = *net::Address::parse(options.local, 25);
   pair.capacity = options.capacity;
   std::pair<std::unique_ptr<net::Stream>, std::unique_ptr<net::Stream>> ends = net::memory_pair(runtime, pair);

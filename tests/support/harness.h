@@ -32,6 +32,7 @@ struct HarnessOptions {
   conf::Config config = harness_config();
   std::string client = "198.51.100.7";  ///< a stranger; 192.0.2.1 is trusted
   std::string local = "203.0.113.25";
+  std::optional<std::uint32_t> user = {};  ///< in place of `client`: one of this machine
   conf::Listener listener;
   bool asks_dns = false;  ///< of Harness::dns
   std::uint64_t inline_limit = 64 * 1024;
