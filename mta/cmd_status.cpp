@@ -64,13 +64,8 @@ int status(bool json, Console& console) {
   if (answer->contains("disk")) disk += "   disk free " + octets_text(number_of(part("disk"), "free"));
   table.add({"store", disk});
   to << table.text();
-  if (failed)
-    to << "! the last reload failed: the configuration in force is older than " << shown(config, "file")
-       << " (waypost config check)\n";
-  if (const std::uint64_t corrupt = number_of(part("maildrop"), "corrupt"); corrupt > 0)
-    to << "! " << counted(corrupt, "file", "files") << " of the drop folder could not be taken: look into corrupt/\n";
-  if (const std::uint64_t dropped = number_of(part("history"), "dropped"); dropped > 0)
-    to << "! " << counted(dropped, "event", "events") << " of the history dropped: its disk is too slow\n";
+  if (answer->contains("alerts"))
+    for (const Json& alert : (*answer)["alerts"]) to << "! " << escape(alert.get<std::string>(), 2000) << "\n";
   return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "base/escape.h"
 #include "base/event_log.h"
 #include "base/text.h"
+#include "mta/alerts.h"
 #include "mta/control_json.h"
 
 namespace waypost::mta {
@@ -61,6 +62,13 @@ queue::Filter narrowed(queue::Filter filter, queue::Event event) {
     filter.terms.push_back(term);
   }
   return filter;
+}
+
+Disk disk_of(const std::string& folder) {
+  struct statvfs facts {};
+  if (statvfs(folder.c_str(), &facts) != 0) return {};
+  return {static_cast<std::uint64_t>(facts.f_bavail) * facts.f_frsize,
+          static_cast<std::uint64_t>(facts.f_blocks) * facts.f_frsize};
 }
 
 /// The body of POST /v1/queue/change.
@@ -218,6 +226,8 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   const bool post = request.method == "POST";
   const std::string_view path = request.path;
   if (path == "/v1/status") return get ? status() : refuse(405, "GET is meant");
+  if (path == "/v1/health") return get ? health() : refuse(405, "GET is meant");
+  if (path == "/v1/log/reopen") return post ? reopen_log(request) : refuse(405, "POST is meant");
   if (path == "/v1/queue") return get ? list(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/count") return get ? count(request) : refuse(405, "GET is meant");
   if (path == "/v1/attempt/settle") return post ? settle_attempt(request) : refuse(405, "POST is meant");
@@ -251,12 +261,26 @@ ControlAnswer ControlApi::status() {
   if (!counts) return answer_of(counts.error());
   Json json = facts_json(*facts);
   json["queue"] = counts_json(*counts);
-  struct statvfs disk {};
-  if (statvfs(facts->data_dir.c_str(), &disk) == 0) {
-    json["disk"]["free"] = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
-    json["disk"]["size"] = static_cast<std::uint64_t>(disk.f_blocks) * disk.f_frsize;
+  const Disk disk = disk_of(facts->data_dir);
+  if (disk.size > 0) {
+    json["disk"]["free"] = disk.free;
+    json["disk"]["size"] = disk.size;
   }
+  json["alerts"] = alerts(*facts, disk);
   return answer(json);
+}
+
+ControlAnswer ControlApi::health() {
+  const Result<DaemonFacts> facts = backend_.facts();
+  if (!facts) return answer_of(facts.error());
+  Json json;
+  json["alerts"] = alerts(*facts, disk_of(facts->data_dir));
+  return answer(json);
+}
+
+ControlAnswer ControlApi::reopen_log(const ControlRequest&) {
+  log::reopen();
+  return answer(Json::object());
 }
 
 ControlAnswer ControlApi::list(const ControlRequest& request) {

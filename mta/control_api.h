@@ -2,6 +2,7 @@
 //
 // The Unix socket serves it (mta/control.h), and the tool itself while no daemon runs (mta/disk_backend.h).
 //   GET  /v1/status
+//   GET  /v1/health                         {"alerts":[...]}: what has to be looked at; quick whatever the queue holds
 //   GET  /v1/queue?filter=&after=&limit=    a page: {"messages":[...],"resume":ID or null}
 //   GET  /v1/queue/count?filter=&by=&limit=  with `by` (queue/grouping.h) {"groups":[...],"others":...}
 //   GET  /v1/queue/ID
@@ -18,6 +19,7 @@
 //   GET  /v1/rates
 //   GET  /v1/explain?to=&from=&client=&login=&role=
 //   POST /v1/reload
+//   POST /v1/log/reopen
 //   POST /v1/store/check
 //   POST /v1/store/backup {"folder":"/srv/backup/monday"}
 // An answer over 299 is {"error":"..."}: 400 the request makes no sense, 403 no permission for that folder, 404, 405,
@@ -133,6 +135,8 @@ class ControlApi {
  private:
   ControlAnswer route(const ControlRequest& request);
   ControlAnswer status();
+  ControlAnswer health();
+  ControlAnswer reopen_log(const ControlRequest& request);
   ControlAnswer list(const ControlRequest& request);
   ControlAnswer count(const ControlRequest& request);
   ControlAnswer group(const queue::Filter& filter, const ControlRequest& request);

@@ -17,6 +17,7 @@
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
 #include "mta/cmd_explain.h"
+#include "mta/cmd_health.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
@@ -79,6 +80,7 @@ int run(int argc, char** argv) {
         return relay->data_dir();
       }};
   add_status(app, console);
+  add_health(app, console);
   add_queue(app, console);
   add_dest(app, console);
   add_attempt(app, console);
@@ -92,6 +94,7 @@ int run(int argc, char** argv) {
   add_config(app, console);
   add_user(app, console, read_secret);
   add_reload(app, console);
+  add_log(app, console);
   add_completion(app, console);
 
   std::vector<std::string> arguments = protect_negated_terms(std::vector<std::string>(argv + 1, argv + argc));

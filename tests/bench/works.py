@@ -5,6 +5,7 @@ import json
 import mmap
 import os
 import pathlib
+import re
 import resource
 import shutil
 import socket
@@ -12,6 +13,7 @@ import statistics
 import struct
 import subprocess
 import time
+from concurrent import futures
 
 import harness
 import servers
@@ -208,6 +210,11 @@ class Backlog:
                 Row(f"{size:,} waiting: resident memory", unit="MB", less=True, limit=150, digits=1),
                 Row(f"{size:,} waiting: start to accepting", unit="s", less=True, limit=1, digits=3),
                 Row(f"{size:,} waiting: disk, of the content", unit="x", less=True, limit=1.6 if size > small else None, digits=2),
+                Row(f"{size:,} waiting: the tool's first page", unit="s", less=True, limit=0.1, digits=3),
+                Row(f"{size:,} waiting: a filter over all", unit="s", less=True, limit=3, digits=2),
+                Row(f"{size:,} waiting: hold all of a filter", unit="s", less=True, limit=20, digits=1),
+                Row(f"{size:,} waiting: undo that", unit="s", less=True, limit=20, digits=1),
+                Row(f"{size:,} waiting: final dot to 250 meanwhile, p99", unit="ms", less=True, digits=1),
             ]
 
     def __call__(self, name, folder, scale):
@@ -238,7 +245,8 @@ class Backlog:
                     healthy += count
                     content = waiting * CONTENT
                     figures |= zip([row.title for row in self.rows if row.title.startswith(f"{size:,} waiting")], [
-                        *rates, relay.memory() / 1e6, self.restart(relay), disk_usage(relay.data / "queue.db") / content])
+                        *rates, relay.memory() / 1e6, self.restart(relay), disk_usage(relay.data / "queue.db") / content,
+                        *self.tool(relay)])
             finally:
                 relay.stop()
                 shutil.rmtree(folder / "waypost", ignore_errors=True)
@@ -250,6 +258,22 @@ class Backlog:
         accepted = load(relay.mx, connections=20, messages=count)["seconds"]
         sink.wait(before + count)
         return count / accepted, count / (time.monotonic() - began)
+
+    @staticmethod
+    def tool(relay):
+        def took(*words):
+            began = time.monotonic()
+            said = relay.tool(*words, timeout=600).stdout
+            return time.monotonic() - began, said
+
+        page, _ = took("queue", "list", "--limit", "50")
+        scan, _ = took("queue", "count", "to:*1@*", "age:<30d")
+        with futures.ThreadPoolExecutor() as beside:
+            trickle = beside.submit(load, relay.mx, connections=1, messages=100, pause=20)
+            hold, said = took("queue", "hold", "to:@*.dead.example", "--yes")
+            undo, _ = took("undo", re.search(r"waypost undo (\d+)", said)[1])
+            meanwhile = trickle.result()["reply_us"]["p99"] / 1000
+        return page, scan, hold, undo, meanwhile
 
     @staticmethod
     def restart(relay):

@@ -6,12 +6,14 @@
 
 #include <doctest/doctest.h>
 
+#include "mta/alerts.h"
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
 #include "mta/cmd_explain.h"
+#include "mta/cmd_health.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
@@ -49,6 +51,8 @@ struct Terminal {
     CLI::App app("test", "waypost");
     app.require_subcommand(1);
     add_status(app, console);
+    add_health(app, console);
+    add_log(app, console);
     add_queue(app, console);
     add_trace(app, console);
     add_why(app, console);
@@ -463,6 +467,35 @@ TEST_SUITE("mta/cmd") {
       CHECK(t.said("complete -- "));
     }
     CHECK(t.run({"completion", "csh"}) == 64);
+  }
+
+  TEST_CASE("health: 0 where all is well, else 1 and what is the matter") {
+    Terminal t;
+    CHECK(t.run({"health"}) == 0);
+    CHECK(t.out.str() == "ok\n");
+    t.backend.corrupt_drops = 2;
+    CHECK(t.run({"health"}) == 1);
+    CHECK(t.out.str() == "! 2 files of the drop folder could not be taken: look into corrupt/\n");
+    CHECK(t.run({"status"}) == 0);
+    CHECK(t.said("! 2 files of the drop folder"));
+    t.away = Error(Errc::refused, "nobody");
+    CHECK(t.run({"health"}) == 69);
+  }
+
+  TEST_CASE("what an administrator has to look at") {
+    DaemonFacts facts;
+    facts.config_file = "/etc/waypost/waypost.toml";
+    facts.data_dir = "/var/spool/waypost";
+    CHECK(alerts(facts, Disk{}).empty());
+    CHECK(alerts(facts, Disk{10'000'000'000, 20'000'000'000}).empty());
+    CHECK(
+        alerts(facts, Disk{1'000'000'000, 20'000'000'000}).at(0).starts_with("no new mail is taken: 1.0 GB are free"));
+    facts.reload_failed = true;
+    facts.history_dropped = 3;
+    const std::vector<std::string> all = alerts(facts, Disk{});
+    REQUIRE(all.size() == 2);
+    CHECK(all[0].ends_with("older than /etc/waypost/waypost.toml (waypost config check)"));
+    CHECK(all[1] == "3 events of the history dropped: its disk is too slow");
   }
 
   TEST_CASE("undo and audit") {

@@ -186,6 +186,7 @@ class FakeBackend : public mta::ControlBackend {
   mta::ExplainQuery explained;
   mta::Explanation explanation;
   Result<std::vector<mta::Rates::Row>> rates() override { return rate_rows; }
+  std::uint64_t corrupt_drops = 0;
   Result<mta::DaemonFacts> facts() override {
     if (failure) return fail(*failure);
     mta::DaemonFacts facts;
@@ -196,6 +197,7 @@ class FakeBackend : public mta::ControlBackend {
     facts.config_loaded = facts.started;
     facts.in_connections = 12;
     facts.out.relayed = 1203772;
+    facts.corrupt_drops = corrupt_drops;
     return facts;
   }
   Result<mta::ReloadReport> reload() override {

@@ -114,9 +114,12 @@ class Install(unittest.TestCase):
             "/etc/waypost/tls": "750 root:waypost",
             "/etc/waypost/secrets": "750 root:waypost",
             "/var/spool/waypost": "710 waypost:waypost-drop",
+            "/var/spool/waypost/maildrop": "1730 waypost:waypost-drop",
             "/var/spool/waypost/queue.db": "600 waypost:waypost",
             "/run/waypost": "2755 waypost:waypost-admin",
             "/run/waypost/control.sock": "660 waypost:waypost-admin",
+            "/run/waypost/submit.sock": "666 waypost:waypost-admin",
+            "/usr/lib/waypost/drop": "2755 root:waypost-drop",
         }.items():
             self.assertEqual(self.mode(path), mode, path)
         status = self.debian("cat", f"/proc/{self.main_pid()}/status").stdout
@@ -166,6 +169,29 @@ class Install(unittest.TestCase):
         harness.wait_for("all that was taken", lambda: self.queued() == 1, 60)
         self.assertGreaterEqual(len(list(new.iterdir())), len(taken) + 1)
         self.assertEqual(self.debian("cat", "/etc/waypost/conf.d/site.toml").stdout, SITE)
+
+    def test_users_send_by_sendmail_also_while_the_daemon_is_away(self):
+        self.install(PACKAGE)
+        self.configure()
+        self.debian("useradd", "bob")
+
+        def as_bob(*command, **options):
+            return self.debian("runuser", "-u", "bob", "--", *command, **options)
+
+        letter = "To: ann@here.example\nSubject: from bob\n\ntext\n"
+        new = self.debian.path("/var/mail/here.example/ann/new")
+        as_bob("/usr/sbin/sendmail", "-t", "-i", input=letter)
+        harness.wait_for("the message", lambda: new.is_dir() and list(new.iterdir()), 20)
+        received = next(new.iterdir()).read_text()
+        self.assertRegex(received, r"(?m)^From: .*bob@")
+
+        self.debian("systemctl", "stop", "waypost.socket", "waypost.service")
+        as_bob("/usr/lib/sendmail", "-i", "ann@here.example", input=letter)
+        self.assertNotEqual(as_bob("ls", "/var/spool/waypost/maildrop", check=False).returncode, 0)
+        self.assertEqual(len(list(self.debian.path("/var/spool/waypost/maildrop").iterdir())), 1)
+        self.debian("systemctl", "start", "waypost.service")
+        harness.wait_for("the other message", lambda: len(list(new.iterdir())) == 2, 20)
+        self.assertEqual(list(self.debian.path("/var/spool/waypost/maildrop").iterdir()), [])
 
     def test_a_queue_with_mail_survives_purge_unless_its_administrator_says_so(self):
         queue = "/var/spool/waypost/queue.db"

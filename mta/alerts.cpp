@@ -1,0 +1,24 @@
+#include "mta/alerts.h"
+
+#include "mta/output.h"
+#include "queue/disk_space.h"
+
+namespace waypost::mta {
+
+std::vector<std::string> alerts(const DaemonFacts& facts, const Disk& disk) {
+  std::vector<std::string> out;
+  if (facts.reload_failed)
+    out.push_back("the last reload failed: the configuration in force is older than " + facts.config_file +
+                  " (waypost config check)");
+  if (disk.size > 0 && disk.free <= queue::kept_free(disk.size))
+    out.push_back("no new mail is taken: " + octets_text(disk.free) + " are free on the disk of " + facts.data_dir +
+                  ", and " + octets_text(queue::kept_free(disk.size)) + " are kept for what is queued");
+  if (facts.corrupt_drops > 0)
+    out.push_back(counted(facts.corrupt_drops, "file", "files") +
+                  " of the drop folder could not be taken: look into corrupt/");
+  if (facts.history_dropped > 0)
+    out.push_back(counted(facts.history_dropped, "event", "events") + " of the history dropped: its disk is too slow");
+  return out;
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,19 @@
+// mta/alerts.h: what an administrator has to look at. Pure.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "mta/control_api.h"
+
+namespace waypost::mta {
+
+/// Of a file system.
+struct Disk {
+  std::uint64_t free = 0, size = 0;  ///< octets; a size of 0: it is not known
+};
+
+/// One line each: what it is, and what to do. None where all is well.
+std::vector<std::string> alerts(const DaemonFacts& facts, const Disk& disk);
+
+}  // namespace waypost::mta
