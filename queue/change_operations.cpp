@@ -27,7 +27,7 @@ constexpr Sql kAddToRecord{
     "UPDATE change SET messages = messages + ?2, recipients = recipients + ?3, kept = ?4 WHERE number = ?1"};
 constexpr Sql kDropEmpty{"DELETE FROM change WHERE number = ?1 AND recipients = 0"};
 constexpr Sql kMarkUndone{"UPDATE change SET undone_by = ?2 WHERE number = ?1"};
-constexpr Sql kFindRecord{"SELECT what, time, undone_by FROM change WHERE number = ?1"};
+constexpr Sql kFindRecord{"SELECT what, time FROM change WHERE number = ?1"};
 constexpr Sql kRecords{
     "SELECT number, time, what, who, meant, reason, messages, recipients, undone_by FROM change WHERE number < ?1 "
     "ORDER BY number DESC LIMIT ?2"};
@@ -95,8 +95,6 @@ Result<> UndoableOperation::apply(Database& db) {
       std::find_if(kNames.begin(), kNames.end(), [&what](const auto& each) { return each.second == what; });
   if (known == kNames.end() || !undoing(known->first, State::deferred))
     return fail(Errc::invalid, name + " cannot be undone: it was \"" + what + "\"");
-  if (row.integer(2) != 0)
-    return fail(Errc::exists, name + " was undone already, by change " + std::to_string(row.integer(2)));
   if (wall_time(row.integer(1)) + kUndoTime <= now_)
     return fail(Errc::invalid, name + " is more than a day old, and cannot be undone any more");
   change = known->first;

@@ -188,8 +188,9 @@ class Store {
   virtual net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) = 0;
   /// It is recorded with the first slice.
   virtual net::Task<Result<Changed>> change(ChangeRequest request) = 0;
-  /// Takes back what is still as hold, release or remove left it. What was removed is again as it was, octet for octet.
-  /// Errors: not_found (no such change), exists (it was undone), invalid (it cannot be, or is too old).
+  /// Takes back what is still as hold, release or remove left it; again, where the change went on meanwhile. What was
+  /// removed is as it was, octet for octet. Errors: not_found (no such change), invalid (it cannot be undone, or is too
+  /// old).
   virtual net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) = 0;
   /// Records what was done to something else than recipients; its number is given to it.
   virtual net::Task<Result<>> record(ChangeRecord change) = 0;

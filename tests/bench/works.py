@@ -193,7 +193,10 @@ class Latency:
 
 
 class Backlog:
-    """Waypost alone, with so many messages waiting for a site that is dead: what healthy mail does beside them."""
+    """Waypost alone, with so many messages waiting for a site that is dead: what healthy mail does beside them, and how
+    quick the tool is."""
+
+    TRICKLE = 100  # messages, one at a time, while the tool changes the queue
 
     names = [WAYPOST]
 
@@ -242,7 +245,7 @@ class Backlog:
                     if size > waiting + count:
                         waits(size - count - waiting)
                     rates = waits(count if size > count else size), *self.healthy(relay, sink, healthy, count)
-                    healthy += count
+                    healthy += count + self.TRICKLE
                     content = waiting * CONTENT
                     figures |= zip([row.title for row in self.rows if row.title.startswith(f"{size:,} waiting")], [
                         *rates, relay.memory() / 1e6, self.restart(relay), disk_usage(relay.data / "queue.db") / content,
@@ -266,10 +269,11 @@ class Backlog:
             said = relay.tool(*words, timeout=600).stdout
             return time.monotonic() - began, said
 
+        harness.wait_for("its socket", lambda: relay.tool("health", check=False).returncode == 0, 30)
         page, _ = took("queue", "list", "--limit", "50")
         scan, _ = took("queue", "count", "to:*1@*", "age:<30d")
         with futures.ThreadPoolExecutor() as beside:
-            trickle = beside.submit(load, relay.mx, connections=1, messages=100, pause=20)
+            trickle = beside.submit(load, relay.mx, connections=1, messages=Backlog.TRICKLE, pause=20)
             hold, said = took("queue", "hold", "to:@*.dead.example", "--yes")
             undo, _ = took("undo", re.search(r"waypost undo (\d+)", said)[1])
             meanwhile = trickle.result()["reply_us"]["p99"] / 1000

@@ -47,7 +47,6 @@ class StoreModel {
     Change change = Change::hold;
     bool is_undo = false;
     net::WallTime at;
-    std::uint64_t undone_by = 0;
   };
   std::map<Id, Message> messages;
   std::map<Id, Message> kept;  // of which nothing waits, and something was removed
@@ -263,7 +262,7 @@ class StoreModel {
   std::optional<Changed> undo(std::uint64_t number, net::WallTime now) {
     auto record = records.find(number);
     if (record == records.end() || record->second.is_undo || record->second.change == Change::retry ||
-        record->second.undone_by != 0 || record->second.at + std::chrono::hours(24) <= now)
+        record->second.at + std::chrono::hours(24) <= now)
       return std::nullopt;
     const Change change = record->second.change;
     const State left = change == Change::hold      ? State::held
@@ -287,7 +286,6 @@ class StoreModel {
       leave(id);
     }
     if (out.recipients == 0) return out;
-    record->second.undone_by = mine;
     records[out.number = mine] = {change, true, now};
     return out;
   }

@@ -258,9 +258,8 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
     const bool tells = !message.from.empty() && !message.never && reachable;
     if (!cause) broken(address + " is lost");
     if (cause && tells) broken(address + " ended, and nobody was told");
-    const bool in_digest = std::any_of(digests_.begin(), digests_.end(), [&address](const auto& each) {
-      return each.first.ends_with(" to " + address);
-    });
+    const bool in_digest = std::any_of(digests_.begin(), digests_.end(),
+                                       [&address](const auto& each) { return each.first.ends_with(" to " + address); });
     if (message.from.empty() && !in_digest) broken(address + " ended, and no digest tells of it");
   }
   if (terms.calm && recipient.shortest_wait < kShortestWait)

@@ -68,6 +68,7 @@ void World::start_life() {
   life->relay->start({port});
   storage_free_at_ = now();
   life_ = std::move(life);
+  later(1min, [this] { undo_soon(); });
 }
 
 /// Nothing of this life reaches anybody any more, neither the net nor the disk; then its coroutines are let go.

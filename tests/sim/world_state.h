@@ -78,6 +78,8 @@ class World {
   static net::Task<> wind_down(mta::Relay& relay, bool& ended);
   static net::Task<> count(mta::Relay& relay, net::WallTime at, std::uint64_t& messages, bool& done);
   static net::Task<> change(World& world, queue::Change what, queue::Filter filter);
+  static net::Task<> undo_deletions(World& world);
+  void undo_soon();
   void heal();
   void read_maildirs();
   void finish(Report& report);

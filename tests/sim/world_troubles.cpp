@@ -142,7 +142,19 @@ net::Task<> World::change(World& world, queue::Change what, queue::Filter filter
   if (changed) world.note("an operator changed " + std::to_string(changed->recipients) + " recipients");
 }
 
-/// Holds a domain's mail for a while, or tries everything again.
+/// Whatever was deleted is to be there again: by the audit, since a life may have ended in the midst of it.
+net::Task<> World::undo_deletions(World& world) {
+  queue::Store& store = world.life_->relay->store();
+  Result<std::vector<queue::ChangeRecord>> changes = co_await store.changes(UINT64_MAX, 1000);
+  if (!changes) co_return;
+  for (const queue::ChangeRecord& change : *changes) {
+    if (change.what != "delete") continue;
+    Result<queue::Changed> undone = co_await store.undo(change.number, "an operator", world.runtime_.wall_now());
+    if (undone) world.note("an operator took back " + std::to_string(undone->recipients) + " deletions");
+  }
+}
+
+/// Holds or deletes a domain's mail for a while, or tries everything again.
 void World::operate(const Item& item) {
   if (!life_ || ending_) return;
   const Domain& domain = plan_.domains[static_cast<std::size_t>(item.where) % plan_.domains.size()];
@@ -152,10 +164,19 @@ void World::operate(const Item& item) {
     life_->scope.spawn(change(*this, queue::Change::retry, queue::Filter()));
     return;
   }
+  if (item.what % 4 == 1) {
+    life_->scope.spawn(change(*this, queue::Change::remove, filter));
+    later(item.lasts, [this] { undo_soon(); });
+    return;
+  }
   life_->scope.spawn(change(*this, queue::Change::hold, filter));
   later(item.lasts, [this, filter] {
     if (life_ && !ending_) life_->scope.spawn(change(*this, queue::Change::release, filter));
   });
+}
+
+void World::undo_soon() {
+  if (life_ && !ending_) life_->scope.spawn(undo_deletions(*this));
 }
 
 /// From here on all is well, and stays so.
@@ -176,6 +197,7 @@ void World::heal() {
   // What was on its way to be released in a life that ended meanwhile.
   later(1min, [this] {
     if (life_ && !ending_) life_->scope.spawn(change(*this, queue::Change::release, queue::Filter()));
+    undo_soon();
   });
   if (!life_) return;
   life_->names->lose_servers(false);
