@@ -266,11 +266,12 @@ Result<> open(const Options& options) {
   return {};
 }
 
-void reopen() {
+Result<> reopen() {
   const std::shared_ptr<Log> log = get();
-  if (!log) return;
-  const Result<> opened = open(log->options);
+  if (!log) return {};
+  Result<> opened = open(log->options);
   if (!opened) failure(opened.error().what);
+  return opened;
 }
 
 void flush() {

@@ -27,8 +27,8 @@ struct Options {
 
 /// Before the first event that shall be seen; again at a reload. Until then everything from `info` up goes to stderr.
 Result<> open(const Options& options);
-/// A file is closed and opened by its name again, after it was moved away.
-void reopen();
+/// A file is closed and opened by its name again, after it was moved away. Errors: as open(); the log says so too.
+Result<> reopen();
 /// Writes what is waiting. At the end of the process, and before abandoning it.
 void flush();
 bool enabled(Level level);

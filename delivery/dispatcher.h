@@ -276,6 +276,7 @@ class Dispatcher {
   bool recall_ = true;
   bool knows_states_ = false;  ///< what fails or is held was read from the store
   bool compare_routes_ = true;
+  bool forgetting_ = false;       ///< what was removed long ago is let go
   bool redirecting_ = false;      ///< all that waits is gone through
   std::uint64_t redirected_ = 0;  ///< times that recipients were put elsewhere: what was read before is out of date
   bool untold_ = true;            ///< there may be something to tell the postmaster

@@ -57,7 +57,7 @@ net::Task<> Dispatcher::sweep() {
       if (runtime_.now() >= note_at_) {
         note_at_ = runtime_.now() + kNote;
         co_await note_time();
-        co_await forget_removed();
+        if (!std::exchange(forgetting_, true)) scope_.spawn(forget_removed());
       }
       co_await tell_postmaster();
       const bool more = co_await overdue_in_turn();
@@ -100,9 +100,10 @@ net::Task<> Dispatcher::note_time() {
   if (!noted && !stopping_) log::failure("noting the time: " + noted.error().what);
 }
 
-/// What was removed stays for a while, so that the removal can be undone.
+/// What was removed stays for a while, so that the removal can be undone. Beside all else: it may be the whole queue.
 net::Task<> Dispatcher::forget_removed() {
-  const Result<> forgotten = co_await store_.forget_removed(runtime_.wall_now());
+  const Result<> forgotten = co_await store_.forget_removed(runtime_.wall_now(), scope_.stop_token());
+  forgetting_ = false;
   if (!forgotten && !stopping_) log::failure("forgetting what was removed: " + forgotten.error().what);
 }
 

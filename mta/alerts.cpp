@@ -12,7 +12,9 @@ std::vector<std::string> alerts(const DaemonFacts& facts, const Disk& disk) {
                   " (waypost config check)");
   if (disk.size > 0 && disk.free <= queue::kept_free(disk.size))
     out.push_back("no new mail is taken: " + octets_text(disk.free) + " are free on the disk of " + facts.data_dir +
-                  ", and " + octets_text(queue::kept_free(disk.size)) + " are kept for what is queued");
+                  ", and " + octets_text(queue::kept_free(disk.size)) +
+                  " are kept for what is queued. Deleted mail is kept for a day, too: waypost queue delete --for-good "
+                  "state:removed");
   if (facts.corrupt_drops > 0)
     out.push_back(counted(facts.corrupt_drops, "file", "files") +
                   " of the drop folder could not be taken: look into corrupt/");

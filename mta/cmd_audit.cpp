@@ -84,7 +84,9 @@ void add_audit(CLI::App& app, Console& console) {
   };
   auto options = std::make_shared<Options>();
   CLI::App* list = app.add_subcommand("audit", "What administrators did, the newest first");
-  list->add_option("--limit", options->limit, "At most so many changes (50)")->type_name("N");
+  list->add_option("--limit", options->limit, "At most so many changes (50)")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
   list->add_flag("--json", options->json, "A JSON object a line, keys stable");
   list->footer("Example: waypost audit --limit 10");
   list->callback([options, &console] { console.exit_code = audit(options->limit, options->json, console); });

@@ -24,8 +24,8 @@ namespace {
 class NewFile {
  public:
   explicit NewFile(const std::string& path)
-      : fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) {
-    if (fd_ < 0) why_ = path + ": " + std::strerror(errno);
+      : path_(path), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) {
+    if (fd_ < 0) failed();
   }
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
@@ -35,16 +35,18 @@ class NewFile {
   void write(std::string_view octets) {
     while (fd_ >= 0 && why_.empty() && !octets.empty()) {
       const ssize_t put = ::write(fd_, octets.data(), octets.size());
-      if (put < 0 && errno != EINTR) why_ = std::strerror(errno);
+      if (put < 0 && errno != EINTR) failed();
       if (put > 0) octets.remove_prefix(static_cast<std::size_t>(put));
     }
   }
   void sync() {
-    if (fd_ >= 0 && why_.empty() && ::fsync(fd_) != 0) why_ = std::strerror(errno);
+    if (fd_ >= 0 && why_.empty() && ::fsync(fd_) != 0) failed();
   }
   const std::string& why() const { return why_; }  ///< "": all is well
 
  private:
+  void failed() { why_ = path_ + ": " + std::strerror(errno); }
+  std::string path_;
   int fd_;
   std::string why_;
 };
@@ -92,25 +94,29 @@ std::string from_line(const Json& message) {
   return "From " + (from.empty() ? "MAILER-DAEMON" : escape(from, 320)) + " " + text + "\n";
 }
 
+bool fail_file(const NewFile& file, Console& console) {
+  console.give_up(EX_IOERR, file.why());
+  return false;
+}
+
 /// Octets as they are stored in ID.eml, the envelope in ID.json; neither where the message leaves meanwhile.
 bool write_eml(const Json& message, const std::string& folder, Console& console) {
   const std::string id = text_of(message, "id");
   const std::string name = folder + "/" + id;
   NewFile content(name + ".eml");
+  if (!content.why().empty()) return fail_file(content, console);
+  const bool read = read_all(id, console, [&content](std::string_view octets) { content.write(octets); });
+  if (!read) {
+    ::unlink((name + ".eml").c_str());
+    return false;
+  }
   NewFile envelope(name + ".json");
-  const bool read =
-      content.why().empty() && read_all(id, console, [&content](std::string_view octets) { content.write(octets); });
-  if (content.why().empty() && !read)
-    for (const char* suffix : {".eml", ".json"}) ::unlink((name + suffix).c_str());
   envelope.write(to_line(message) + "\n");
-  content.sync();
-  envelope.sync();
-  for (const NewFile* file : {&content, &envelope})
-    if (!file->why().empty()) {
-      console.give_up(EX_IOERR, file->why());
-      return false;
-    }
-  return read;
+  for (NewFile* file : {&content, &envelope}) {
+    file->sync();
+    if (!file->why().empty()) return fail_file(*file, console);
+  }
+  return true;
 }
 
 }  // namespace
@@ -161,11 +167,12 @@ int queue_export(const QueueExportOptions& options, Console& console) {
   if (file) {
     file->sync();
     if (!file->why().empty()) {
-      console.give_up(EX_IOERR, options.to + ": " + file->why());
+      console.give_up(EX_IOERR, file->why());
       return console.exit_code;
     }
   }
   if (written == 0) {
+    if (mbox) ::unlink(options.to.c_str());
     console.err << "nothing matches\n";
     return 1;
   }

@@ -93,6 +93,7 @@ int why(const std::string& text, Console& console) {
   request.path = "/v1/queue/" + id->text();
   const std::optional<Json> message = console.fetch(request);
   if (!message) return console.exit_code;
+  bool expires = false;                            // what is held does not
   std::map<std::string, std::vector<Json>> known;  // a destination, and its site
   for (const Json& recipient : (*message)["recipients"]) {
     const std::string name = text_of(recipient, "destination");
@@ -108,8 +109,10 @@ int why(const std::string& text, Console& console) {
       rows.resize(2);  // what nothing is known of is null
     }
     console.out << why_it_waits(recipient, known[name][0], known[name][1], console.now()) << "\n";
+    const std::string state = text_of(recipient, "state");
+    expires = expires || state == "active" || state == "deferred";
   }
-  console.out << "It is given up at " << moment(*message, "expires", console.now()) << "\n";
+  if (expires) console.out << "It is given up at " << moment(*message, "expires", console.now()) << "\n";
   return 0;
 }
 

@@ -100,6 +100,8 @@ Result<ChangeOrder> parse_order(const std::string& body) {
   order.change = *known;
   order.reason = text("reason");
   order.for_good = flag("for_good");
+  if (order.for_good && order.change.change != queue::Change::remove)
+    return fail(Errc::invalid, "for_good belongs to delete");
   order.dry_run = flag("dry_run");
 
   const auto ids = json.find("ids");
@@ -279,8 +281,8 @@ ControlAnswer ControlApi::health() {
 }
 
 ControlAnswer ControlApi::reopen_log(const ControlRequest&) {
-  log::reopen();
-  return answer(Json::object());
+  const Result<> opened = log::reopen();
+  return opened ? answer(Json::object()) : answer_of(opened.error());
 }
 
 ControlAnswer ControlApi::list(const ControlRequest& request) {
@@ -328,6 +330,7 @@ ControlAnswer ControlApi::group(const queue::Filter& filter, const ControlReques
   if (!by) return refuse(400, "by is one of " + std::string(queue::kGroupByList));
   const Result<std::uint64_t> limit = number(request, "limit", 20);
   if (!limit) return answer_of(limit.error());
+  if (*limit == 0) return refuse(400, "limit is from 1");
   const Result<queue::Groups> groups = backend_.group(filter, *by, std::min<std::uint64_t>(*limit, kMaxGroups));
   if (!groups) return answer_of(groups.error());
   return answer(groups_json(*groups));
@@ -393,7 +396,8 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
     }
   }
 
-  const queue::Filter meant = narrowed(order->filter, order->change.event);
+  // What was removed before, and is kept, may be meant by its state.
+  const queue::Filter meant = order->for_good ? order->filter : narrowed(order->filter, order->change.event);
   if (order->dry_run) {
     const Result<queue::Counts> counts = backend_.count(meant);
     if (!counts) return answer_of(counts.error());

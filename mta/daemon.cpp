@@ -36,6 +36,7 @@ constexpr net::Duration kKeepRates = 10s;
 constexpr const char* kRatesFile = "rates";
 constexpr const char* kDropGroup = "waypost-drop";  // of the helper program that sendmail(1) runs
 constexpr const char* kSecretFile = "secret";
+constexpr const char* kUsualConfig = "/etc/waypost/waypost.toml";
 
 log::Options log_options(const conf::Config& config) {
   log::Options options;
@@ -62,6 +63,15 @@ int exit_code(const Error& error) {
     default:
       return EX_IOERR;
   }
+}
+
+/// What has a drop folder of ours. The installed helper program knows only that of the usual data folder: its files are
+/// for the daemon with the usual configuration, wherever that has its data.
+std::vector<std::string> drop_folders(const conf::Config& config) {
+  std::vector<std::string> folders{config.data_dir};
+  const std::string usual = conf::Config().data_dir;
+  if (config.file == kUsualConfig && config.data_dir != usual) folders.push_back(usual);
+  return folders;
 }
 
 int socket_exit_code(const Error& error) {
@@ -427,7 +437,7 @@ void Daemon::begin() {
       new Relay({std::move(loops), *queue_, *resolver_, std::move(resolvers), *limits_,
                  [this] { return config_.get(); }, [this] { return own_addresses(); }, queue::open_folder, failed,
                  [this](conf::Role role) { return certificates_.get(role); }, [this] { return certificates_.client(); },
-                 authenticator_.get(), &rates_, config_.get()->data_dir}));
+                 authenticator_.get(), &rates_, drop_folders(*config_.get())}));
   std::vector<Port> ports = ports_;
   if (submit_port_) ports.push_back(*submit_port_);
   relay_->start(ports);

@@ -26,7 +26,7 @@ namespace {
 
 constexpr const char* kFolder = "/var/spool/waypost/maildrop";
 constexpr std::uint64_t kMostOctets = 1ULL << 30;  // the daemon's own limit is smaller; this one guards the disk
-constexpr std::uint64_t kReserve = 2ULL << 30;     // of the file system, or a tenth of it: as the daemon has it
+constexpr std::uint64_t kReserve = 4ULL << 30;     // of the file system, or a fifth of it: twice what the daemon keeps
 constexpr std::string_view kEnd = "\r\n.\r\n";
 // The folder cannot be entered but by its owner and this program's group: that all may read lets the daemon read.
 constexpr mode_t kMode = 0444;
@@ -54,7 +54,8 @@ bool has_room(int fd) {
   if (::fstatvfs(fd, &facts) != 0) return true;
   const std::uint64_t free = std::uint64_t{facts.f_bavail} * facts.f_frsize;
   const std::uint64_t all = std::uint64_t{facts.f_blocks} * facts.f_frsize;
-  return free >= std::min(kReserve, all / 10);
+  const bool has_names = facts.f_files == 0 || facts.f_favail >= facts.f_files / 20;
+  return has_names && free >= std::min(kReserve, all / 5);
 }
 
 /// Standard input, to its end. Returns an exit code.

@@ -97,6 +97,7 @@ struct Maildrop::File {
     if (facts.st_nlink != 1) return fail(Errc::invalid, "it has another name");
     if (static_cast<std::uint64_t>(facts.st_size) > most) return fail(Errc::too_big, "it is too large");
     owner = facts.st_uid;
+    written = facts.st_mtime;
     const Result<> known = read_head();
     return known ? check_content() : known;
   }
@@ -145,6 +146,7 @@ struct Maildrop::File {
 
   int fd = -1;
   std::uint32_t owner = 0;
+  std::time_t written = 0;
   DropHead head;
   std::vector<Refused> refused;
 };
@@ -204,7 +206,12 @@ net::Task<std::vector<std::string>> Maildrop::list() {
   if (!*found) co_return std::vector<std::string>();
   std::vector<std::string> names = std::move((*found)->whole);
   std::sort(names.begin(), names.end());
-  if (names.size() > kMostNames) names.resize(kMostNames);
+  // Of many the next ones: those that have to wait are not in the way of others.
+  if (names.size() > kMostNames) {
+    std::rotate(names.begin(), std::upper_bound(names.begin(), names.end(), last_), names.end());
+    names.resize(kMostNames);
+    last_ = names.back();
+  }
   co_return names;
 }
 
@@ -231,7 +238,15 @@ net::Task<bool> Maildrop::take(std::string name) {
     co_return true;
   }
   if (verdict == Verdict::refused) {
-    const Result<> told = co_await bounce(*file);
+    Result<> told = co_await bounce(*file);
+    // Others have the message by now: it is not taken again for want of a notification.
+    const bool is_taken = file->refused.size() < file->head.recipients.size();
+    while (!told && is_taken && told.error().code != Errc::invalid && !scope_.stopping()) {
+      log::warning(path + ": its sender is told later: " + told.error().what);
+      bool slept = co_await context_.runtime.sleep_for(kPause, scope_.stop_token());
+      (void)slept;  // a stop is seen above
+      told = co_await bounce(*file);
+    }
     if (!told && told.error().code != Errc::invalid) {
       log::warning(path + " waits: " + told.error().what);
       co_return true;
@@ -258,11 +273,13 @@ net::Task<Maildrop::Verdict> Maildrop::submit(File& file, std::string& why) {
   Dialogue dialogue(std::move(ends.first));
   server_.admit(std::move(ends.second), listener_);
 
+  const bool over = file.written + context_.config()->queue.expire.count() < std::time(nullptr);
   // How it goes on after a reply; nullopt: it does.
-  const auto end_of = [&why](const Result<smtp::Reply>& reply) -> std::optional<Verdict> {
+  const auto end_of = [&why, over](const Result<smtp::Reply>& reply) -> std::optional<Verdict> {
     if (reply && (reply->positive() || reply->intermediate())) return std::nullopt;
     why = reply ? reply->text() : reply.error().what;
-    return reply && reply->permanent() ? Verdict::refused : Verdict::put_off;
+    // As with what was accepted, there is an end to waiting.
+    return reply && (reply->permanent() || over) ? Verdict::refused : Verdict::put_off;
   };
   const std::vector<std::string> opening{"", "EHLO localhost", file.head.mail};
   for (const std::string& line : opening) {

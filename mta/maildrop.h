@@ -25,7 +25,7 @@ class Maildrop {
   static constexpr net::Duration kEvery = std::chrono::seconds(3);   ///< looks for files
   static constexpr net::Duration kPause = std::chrono::seconds(60);  ///< after a 4xx
   static constexpr std::size_t kMostNames = 1000;                    ///< of one look
-  static constexpr net::Duration kStale = std::chrono::hours(24);    ///< a file that was never finished is removed
+  static constexpr net::Duration kStale = std::chrono::hours(1);     ///< a file that was never finished is removed
 
   /// Files are taken from `folder`/maildrop. What cannot be, and nobody can be told of, is moved to `folder`/corrupt.
   Maildrop(ServerContext& context, Server& server, std::string folder);
@@ -61,6 +61,7 @@ class Maildrop {
   const conf::Listener listener_;
   net::Scope scope_;
   std::atomic<std::uint64_t> corrupt_{0};
+  std::string last_;      ///< name that was looked at, where there are too many for one look
   bool failing_ = false;  ///< the folder cannot be read: said once
 };
 

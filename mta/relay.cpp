@@ -38,9 +38,9 @@ Relay::Relay(RelayParts parts)
       sides_(make_sides()),
       dispatcher_(*parts_.loops.front(), store(), parts_.resolver, parts_.config, parts_.own_addresses,
                   parts_.open_folder, {}, parts_.tls_client) {
-  if (!parts_.data_dir.empty()) {
+  for (const std::string& folder : parts_.drop_folders) {
     Side& first = *sides_.front();
-    maildrop_ = std::make_unique<Maildrop>(first.context, first.server, parts_.data_dir);
+    maildrops_.push_back(std::make_unique<Maildrop>(first.context, first.server, folder));
   }
   dispatcher_.set_postmasters([this] { return postmasters(*parts_.config()); });
 }
@@ -74,7 +74,7 @@ void Relay::start(const std::vector<Port>& ports) {
     const Result<> started = side->server.start(ports);
     if (!started) log::failure("listening: " + started.error().what);
   }
-  if (maildrop_) maildrop_->start();
+  for (const auto& maildrop : maildrops_) maildrop->start();
 }
 
 net::Task<bool> Relay::wind_down() {
@@ -100,11 +100,13 @@ net::Task<bool> Relay::wind_down() {
 }
 
 net::Task<> Relay::drain(Side& side) {
-  const bool has_maildrop = maildrop_ && &side == sides_.front().get();
-  if (has_maildrop) maildrop_->stop();
+  const bool has_maildrops = &side == sides_.front().get();
+  if (has_maildrops)
+    for (const auto& maildrop : maildrops_) maildrop->stop();
   side.server.stop();
   if (side.context.resolver != nullptr) side.context.resolver->stop();
-  if (has_maildrop) co_await maildrop_->drained();  // first: it may have begun one more session
+  if (has_maildrops)  // first: they may have begun one more session each
+    for (const auto& maildrop : maildrops_) co_await maildrop->drained();
   co_await side.server.drained();
   side.asker.stop();
   co_await side.asker.drained();

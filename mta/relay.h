@@ -35,10 +35,10 @@ struct RelayParts {
   /// The queue cannot be written any more (RELIABILITY F12). On the storage thread; nothing is accepted after it.
   std::function<void(const Error&)> failed;
   std::function<std::shared_ptr<const net::TlsServer>(conf::Role)> tls = nullptr;  ///< any thread; null: no TLS
-  delivery::TlsSource tls_client = nullptr;  ///< any thread; null: no TLS on the way out
-  Authenticator* auth = nullptr;             ///< any thread; null: nobody can log in
-  Rates* rates = nullptr;                    ///< any thread; null: none are kept
-  std::string data_dir = "";                 ///< for its drop folder; "": there is none
+  delivery::TlsSource tls_client = nullptr;    ///< any thread; null: no TLS on the way out
+  Authenticator* auth = nullptr;               ///< any thread; null: nobody can log in
+  Rates* rates = nullptr;                      ///< any thread; null: none are kept
+  std::vector<std::string> drop_folders = {};  ///< whose maildrop/ is looked into
 };
 
 /// Made and destroyed while no loop runs, used on the first loop.
@@ -65,7 +65,11 @@ class Relay {
   delivery::Dispatcher& dispatcher() { return dispatcher_; }  ///< on the first loop
   delivery::Dispatcher::Stats stats() const { return dispatcher_.stats(); }
   /// Files of the drop folder that could not be taken. Any thread.
-  std::uint64_t corrupt_drops() const { return maildrop_ ? maildrop_->corrupt() : 0; }
+  std::uint64_t corrupt_drops() const {
+    std::uint64_t all = 0;
+    for (const auto& maildrop : maildrops_) all += maildrop->corrupt();
+    return all;
+  }
 
  private:
   /// The inbound side of one loop.
@@ -85,7 +89,7 @@ class Relay {
   std::shared_ptr<std::atomic<bool>> accepting_ = std::make_shared<std::atomic<bool>>(true);
   RecipientCache recipients_;  ///< what next hops said of them
   std::vector<std::unique_ptr<Side>> sides_;
-  std::unique_ptr<Maildrop> maildrop_;  ///< on the first loop
+  std::vector<std::unique_ptr<Maildrop>> maildrops_;  ///< on the first loop
   delivery::Dispatcher dispatcher_;
   std::size_t draining_ = 0;  ///< sides whose sessions have not ended yet
 };

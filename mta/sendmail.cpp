@@ -12,6 +12,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <poll.h>
@@ -161,9 +162,12 @@ int exit_code_of(const smtp::Reply& reply) {
   return subject == 3 || subject == 5 || subject == 6 ? EX_DATAERR : EX_UNAVAILABLE;
 }
 
-std::string helper_path() {
-  const char* folder = std::getenv("WAYPOST_HELPERS");
-  return folder == nullptr ? kHelper : std::string(folder) + "/drop";
+/// The helper and the folder that it is to write to. The installed one knows the only folder that it may.
+std::pair<std::string, std::string> helper(const Place& place) {
+  // Not where somebody else's rights are in play.
+  const char* folder = ::secure_getenv("WAYPOST_HELPERS");
+  if (folder == nullptr) return {kHelper, ""};
+  return {std::string(folder) + "/drop", place.config.data_dir + "/maildrop"};
 }
 
 /// Nothing is lost without a word: what is refused is said, the rest is with the daemon or in the drop folder.
@@ -177,7 +181,8 @@ int hand_over(const Place& place, Submission submission, const Listening& listen
   }
   if (done.left.empty()) return code;
   submission.envelope.recipients = done.left;
-  const Result<> kept = drop(helper_path(), place.config.data_dir + "/maildrop", submission);
+  const auto [program, folder] = helper(place);
+  const Result<> kept = drop(program, folder, submission);
   if (kept && listening) listening("(kept in the drop folder: " + done.why_left + ")");
   if (kept) return code;
   complain(done.why_left + "; and " + kept.error().what);

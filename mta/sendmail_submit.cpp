@@ -121,7 +121,7 @@ Result<> write_drop(const std::string& helper, const std::string& folder, const 
   const pid_t child = ::fork();
   if (child == 0) {
     (void)::dup2(ends[0], STDIN_FILENO);
-    const char* arguments[] = {helper.c_str(), folder.c_str(), nullptr};
+    const char* arguments[] = {helper.c_str(), folder.empty() ? nullptr : folder.c_str(), nullptr};
     char* environment[] = {nullptr};
     ::execve(helper.c_str(), const_cast<char* const*>(arguments), environment);
     ::_exit(127);

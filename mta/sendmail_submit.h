@@ -68,8 +68,8 @@ struct Submitted {
 Submitted submit(const std::string& socket, const Submission& submission, const Listening& listening);
 
 /// Hands it to the helper program, which writes a file that the daemon takes when it is back; several for many
-/// recipients. `folder`: the drop folder of the configuration. Errors: busy (the helper said why on standard error, or
-/// could not be run); some of several may be there then.
+/// recipients. `folder`: the drop folder, "" for the one that the helper knows. Errors: busy (the helper said why on
+/// standard error, or could not be run); some of several may be there then.
 Result<> drop(const std::string& helper, const std::string& folder, const Submission& submission);
 
 }  // namespace waypost::mta

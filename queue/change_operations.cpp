@@ -17,8 +17,10 @@ constexpr Sql kClearBackOff{
     "AND next_attempt > ?2"};
 constexpr Sql kChange{
     "UPDATE recipient SET state = ?3, next_attempt = ?4, change = ?5, was = ?6 WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kRetry{"UPDATE recipient SET next_attempt = ?3 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kWaits{"SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1) LIMIT 1"};
-constexpr Sql kLookNow{"UPDATE message SET check_at = ?2 WHERE id = ?1 AND check_at = ?3"};
+// What is there again is tried before it expires.
+constexpr Sql kLookSoon{"UPDATE message SET check_at = ?2 WHERE id = ?1 AND (check_at = ?3 OR check_at < ?2)"};
 constexpr Sql kNotKept{"UPDATE recipient SET change = 0 WHERE message = ?1 AND idx = ?2"};
 
 constexpr Sql kRecord{
@@ -31,8 +33,14 @@ constexpr Sql kFindRecord{"SELECT what, time FROM change WHERE number = ?1"};
 constexpr Sql kRecords{
     "SELECT number, time, what, who, meant, reason, messages, recipients, undone_by FROM change WHERE number < ?1 "
     "ORDER BY number DESC LIMIT ?2"};
-constexpr Sql kForgettable{"SELECT number FROM change WHERE kept = 1 AND time <= ?1 ORDER BY number LIMIT 1"};
-constexpr Sql kForgotten{"UPDATE change SET kept = 0 WHERE number = ?1"};
+// A record of the future is of a clock that was set wrong.
+constexpr Sql kMendTimes{"UPDATE change SET time = ?1 WHERE time > ?1"};
+constexpr Sql kForgettable{"SELECT 1 FROM change WHERE kept = 1 AND time <= ?1 LIMIT 1"};
+constexpr Sql kForgotten{"UPDATE change SET kept = 0 WHERE kept = 1 AND time <= ?1"};
+constexpr Sql kKept{
+    "SELECT r.message, r.idx, r.destination, c.time <= ?4 FROM recipient r INDEXED BY recipient_kept "
+    "LEFT JOIN change c ON c.number = r.change WHERE r.state = 6 AND r.change > 0 "
+    "AND (r.destination, r.message, r.idx) > (?1, ?2, ?3) ORDER BY r.destination, r.message, r.idx LIMIT ?5"};
 constexpr Sql kForgetRecords{"DELETE FROM change WHERE number <= (SELECT max(number) FROM change) - ?1 AND kept = 0"};
 
 constexpr std::array<std::pair<Change, std::string_view>, 4> kNames{
@@ -50,6 +58,15 @@ Event event_of(Change change) {
       return Event::remove;
   }
   return Event::retry;
+}
+
+/// A line, not a file: what a person wrote may be as long as a request. Not cut within a character.
+std::string line_of(std::string_view text) {
+  constexpr std::size_t kMost = 500;
+  if (text.size() <= kMost) return std::string(text);
+  std::size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "...";
 }
 
 }  // namespace
@@ -75,8 +92,9 @@ std::optional<Event> undoing(Change change, State was) {
 }
 
 Result<> RecordOperation::apply(Database& db) {
+  const std::string meant = line_of(record_.meant), reason = line_of(record_.reason);
   Run row(db, kRecord);
-  row << millis(record_.time) << record_.what << record_.who << record_.meant << record_.reason << record_.messages
+  row << millis(record_.time) << record_.what << record_.who << meant << reason << record_.messages
       << record_.recipients;
   Result<> done = row.done();
   if (done) record_.number = static_cast<std::uint64_t>(db.last_rowid());
@@ -121,7 +139,8 @@ Result<> ChangeOperation::apply(Database& db) {
     for (; i < matches->size() && (*matches)[i].message == message; ++i) {
       const Match& match = (*matches)[i];
       const std::optional<Event> event = event_for(match);
-      const std::optional<State> to = event ? next_state(match.state, *event) : std::nullopt;
+      std::optional<State> to = event ? next_state(match.state, *event) : std::nullopt;
+      if (plan_.for_good && match.is_kept) to = State::removed;
       if (!to) continue;
       moved += 1;
       if (plan_.dry_run) continue;
@@ -142,24 +161,25 @@ std::optional<Event> ChangeOperation::event_for(const Match& match) const {
 }
 
 Result<> ChangeOperation::move(Database& db, const Match& match, Event event, State to) {
-  const bool now = event == Event::retry || (event == Event::release && !plan_.undo);
-  // What is not kept belongs to no change.
-  const std::uint64_t number = plan_.for_good ? 0 : plan_.number;
-  Run row(db, kChange);
-  row << queue::number(match.message) << match.index << static_cast<int>(to)
-      << (now ? millis(plan_.now) : match.next_attempt) << number << static_cast<int>(match.state);
-  Result<> written = row.done();
-  if (!written) return written;
   if (event == Event::retry) {
-    Result<> cleared = clear_back_off(db, match.destination);
-    if (!cleared) return cleared;
+    Run row(db, kRetry);
+    row << number(match.message) << match.index << millis(plan_.now);
+    Result<> written = row.done();
+    return written ? clear_back_off(db, match.destination) : written;
   }
-  std::optional<HistoryEvent::Kind> kind = kind_of(event);
-  if (!kind) return {};
+  const bool now = event == Event::release && !plan_.undo;
+  // What is not kept belongs to no change.
+  const std::uint64_t change = plan_.for_good ? 0 : plan_.number;
+  Run row(db, kChange);
+  row << number(match.message) << match.index << static_cast<int>(to) << (now ? millis(plan_.now) : match.next_attempt)
+      << change << static_cast<int>(match.state);
+  Result<> written = row.done();
+  // Of one that was removed before, and is so for good now, the history knows.
+  if (!written || to == match.state) return written;
   HistoryEvent told;
   told.message = match.message;
   told.time = plan_.now;
-  told.kind = *kind;
+  told.kind = *kind_of(event);
   told.recipient = match.address;
   told.text = plan_.reason;
   history_.push_back(std::move(told));
@@ -177,8 +197,8 @@ Result<> ChangeOperation::clear_back_off(Database& db, std::int64_t destination)
 /// Recipients of it were removed, or are there again.
 Result<> ChangeOperation::message_done(Database& db, Id message) {
   if (plan_.undo) {
-    Run row(db, kLookNow);
-    row << number(message) << millis(plan_.now) << kNeverLookedAt;
+    Run row(db, kLookSoon);
+    row << number(message) << millis(plan_.now + kLookAgainAfter) << kNeverLookedAt;
     return row.done();
   }
   Left left{message, false};
@@ -253,53 +273,62 @@ Result<> ChangesOperation::apply(Database& db) {
 }
 
 Result<> ForgettableOperation::apply(Database& db) {
-  number.reset();
+  any = false;
   {
     Run old(db, kForgetRecords);
     old << static_cast<std::int64_t>(ChangeRecord::kMost);
     Result<> done = old.done();
     if (!done) return done;
   }
+  {
+    Run times(db, kMendTimes);
+    times << millis(now_);
+    Result<> done = times.done();
+    if (!done) return done;
+  }
   Run row(db, kForgettable);
   row << millis(now_ - kUndoTime);
   Result<bool> found = row.step();
   if (!found) return fail(found.error());
-  if (*found) number = static_cast<std::uint64_t>(row.integer(0));
+  any = *found;
   return {};
 }
 
-ForgetOperation::ForgetOperation(StoreCore& core, const Filter& filter, const Conditions& conditions,
-                                 std::uint64_t number, Id after)
-    : Operation(Kind::write, 64 * 1024),
-      core_(core),
-      filter_(filter),
-      conditions_(conditions),
-      number_(number),
-      after_(after) {}
+ForgetOperation::ForgetOperation(StoreCore& core, Place after, WallTime now)
+    : Operation(Kind::write, 64 * 1024), core_(core), after_(after), now_(now) {}
 
 Result<> ForgetOperation::apply(Database& db) {
   files_.clear();
-  Result<Slice> next = next_slice(db, filter_, after_);
-  if (!next) return fail(next.error());
-  slice = *next;
-  Result<std::vector<Match>> matches = match_slice(db, conditions_, slice);
-  if (!matches) return fail(matches.error());
-  for (std::size_t i = 0; i < matches->size();) {
-    const Id message = (*matches)[i].message;
-    for (; i < matches->size() && (*matches)[i].message == message; ++i) {
-      Run row(db, kNotKept);
-      row << number(message) << (*matches)[i].index;
-      Result<> done = row.done();
-      if (!done) return done;
+  place = after_;
+  std::vector<std::pair<Id, std::int64_t>> over;
+  std::size_t read = 0;
+  {
+    Run row(db, kKept);
+    row << after_.destination << number(after_.message) << after_.index << millis(now_ - kUndoTime)
+        << static_cast<std::int64_t>(kSlice);
+    Result<bool> found = row.step();
+    for (; found && *found; found = row.step()) {
+      ++read;
+      place = {row.integer(2), id_of(row.integer(0)), row.integer(1)};
+      // Without its record nobody can undo it.
+      if (row.is_null(3) || row.integer(3) != 0) over.emplace_back(place.message, place.index);
     }
+    if (!found) return fail(found.error());
+  }
+  last = read < kSlice;
+  for (const auto& [message, index] : over) {
+    Run row(db, kNotKept);
+    row << number(message) << index;
+    Result<> done = row.done();
+    if (!done) return done;
     bool in_file = false;
     Result<bool> gone = remove_if_ended(db, message, in_file);
     if (!gone) return fail(gone.error());
     if (*gone && in_file) files_.push_back(message);
   }
-  if (!slice.last) return {};
+  if (!last) return {};
   Run row(db, kForgotten);
-  row << number_;
+  row << millis(now_ - kUndoTime);
   return row.done();
 }
 

@@ -109,32 +109,37 @@ class ChangesOperation : public Operation {
   std::size_t limit_;
 };
 
-/// The oldest change of which removed recipients are kept for too long already; and the oldest records go.
+/// Whether recipients are kept that were removed too long ago; and the oldest records go.
 class ForgettableOperation : public Operation {
  public:
   explicit ForgettableOperation(WallTime now) : Operation(Kind::write, 512), now_(now) {}
   Result<> apply(Database& db) override;
 
-  std::optional<std::uint64_t> number;
+  bool any = false;
 
  private:
   WallTime now_;
 };
 
-/// One slice of what that change removed goes for good; with the last one nothing is kept of it.
+/// One slice of all that is kept: what was removed too long ago goes for good.
 class ForgetOperation : public Operation {
  public:
-  ForgetOperation(StoreCore& core, const Filter& filter, const Conditions& conditions, std::uint64_t number, Id after);
+  /// As recipient_kept has them in order.
+  struct Place {
+    std::int64_t destination = INT64_MIN;
+    Id message;
+    std::int64_t index = 0;
+  };
+  ForgetOperation(StoreCore& core, Place after, WallTime now);
   Result<> apply(Database& db) override;
   void committed() override;
-  Slice slice;
+  Place place;  ///< of the last one
+  bool last = false;
 
  private:
   StoreCore& core_;
-  const Filter& filter_;
-  const Conditions& conditions_;
-  std::uint64_t number_;
-  Id after_;
+  Place after_;
+  WallTime now_;
   std::vector<Id> files_;
 };
 

@@ -46,7 +46,6 @@ constexpr Sql kHoldDamaged{
 // Seeks in one turn: some milliseconds at most, since acceptance waits meanwhile.
 constexpr std::size_t kDestinationsInOneTurn = 2000;
 constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
-constexpr std::chrono::hours kLookAgainAfter{1};
 constexpr std::chrono::seconds kLookAtMoreFlows{1};
 
 }  // namespace

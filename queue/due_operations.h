@@ -1,5 +1,6 @@
 // queue/due_operations.h: what is due, what is overdue, and what cannot be read, as operations on queue.db.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
@@ -86,6 +87,7 @@ class DeferredOperation : public Operation {
 
 /// `message.check_at` where only an undo brings recipients back: they were all removed.
 constexpr std::int64_t kNeverLookedAt = INT64_MAX / 2;
+constexpr std::chrono::hours kLookAgainAfter{1};
 
 /// Messages of which all is held are not overdue again for an hour.
 class LookAgainOperation : public Operation {

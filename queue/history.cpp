@@ -55,7 +55,7 @@ Result<HistoryEvent> read(const Run& row) {
   event.message = id_of(row.integer(0));
   event.time = wall_time(row.integer(1));
   std::int64_t kind = row.integer(2);
-  if (kind < 0 || kind > static_cast<int>(Kind::notified))
+  if (kind < 0 || kind > static_cast<int>(Kind::restored))
     return fail(Errc::damaged, "history.db has an event of kind " + std::to_string(kind));
   event.kind = static_cast<Kind>(kind);
   event.from = row.text(3);

@@ -215,7 +215,9 @@ Result<> group_slice(Database& db, const Conditions& conditions, const Slice& sl
 
 Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice) {
   std::string sql =
-      "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address FROM message m CROSS JOIN " +
+      "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address, r.change FROM message m "
+      "CROSS "
+      "JOIN " +
       std::string(kRecipientOfMessage) + in_slice(conditions) + " AND " + conditions.recipient +
       " ORDER BY m.id, r.idx";
   Run row(db, sql);
@@ -232,6 +234,7 @@ Result<std::vector<Match>> match_slice(Database& db, const Conditions& condition
     match.next_attempt = row.integer(4);
     match.destination = row.integer(5);
     match.address = row.text(6);
+    match.is_kept = match.state == State::removed && row.integer(7) > 0;
     out.push_back(std::move(match));
   }
   if (!found) return fail(found.error());

@@ -37,6 +37,7 @@ struct Match {
   std::int64_t index = 0;  ///< as it stands in the row, though it be damaged
   State state = State::deferred;
   State was = State::deferred;  ///< before the last change
+  bool is_kept = false;         ///< it was removed, which may be undone
   std::int64_t next_attempt = 0;
   std::int64_t destination = 0;
   std::string address;

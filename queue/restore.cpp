@@ -15,7 +15,10 @@ namespace waypost::queue {
 namespace {
 
 constexpr Sql kMessages{"SELECT id, in_file FROM message ORDER BY id"};
-constexpr Sql kThere{"SELECT 1 FROM message WHERE id = ?1"};
+// What was removed, and is kept for an undo, is no mail that waits.
+#define WAYPOST_WAITING "EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN (0, 1))"
+constexpr Sql kWaiting{"SELECT m.id FROM message m WHERE " WAYPOST_WAITING " ORDER BY m.id"};
+constexpr Sql kWaits{"SELECT 1 FROM message m WHERE m.id = ?1 AND " WAYPOST_WAITING};
 
 Result<Database> open_queue(const std::string& folder) {
   Result<Database> db = open_to_read(folder + "/queue.db");
@@ -25,17 +28,17 @@ Result<Database> open_queue(const std::string& folder) {
   return db;
 }
 
-/// Messages in `these` that are not in `others`.
+/// Messages that wait in `these`, and not in `others`.
 Result<std::uint64_t> missing(Database& these, Database& others) {
   std::uint64_t count = 0;
-  Run row(these, kMessages);
+  Run row(these, kWaiting);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
-    Run there(others, kThere);
-    there << row.integer(0);
-    Result<bool> is_there = there.step();
-    if (!is_there) return fail(is_there.error());
-    count += *is_there ? 0 : 1;
+    Run waits(others, kWaits);
+    waits << row.integer(0);
+    Result<bool> found_there = waits.step();
+    if (!found_there) return fail(found_there.error());
+    count += *found_there ? 0 : 1;
   }
   if (!found) return fail(found.error());
   return count;
@@ -56,7 +59,8 @@ void compare(Database& backup, const std::string& data_dir, RestoreReport& repor
 std::optional<std::uint64_t> mail_in(const std::string& data_dir) {
   Result<Database> old = open_queue(data_dir);
   if (!old && old.error().code == Errc::not_found) return std::nullopt;
-  Result<std::int64_t> messages = old ? old->value("SELECT count(*) FROM message") : fail(old.error());
+  Result<std::int64_t> messages =
+      old ? old->value("SELECT count(*) FROM message m WHERE " WAYPOST_WAITING) : fail(old.error());
   if (!messages) return 0;
   if (*messages == 0) return std::nullopt;
   return static_cast<std::uint64_t>(*messages);

@@ -178,7 +178,10 @@ class Salvage {
     }
     std::int64_t state = record.number(kState);
     bool doubtful = use == Use::in_doubt || state < 0 || state > static_cast<int>(State::removed);
-    bool hold = doubtful && (state == 0 || state > static_cast<int>(State::removed) || state < 0);
+    // A removal that may have been undone since is in doubt too.
+    bool hold = doubtful && (state == 0 || state >= static_cast<int>(State::removed) || state < 0);
+    if (!hold && state == static_cast<int>(State::removed))
+      removed_recipients_.insert({number(message), record.number(kIndex)});
     Run row(db_, kAddRecipient);
     for (std::size_t i = 0; i < kRecipientTypes.size(); ++i) {
       if (i == kState && hold)
@@ -352,8 +355,8 @@ class Salvage {
       Result<bool> found = row.step();
       for (; found && *found; found = row.step()) {
         Id id = id_of(row.integer(0));
-        // What an administrator removed is not brought back by this.
-        if (row.integer(2) != 0)
+        // What an administrator removed is not brought back by this; where nothing else is known to have been there.
+        if (row.integer(2) != 0 && !lacks_recipient(id))
           removed_.insert(row.integer(0));
         else
           lost(id, "the rows of its recipients are lost").reverse_path = escape(row.text(1), 300);
@@ -371,6 +374,14 @@ class Salvage {
     return {};
   }
 
+  /// True if an index names a recipient of it that was not seen as removed.
+  bool lacks_recipient(Id message) const {
+    for (auto named = named_recipients_.lower_bound({number(message), INT64_MIN});
+         named != named_recipients_.end() && named->first == number(message); ++named)
+      if (!removed_recipients_.contains(*named)) return true;
+    return false;
+  }
+
   Result<> settle_named() {
     for (std::int64_t id : named_) {
       highest_ = std::max(highest_, id);
@@ -382,7 +393,7 @@ class Salvage {
       if (!*there) lost(id_of(id), "its message row is lost");
     }
     for (const auto& [message, index] : named_recipients_) {
-      if (removed_.contains(message)) continue;
+      if (removed_recipients_.contains({message, index})) continue;
       Run row(db_, kRecipientThere);
       row << message << index;
       Result<bool> there = row.step();
@@ -401,7 +412,7 @@ class Salvage {
   std::unordered_map<std::int64_t, std::string> names_;  // of destinations
   std::set<std::int64_t> named_;                         // messages that an index names
   std::set<std::int64_t> removed_;                       // messages that an administrator removed
-  std::set<std::pair<std::int64_t, std::int64_t>> named_recipients_;
+  std::set<std::pair<std::int64_t, std::int64_t>> named_recipients_, removed_recipients_;
   std::map<std::uint64_t, SalvageReport::Lost> lost_;
   std::int64_t reserve_ = 0, highest_ = 0;
 };

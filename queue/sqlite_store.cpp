@@ -66,7 +66,7 @@ class SqliteStore : public Store {
   net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) override;
   net::Task<Result<>> record(ChangeRecord change) override;
   net::Task<Result<std::vector<ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override;
-  net::Task<Result<>> forget_removed(WallTime now) override;
+  net::Task<Result<>> forget_removed(WallTime now, std::stop_token stop) override;
 
  private:
   net::Task<Result<>> run(Operation& operation);
@@ -74,7 +74,6 @@ class SqliteStore : public Store {
   net::Task<> hold_damaged(std::vector<Id> messages, WallTime now);
   net::Task<Result<Changed>> carry_out(ChangePlan& plan, ChangeRecord record, std::uint64_t undoes);
   net::Task<Result<>> change_slices(const ChangePlan& plan, Changed& changed);
-  net::Task<Result<>> forget(std::uint64_t number, WallTime now);
 
   StoreCore& core_;
   StorageThread& storage_;
@@ -330,7 +329,8 @@ net::Task<Result<Changed>> SqliteStore::change(ChangeRequest request) {
   plan.conditions = conditions_of(request.filter, request.now);
   plan.filter = std::move(request.filter);
   plan.reason = request.reason;
-  plan.for_good = request.for_good;
+  // What is not recorded cannot be undone.
+  plan.for_good = request.for_good || request.who.empty();
   plan.dry_run = request.dry_run;
   plan.now = request.now;
   if (plan.dry_run) {
@@ -410,26 +410,18 @@ net::Task<Result<std::vector<ChangeRecord>>> SqliteStore::changes(std::uint64_t 
   co_return std::move(operation.changes);
 }
 
-net::Task<Result<>> SqliteStore::forget_removed(WallTime now) {
-  while (true) {
-    ForgettableOperation next(now);
-    Result<> done = co_await run(next);
-    if (!done || !next.number) co_return done;
-    done = co_await forget(*next.number, now);
-    if (!done) co_return done;
+net::Task<Result<>> SqliteStore::forget_removed(WallTime now, std::stop_token stop) {
+  ForgettableOperation look(now);
+  Result<> done = co_await run(look);
+  if (!done || !look.any) co_return done;
+  ForgetOperation::Place after;
+  while (!stop.stop_requested()) {
+    ForgetOperation slice(core_, after, now);
+    done = co_await run(slice);
+    if (!done || slice.last) co_return done;
+    after = slice.place;
   }
-}
-
-net::Task<Result<>> SqliteStore::forget(std::uint64_t number, WallTime now) {
-  const Filter filter = left_by(number, State::removed);
-  const Conditions conditions = conditions_of(filter, now);
-  Id from;
-  while (true) {
-    ForgetOperation operation(core_, filter, conditions, number, from);
-    Result<> done = co_await run(operation);
-    if (!done || operation.slice.last) co_return done;
-    from = operation.slice.upto;
-  }
+  co_return Result<>();
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -78,7 +79,7 @@ struct ChangeRequest {
   std::string meant;  ///< the filter as it was given
   std::string who;    ///< "": no administrator, so that it is not recorded
   std::string reason;
-  bool for_good = false;  ///< remove: nothing is kept to undo it with
+  bool for_good = false;  ///< remove: nothing is kept to undo it with; also of what was removed before and is kept
   bool dry_run = false;   ///< counts alone
   WallTime now;
 };
@@ -186,7 +187,7 @@ class Store {
   virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;
   /// The largest `limit` groups of what the filter means.
   virtual net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) = 0;
-  /// It is recorded with the first slice.
+  /// It is recorded before the first slice; where nothing was changed the record goes again.
   virtual net::Task<Result<Changed>> change(ChangeRequest request) = 0;
   /// Takes back what is still as hold, release or remove left it; again, where the change went on meanwhile. What was
   /// removed is as it was, octet for octet. Errors: not_found (no such change), invalid (it cannot be undone, or is too
@@ -196,8 +197,9 @@ class Store {
   virtual net::Task<Result<>> record(ChangeRecord change) = 0;
   /// The newest first, with numbers below `before`.
   virtual net::Task<Result<std::vector<ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) = 0;
-  /// What was removed longer ago than kUndoTime goes for good, and the oldest records.
-  virtual net::Task<Result<>> forget_removed(WallTime now) = 0;
+  /// What was removed longer ago than kUndoTime goes for good, and the oldest records. Until `stop`: the rest next
+  /// time.
+  virtual net::Task<Result<>> forget_removed(WallTime now, std::stop_token stop) = 0;
 };
 
 /// What the store tells the schedule. Called on the storage thread after the commit; must not block or throw.

@@ -26,6 +26,7 @@ constexpr Sql kMoveRecipient{WAYPOST_MOVE " WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kMoveAttempted{WAYPOST_MOVE ", asked = ?9 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kStays{"SELECT 1 FROM recipient r WHERE r.message = ?1 AND " WAYPOST_STAYS " LIMIT 1"};
 constexpr Sql kStaying{"SELECT r.idx, r.state FROM recipient r WHERE r.message = ?1 AND " WAYPOST_STAYS};
+constexpr Sql kNotKept{"UPDATE recipient SET change = 0 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kDeleteRecipients{"DELETE FROM recipient WHERE message = ?1"};
 constexpr Sql kFileOfMessage{"SELECT in_file FROM message WHERE id = ?1"};
 constexpr Sql kDeleteMessage{"DELETE FROM message WHERE id = ?1"};
@@ -363,7 +364,7 @@ Result<> SettleOperation::apply(Database& db) {
 Result<> SettleOperation::apply_outcomes(Database& db) {
   Id message = settlement_.message;
   std::vector<RecipientMove> moves;
-  std::vector<std::uint32_t> ends;
+  std::vector<std::uint32_t> ends, told_of;
   std::unordered_set<std::uint32_t> seen;
   for (const RecipientOutcome& outcome : settlement_.recipients) {
     if (!seen.insert(outcome.index).second) continue;
@@ -374,6 +375,8 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
     if (!*found) continue;
     auto state = static_cast<State>(row.integer(0));
     std::optional<State> next = next_state(state, outcome.event);
+    const bool fails = outcome.event == Event::attempt_failed || outcome.event == Event::lifetime_over;
+    if (state == State::removed && fails) told_of.push_back(outcome.index);
     if (!next) continue;
 
     RecipientMove move;
@@ -405,6 +408,14 @@ Result<> SettleOperation::apply_outcomes(Database& db) {
     moves.push_back(std::move(move));
   }
   moved_ = !moves.empty();
+  // The notification of this settlement tells that they failed too: then nobody undoes their removal.
+  for (const std::uint32_t index : told_of) {
+    if (!moved_ || notifications_.empty()) break;
+    Run row(db, kNotKept);
+    row << number(message) << index;
+    Result<> done = row.done();
+    if (!done) return done;
+  }
 
   // The common end: everything that was still open has ended. Then the rows go, and need not be written first.
   if (!ends.empty() && !keeps_rows_) {

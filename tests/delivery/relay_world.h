@@ -268,7 +268,9 @@ class TappedStore : public queue::Store {
   net::Task<Result<std::vector<queue::ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override {
     return store_.changes(before, limit);
   }
-  net::Task<Result<>> forget_removed(queue::WallTime now) override { return store_.forget_removed(now); }
+  net::Task<Result<>> forget_removed(queue::WallTime now, std::stop_token stop) override {
+    return store_.forget_removed(now, std::move(stop));
+  }
 
  private:
   static net::Task<Result<>> failed(Errc code) { co_return fail(code, "as told"); }

@@ -219,10 +219,10 @@ TEST_SUITE("queue/admin") {
     CHECK(f.count().messages == 1);
     // Until nobody can undo it any more.
     f.runtime.advance(kUndoTime - std::chrono::seconds(1));
-    REQUIRE(f.run(f.store->forget_removed(f.now())));
+    REQUIRE(f.run(f.store->forget_removed(f.now(), {})));
     CHECK(f.body(whole));
     f.runtime.advance(std::chrono::seconds(1));
-    REQUIRE(f.run(f.store->forget_removed(f.now())));
+    REQUIRE(f.run(f.store->forget_removed(f.now(), {})));
     CHECK(f.body(whole).error().code == Errc::not_found);
     CHECK_FALSE(std::filesystem::exists(path));
     CHECK(f.list().messages.size() == 1);
@@ -285,6 +285,67 @@ TEST_SUITE("queue/admin") {
     CHECK(f.list().messages.at(0).recipients.at(0).state == State::relayed);
     REQUIRE(f.settle(id, {1}, Event::attempt_relayed));
     CHECK(f.body(id).error().code == Errc::not_found);
+  }
+
+  TEST_CASE("undo: whom a notification told of as failed stays removed") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"0@b.example", "1@b.example"}));
+    const Changed removed = f.change(Change::remove, "to:0@b.example");
+    // The attempt that was under way, which one notification tells of.
+    REQUIRE(f.settle(id, {0, 1}, Event::attempt_failed, {f.notification("s@a.example")}));
+    CHECK(f.count().messages == 1);
+    CHECK(f.undo(removed.number)->recipients == 0);
+    CHECK(f.body(id).error().code == Errc::not_found);
+  }
+
+  TEST_CASE("what was removed, and is kept, is removed for good by its state") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"0@b.example"}), std::string(200'000, 'x'));
+    const Changed removed = f.change(Change::remove, "");
+    CHECK(f.change(Change::remove, "state:removed").messages == 0);
+    CHECK(f.change(Change::remove, "state:removed", false, true).messages == 1);
+    CHECK(f.body(id).error().code == Errc::not_found);
+    CHECK(f.spool_files() == 0);
+    CHECK(f.undo(removed.number)->recipients == 0);
+  }
+
+  TEST_CASE("undo: what had expired meanwhile is tried once more before it does") {
+    QueueFixture f;
+    NewMessage message = f.message("s@a.example", {"0@b.example"});
+    message.expires = f.now() + hours(2);
+    f.accept(message);
+    const Changed removed = f.change(Change::remove, "");
+    f.runtime.advance(hours(3));
+    CHECK(f.run(f.store->overdue(f.now(), 10))->empty());
+    REQUIRE(f.undo(removed.number));
+    CHECK(f.run(f.store->overdue(f.now(), 10))->empty());
+    CHECK(f.due().size() == 1);
+    f.runtime.advance(hours(1));
+    CHECK(f.run(f.store->overdue(f.now(), 10))->size() == 1);
+  }
+
+  TEST_CASE("a retry between a change and its undo takes nothing from it") {
+    QueueFixture f;
+    f.accept(f.message("s@a.example", {"0@b.example"}));
+    f.change(Change::hold, "");
+    const Changed released = f.change(Change::release, "");
+    f.change(Change::retry, "");
+    CHECK(f.undo(released.number)->recipients == 1);
+    CHECK(f.count().held == 1);
+  }
+
+  TEST_CASE("a record is a line, whatever was asked for; one of the future is of a wrong clock") {
+    QueueFixture f;
+    f.accept(f.message("s@a.example", {"0@b.example"}));
+    ChangeRecord record;
+    record.time = f.now() + hours(24 * 365);
+    record.what = "dest hold";
+    record.who = "ann";
+    record.meant = std::string(499, 'x') + "\xC3\xA4" + std::string(100'000, 'y');
+    REQUIRE(f.run(f.store->record(record)));
+    CHECK(f.changes().at(0).meant == std::string(499, 'x') + "...");
+    REQUIRE(f.run(f.store->forget_removed(f.now(), {})));
+    CHECK(f.changes().at(0).time == f.now());
   }
 
   TEST_CASE("the audit: who did what, the newest first") {

@@ -72,6 +72,20 @@ TEST_SUITE("queue/history") {
       (*history)->add(notified);
       (*history)->add(accepted(2, ""));
       CHECK(found(**history, one) == 3);
+      // Each kind, of a message of its own, is read as it was written.
+      for (int kind = 0; kind <= static_cast<int>(Kind::restored); ++kind) {
+        HistoryEvent event;
+        event.message = Id{100 + static_cast<std::uint64_t>(kind)};
+        event.time = now();
+        event.kind = static_cast<Kind>(kind);
+        (*history)->add(event);
+        HistoryQuery of_it;
+        of_it.id = event.message;
+        const Result<std::vector<HistoryEvent>> read = (*history)->find(of_it);
+        REQUIRE(read);
+        REQUIRE(read->size() == 1);
+        CHECK(read->front().kind == event.kind);
+      }
     }
     auto check = [&one](History& history) {
       Result<std::vector<HistoryEvent>> events = history.find(one);

@@ -12,16 +12,11 @@ using namespace waypost::queue;
 TEST_SUITE("queue/state") {
   constexpr State kStates[] = {State::deferred, State::held,    State::delivered, State::relayed,
                                State::bounced,  State::expired, State::removed};
-  constexpr Event kEvents[] = {Event::attempt_deferred,
-                               Event::attempt_delivered,
-                               Event::attempt_relayed,
-                               Event::attempt_failed,
-                               Event::lifetime_over,
-                               Event::hold,
-                               Event::release,
-                               Event::retry,
-                               Event::remove,
-                               Event::restore,
+  constexpr Event kEvents[] = {Event::attempt_deferred, Event::attempt_delivered,
+                               Event::attempt_relayed,  Event::attempt_failed,
+                               Event::lifetime_over,    Event::hold,
+                               Event::release,          Event::retry,
+                               Event::remove,           Event::restore,
                                Event::restore_held};
 
   TEST_CASE("every state and event: these moves and no others") {

@@ -126,14 +126,17 @@ class StoreModel {
     return any;
   }
 
-  /// True if the settlement had an effect, so that its notifications go out.
-  bool settle(const Settlement& settlement) {
+  /// True if the settlement had an effect, so that its notifications go out. `tells`: it has some.
+  bool settle(const Settlement& settlement, bool tells) {
     Message* message = find(settlement.message);
     if (message == nullptr) return false;
     bool effect = false;
+    std::vector<Recipient*> told;
     for (const RecipientOutcome& outcome : settlement.recipients) {
       if (outcome.index >= message->recipients.size()) continue;
       Recipient& recipient = message->recipients[outcome.index];
+      const bool fails = outcome.event == Event::attempt_failed || outcome.event == Event::lifetime_over;
+      if (fails && recipient.state == State::removed) told.push_back(&recipient);
       if (!move(recipient, outcome.event)) continue;
       effect = true;
       if (is_end(recipient.state)) recipient.change = 0;
@@ -146,6 +149,8 @@ class StoreModel {
       else
         ++more_undelivered;
     }
+    if (effect && tells)
+      for (Recipient* recipient : told) recipient->change = 0;
     leave(settlement.message);
     auto found = messages.find(settlement.message);
     if (settlement.warned && found != messages.end() && !found->second.warned) {
@@ -240,8 +245,8 @@ class StoreModel {
         if (!destination.empty() && recipient.destination != destination) continue;
         const State was = recipient.state;
         if (!move(recipient, kEvents[static_cast<std::size_t>(what)])) continue;
-        recipient.was = was;
-        recipient.change = for_good ? 0 : number;
+        if (what != Change::retry) recipient.was = was;
+        if (what != Change::retry) recipient.change = for_good ? 0 : number;
         moved += 1;
         if (what == Change::release || what == Change::retry) recipient.next_attempt = now;
         auto known = destinations.find(recipient.destination);
@@ -282,7 +287,9 @@ class StoreModel {
       }
       out.recipients += moved;
       out.messages += moved > 0 ? 1 : 0;
-      if (moved > 0 && message.check_at == net::WallTime::max()) message.check_at = now;
+      const net::WallTime soon = now + std::chrono::hours(1);
+      const bool asks = change == Change::remove && moved > 0;
+      if (asks && (message.check_at == net::WallTime::max() || message.check_at < soon)) message.check_at = soon;
       leave(id);
     }
     if (out.recipients == 0) return out;

@@ -213,7 +213,7 @@ class StoreWalk {
   void settle(Settlement settlement, std::size_t notifications) {
     Id id = settlement.message;
     bool was_there = model_.messages.contains(id);
-    bool effect = model_.settle(settlement);
+    bool effect = model_.settle(settlement, notifications > 0);
     f_.arrived.clear();
     std::vector<Id> made;
     for (std::size_t i = 0; i < notifications; ++i) {
@@ -381,7 +381,7 @@ class StoreWalk {
     std::vector<Id> before;
     for (const auto& [id, message] : model_.kept) before.push_back(id);
     model_.forget_removed(f_.now());
-    CHECK(f_.run(f_.store->forget_removed(f_.now())));
+    CHECK(f_.run(f_.store->forget_removed(f_.now(), {})));
     for (Id id : before) note_if_left(id, true);
   }
 

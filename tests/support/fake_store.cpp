@@ -217,7 +217,7 @@ net::Task<Result<std::vector<queue::ChangeRecord>>> FakeStore::changes(std::uint
   co_return fail(Errc::unsupported, "changes");
 }
 
-net::Task<Result<>> FakeStore::forget_removed(net::WallTime) {
+net::Task<Result<>> FakeStore::forget_removed(net::WallTime, std::stop_token) {
   co_return fail(Errc::unsupported, "forget_removed");
 }
 

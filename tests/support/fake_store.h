@@ -97,7 +97,7 @@ class FakeStore : public queue::Store {
   net::Task<Result<queue::Changed>> undo(std::uint64_t number, std::string who, net::WallTime now) override;
   net::Task<Result<>> record(queue::ChangeRecord change) override;
   net::Task<Result<std::vector<queue::ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override;
-  net::Task<Result<>> forget_removed(net::WallTime now) override;
+  net::Task<Result<>> forget_removed(net::WallTime now, std::stop_token stop) override;
 
  private:
   struct Gate;
