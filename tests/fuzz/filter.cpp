@@ -27,7 +27,8 @@ struct Row {
   State state = State::deferred;
   std::uint32_t tries = 0;
   std::string status, reply;
-  bool waits = false;  ///< its next attempt is later
+  bool waits = false;        ///< its next attempt is later
+  std::uint64_t change = 0;  ///< the last one of it
 };
 struct Stored {
   queue::Id id;
@@ -61,9 +62,10 @@ struct World {
     Result<> settled = queue.run(queue.store->settle_destination(down));
     fuzz::check(settled.has_value(), "the world is made");
     queue::Filter first = *queue::parse_filter(messages[0].id.text());
-    Result<queue::Changed> held = queue.run(queue.store->change({.filter = first, .now = now()}));
+    Result<queue::Changed> held = queue.run(queue.store->change({.filter = first, .who = "ann", .now = now()}));
     fuzz::check(held && held->recipients == 1, "one is held");
     messages[0].rows[0].state = State::held;
+    messages[0].rows[0].change = held->number;
     // The clock stands from here on, a whole number of seconds after the messages came.
   }
 
@@ -168,6 +170,8 @@ class Reference {
         return compares(term.compare, row.size, term.number);
       case Field::tries:
         return compares(term.compare, row.tries, term.number);
+      case Field::change:
+        return compares(term.compare, row.change, term.number);
       case Field::error:
         return found(term.text, row.status) || found(term.text, row.reply) ||
                (down && (found(term.text, kDownStatus) || found(term.text, kDownReason)));
@@ -184,7 +188,7 @@ class Reference {
 
   bool means(const queue::Filter& filter, const Stored& message, const Row& row) const {
     bool asks_state = false;
-    for (int number = 0; number <= static_cast<int>(Field::client); ++number) {
+    for (int number = 0; number <= static_cast<int>(Field::change); ++number) {
       bool any = false, one = false;
       for (const queue::Term& term : filter.terms) {
         if (term.field != static_cast<Field>(number)) continue;
