@@ -87,7 +87,8 @@ std::string new_name() {
   timespec now{};
   (void)::clock_gettime(CLOCK_REALTIME, &now);
   std::uint64_t chance = 0;
-  (void)::getrandom(&chance, sizeof chance, 0);
+  // Without it the name is told from others' by the process.
+  if (::getrandom(&chance, sizeof chance, 0) != sizeof chance) chance = static_cast<std::uint64_t>(::getpid());
   std::array<char, 64> text{};
   (void)std::snprintf(text.data(), text.size(), "%010llx.%09ld.%016llx", static_cast<unsigned long long>(now.tv_sec),
                       now.tv_nsec, static_cast<unsigned long long>(chance));
