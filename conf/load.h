@@ -9,6 +9,9 @@
 
 namespace waypost::conf {
 
+/// The configuration that programs take unless they are told of another.
+inline constexpr const char* kUsualFile = "/etc/waypost/waypost.toml";
+
 /// One thing wrong, or dubious, in a file: where, which key, what, and what to do.
 struct Finding {
   std::string file;

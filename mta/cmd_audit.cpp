@@ -41,8 +41,7 @@ int audit(std::uint64_t limit, bool json, Console& console) {
     if (before > 0) request.query["before"] = std::to_string(before);
     const std::optional<Json> answer = console.fetch(request);
     if (!answer) return console.exit_code;
-    const Json none = Json::array();
-    const Json& changes = answer->contains("changes") ? (*answer)["changes"] : none;
+    const Json& changes = list_of(*answer, "changes");
     for (const Json& change : changes) {
       before = number_of(change, "change");
       any = true;

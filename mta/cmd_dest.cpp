@@ -81,8 +81,7 @@ int dest_list(const std::string& name, bool json, Console& console) {
   if (!name.empty()) request.query["name"] = name;
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
-  const Json none = Json::array();
-  const Json& rows = answer->contains("destinations") ? (*answer)["destinations"] : none;
+  const Json& rows = list_of(*answer, "destinations");
   if (json) {
     for (const Json& row : rows) console.out << to_line(row) << "\n";
     return 0;

@@ -29,9 +29,9 @@ std::string path_text(const Json& answer, const char* path, const char* refused)
 
 void add_hosts(const Json& way, Table& table) {
   const char* title = "  hosts";
-  for (const Json& host : way["hosts"]) {
+  for (const Json& host : list_of(way, "hosts")) {
     std::string line = std::to_string(number_of(host, "preference")) + " " + shown(host, "name") + " [" +
-                       joined(host["addresses"]) + "]";
+                       joined(list_of(host, "addresses")) + "]";
     if (const std::string tls = shown(host, "tls"); !tls.empty()) line += ", TLS " + tls;
     if (const std::string trouble = shown(host, "trouble"); !trouble.empty()) line += " (" + trouble + ")";
     table.add({title, line});
@@ -41,13 +41,13 @@ void add_hosts(const Json& way, Table& table) {
 
 void add_way(const Json& way, Table& table) {
   table.add({"to " + shown(way, "to"), "waits as " + shown(way, "destination")});
-  table.add({"  way", "by " + shown(way, "decided_by") + ": " + joined(way["next_hops"])});
+  table.add({"  way", "by " + shown(way, "decided_by") + ": " + joined(list_of(way, "next_hops"))});
   if (const std::string login = shown(way, "login"); !login.empty()) table.add({"  login", login});
   if (text_of(way, "kind") == "discard") table.add({"  end", "discarded"});
   if (const std::string trouble = shown(way, "trouble"); !trouble.empty())
     table.add({text_of(way, "kind") == "fail" ? "  end" : "  trouble", trouble});
   add_hosts(way, table);
-  for (const Json& row : way["state"]) {
+  for (const Json& row : list_of(way, "state")) {
     std::string line = (text_of(row, "kind") == "site" ? "its site is " : "") + shown(row, "state");
     if (const std::string until = shown_time(row, "until"); !until.empty()) line += " until " + until;
     if (const std::string reason = shown(row, "reason"); !reason.empty()) line += ": " + reason;
@@ -76,10 +76,10 @@ int explain(const ExplainOptions& options, Console& console) {
   table.add({"client", client_text(options, *answer)});
   table.add({"sender", path_text(*answer, "sender", "sender_refused")});
   table.add({"recipient", path_text(*answer, "recipient", "recipient_refused")});
-  for (const Json& way : (*answer)["ways"]) add_way(way, table);
+  for (const Json& way : list_of(*answer, "ways")) add_way(way, table);
   const std::uint64_t goals = number_of(*answer, "goals");
-  if (goals > (*answer)["ways"].size())
-    table.add({"", "and " + grouped(goals - (*answer)["ways"].size()) + " more that the alias stands for"});
+  if (goals > list_of(*answer, "ways").size())
+    table.add({"", "and " + grouped(goals - list_of(*answer, "ways").size()) + " more that the alias stands for"});
   console.out << table.text();
   return 0;
 }

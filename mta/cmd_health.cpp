@@ -11,7 +11,7 @@ int health(Console& console) {
   request.path = "/v1/health";
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
-  const Json& alerts = (*answer)["alerts"];
+  const Json& alerts = list_of(*answer, "alerts");
   for (const Json& alert : alerts) console.out << "! " << escape(alert.get<std::string>(), 2000) << "\n";
   if (alerts.empty()) console.out << "ok\n";
   return alerts.empty() ? 0 : 1;

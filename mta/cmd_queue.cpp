@@ -220,7 +220,7 @@ int queue_list(const QueueListOptions& options, Console& console) {
     if (!page) return console.exit_code;
     Table table;
     if (!any) table.add({"ID", "ARRIVED", "SIZE", "STATE", "NEXT", "FROM", "TO", "WHY"});
-    for (const Json& message : (*page)["messages"]) {
+    for (const Json& message : list_of(*page, "messages")) {
       if (options.json)
         console.out << to_line(message) << "\n";
       else

@@ -145,7 +145,7 @@ int queue_export(const QueueExportOptions& options, Console& console) {
   while (true) {
     const std::optional<Json> page = console.fetch(request);
     if (!page) return console.exit_code;
-    for (const Json& message : (*page)["messages"]) {
+    for (const Json& message : list_of(*page, "messages")) {
       const std::string id = text_of(message, "id");
       bool done = false;
       if (mbox) {

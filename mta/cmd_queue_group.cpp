@@ -18,7 +18,7 @@ std::vector<std::string> group_row(const Json& group, const std::string& key) {
 
 std::vector<std::string> shape_row(const Json& group, const std::string& key) {
   std::vector<std::string> row{key, grouped(number_of(group, "recipients"))};
-  for (const Json& column : group["ages"]) row.push_back(grouped(column.get<std::uint64_t>()));
+  for (const Json& column : list_of(group, "ages")) row.push_back(grouped(column.get<std::uint64_t>()));
   return row;
 }
 
@@ -36,12 +36,12 @@ std::optional<Json> fetch_groups(const QueueCountOptions& options, Console& cons
   if (options.limit > 0) request.query["limit"] = std::to_string(options.limit);
   std::optional<Json> answer = console.fetch(request);
   if (!answer || !options.json) return answer;
-  for (const Json& group : (*answer)["groups"]) console.out << to_line(group) << "\n";
+  for (const Json& group : list_of(*answer, "groups")) console.out << to_line(group) << "\n";
   return answer;
 }
 
 int end_of_groups(const QueueCountOptions& options, const Json& answer, const Table& table, Console& console) {
-  if (answer["groups"].empty()) {
+  if (list_of(answer, "groups").empty()) {
     if (!options.json) console.err << (options.filter.empty() ? "the queue is empty\n" : "nothing matches\n");
     return options.filter.empty() ? 0 : 1;
   }
@@ -56,7 +56,7 @@ int queue_groups(const QueueCountOptions& options, Console& console) {
   if (!answer) return console.exit_code;
   Table table;
   table.add({"RECIPIENTS", "MESSAGES", "SIZE", to_upper(options.by)});
-  for (const Json& group : (*answer)["groups"]) table.add(group_row(group, key_text(group)));
+  for (const Json& group : list_of(*answer, "groups")) table.add(group_row(group, key_text(group)));
   if (const std::uint64_t more = number_of(*answer, "left_out"); more > 0)
     table.add(group_row((*answer)["others"], "(" + grouped(more) + " more)"));
   return end_of_groups(options, *answer, table, console);
@@ -70,7 +70,7 @@ int queue_shape(const QueueCountOptions& options, Console& console) {
   for (const int minutes : queue::Group::kMinutes) header.push_back("<" + std::to_string(minutes) + "m");
   header.push_back("older");
   table.add(std::move(header));
-  for (const Json& group : (*answer)["groups"]) table.add(shape_row(group, key_text(group)));
+  for (const Json& group : list_of(*answer, "groups")) table.add(shape_row(group, key_text(group)));
   if (const std::uint64_t more = number_of(*answer, "left_out"); more > 0)
     table.add(shape_row((*answer)["others"], "(" + grouped(more) + " more)"));
   return end_of_groups(options, *answer, table, console);

@@ -18,8 +18,7 @@ int rates(bool json, Console& console) {
     console.out << to_line(*answer) << "\n";
     return 0;
   }
-  const Json none = Json::array();
-  const Json& rows = answer->contains("rates") ? (*answer)["rates"] : none;
+  const Json& rows = list_of(*answer, "rates");
   if (rows.empty()) {
     console.out << "nothing was sent of late by clients of a class with a rate\n";
     return 0;

@@ -64,8 +64,7 @@ int status(bool json, Console& console) {
   if (answer->contains("disk")) disk += "   disk free " + octets_text(number_of(part("disk"), "free"));
   table.add({"store", disk});
   to << table.text();
-  if (answer->contains("alerts"))
-    for (const Json& alert : (*answer)["alerts"]) to << "! " << escape(alert.get<std::string>(), 2000) << "\n";
+  for (const Json& alert : list_of(*answer, "alerts")) to << "! " << escape(alert.get<std::string>(), 2000) << "\n";
   return 0;
 }
 

@@ -72,12 +72,12 @@ int trace(const TraceOptions& options, Console& console) {
   if (options.limit != 0) request.query["limit"] = std::to_string(options.limit);
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
-  if ((*answer)["messages"].empty()) {
+  if (list_of(*answer, "messages").empty()) {
     console.err << "nothing matches\n";
     return 1;
   }
   bool first = true;
-  for (const Json& message : (*answer)["messages"]) {
+  for (const Json& message : list_of(*answer, "messages")) {
     if (options.json) {
       for (const Json& event : message["events"]) console.out << to_line(event) << "\n";
       continue;

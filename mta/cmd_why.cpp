@@ -95,7 +95,7 @@ int why(const std::string& text, Console& console) {
   if (!message) return console.exit_code;
   bool expires = false;                            // what is held does not
   std::map<std::string, std::vector<Json>> known;  // a destination, and its site
-  for (const Json& recipient : (*message)["recipients"]) {
+  for (const Json& recipient : list_of(*message, "recipients")) {
     const std::string name = text_of(recipient, "destination");
     if (!known.contains(name)) {
       ControlRequest ask;

@@ -87,6 +87,12 @@ std::string text_of(const Json& json, const char* key) {
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
+const Json& list_of(const Json& json, const char* key) {
+  static const Json none = Json::array();
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  return found != json.end() && found->is_array() ? *found : none;
+}
+
 std::uint64_t number_of(const Json& json, const char* key) {
   if (!json.is_object()) return 0;
   const auto found = json.find(key);

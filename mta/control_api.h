@@ -163,7 +163,7 @@ class ControlApi {
   ControlBackend& backend_;
 };
 
-/// The name of a user of this machine, or "uid 1000".
+/// The name of a user of this machine, or "uid=1000".
 std::string who_asks(std::uint32_t uid);
 
 /// A parameter that is a number; `otherwise` if it is not there. Errors: invalid.

@@ -1,24 +1,19 @@
 // mta/control_audit.cpp: ControlApi::undo and audit: what administrators did, and taking it back.
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <utility>
-
-#include <pwd.h>
 
 #include "base/event_log.h"
 #include "mta/control_api.h"
 #include "mta/control_json.h"
+#include "mta/login_name.h"
 
 namespace waypost::mta {
 
 std::string who_asks(std::uint32_t uid) {
   if (uid == std::numeric_limits<std::uint32_t>::max()) return "unknown";
-  std::array<char, 4096> room{};
-  passwd entry{};
-  passwd* found = nullptr;
-  const bool known = getpwuid_r(uid, &entry, room.data(), room.size(), &found) == 0 && found != nullptr;
-  return known ? std::string(entry.pw_name) : "uid " + std::to_string(uid);
+  const std::string name = login_name(uid);
+  return name.empty() ? "uid=" + std::to_string(uid) : name;
 }
 
 void ControlApi::record(const ControlRequest& request, std::string what, std::string meant, std::string reason,

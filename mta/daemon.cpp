@@ -36,7 +36,6 @@ constexpr net::Duration kKeepRates = 10s;
 constexpr const char* kRatesFile = "rates";
 constexpr const char* kDropGroup = "waypost-drop";  // of the helper program that sendmail(1) runs
 constexpr const char* kSecretFile = "secret";
-constexpr const char* kUsualConfig = "/etc/waypost/waypost.toml";
 
 log::Options log_options(const conf::Config& config) {
   log::Options options;
@@ -70,7 +69,7 @@ int exit_code(const Error& error) {
 std::vector<std::string> drop_folders(const conf::Config& config) {
   std::vector<std::string> folders{config.data_dir};
   const std::string usual = conf::Config().data_dir;
-  if (config.file == kUsualConfig && config.data_dir != usual) folders.push_back(usual);
+  if (config.file == conf::kUsualFile && config.data_dir != usual) folders.push_back(usual);
   return folders;
 }
 

@@ -291,7 +291,7 @@ net::Task<Maildrop::Verdict> Maildrop::submit(File& file, std::string& why) {
   for (const std::string& line : file.head.recipients) {
     const Result<smtp::Reply> reply = co_await ask(dialogue, line);
     std::optional<Verdict> end = end_of(reply);
-    // More than one message may have: so many are in no file of sendmail(1), and waiting would not make them fewer.
+    // With those before it more than a message may have, such as an alias stands for: waiting makes them no fewer.
     if (reply && reply->enhanced == smtp::EnhancedCode{4, 5, 3}) end = Verdict::refused;
     if (end == Verdict::put_off) co_return *end;
     if (end) file.refused.push_back({line, *reply});

@@ -12,7 +12,6 @@ namespace waypost::mta {
 namespace {
 
 constexpr int kIdWidth = 17;  // Postfix's, of long queue ids
-constexpr std::uint64_t kPage = 200;
 
 /// "Fri Nov 27 09:14:02 ", in the zone of this machine: the front of what ctime(3) makes.
 std::string arrival_text(const Json& message) {
@@ -68,7 +67,7 @@ void print_message(const Json& message, std::ostream& to) {
 int print_mailq(Console& console) {
   ControlRequest request;
   request.path = "/v1/queue";
-  request.query["limit"] = std::to_string(kPage);
+  request.query["limit"] = std::to_string(ControlApi::kMaxPage);
   std::uint64_t messages = 0;
   std::uint64_t octets = 0;
   std::string resume;
@@ -76,7 +75,7 @@ int print_mailq(Console& console) {
     if (!resume.empty()) request.query["after"] = resume;
     const std::optional<Json> page = console.fetch(request);
     if (!page) return console.exit_code;
-    for (const Json& message : (*page)["messages"]) {
+    for (const Json& message : list_of(*page, "messages")) {
       if (messages++ == 0) console.out << "-Queue ID-        --Size-- ----Arrival Time---- -Sender/Recipient-------\n";
       octets += number_of(message, "size");
       print_message(message, console.out);

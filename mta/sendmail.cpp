@@ -42,7 +42,6 @@ namespace {
 
 using Mode = SendmailOptions::Mode;
 
-constexpr const char* kConfig = "/etc/waypost/waypost.toml";
 constexpr const char* kHelper = "/usr/lib/waypost/drop";
 constexpr std::size_t kPiece = 65536;
 
@@ -72,7 +71,7 @@ std::string first_line(const char* path) {
 /// nullopt: said why.
 std::optional<Place> find_place(const SendmailOptions& options) {
   Place place;
-  place.file = options.config.empty() ? kConfig : options.config;
+  place.file = options.config.empty() ? conf::kUsualFile : options.config;
   const bool readable = ::access(place.file.c_str(), R_OK) == 0;
   if (!readable && !options.config.empty()) {
     complain(place.file + ": " + std::strerror(errno));
@@ -345,7 +344,7 @@ int run(int argc, char** argv) {
   }
   if (options->mode == Mode::nothing) return 0;
   if (options->mode == Mode::daemon) {
-    complain("the daemon is waypostd(8): systemctl start waypost, or waypostd --config " + std::string(kConfig));
+    complain("the daemon is waypostd(8): systemctl start waypost, or waypostd --config " + std::string(conf::kUsualFile));
     return EX_USAGE;
   }
   const std::optional<Place> place = find_place(*options);

@@ -47,7 +47,7 @@ Result<std::unique_ptr<RelayClient>> find_relay(const std::string& file, bool na
 
 int run(int argc, char** argv) {
   CLI::App app("The administrator's tool of the Waypost mail relay: queue, history, configuration.", "waypost");
-  std::string file = "/etc/waypost/waypost.toml";
+  std::string file = conf::kUsualFile;
   const CLI::Option* config = app.add_option("-c,--config", file, "The daemon's configuration")
                                   ->type_name("FILE")
                                   ->capture_default_str()

@@ -14,7 +14,7 @@
 int main(int argc, char** argv) {
   using namespace waypost;
   CLI::App app("The Waypost mail relay. It stays in the foreground and logs where the configuration says.", "waypostd");
-  std::string file = "/etc/waypost/waypost.toml";
+  std::string file = conf::kUsualFile;
   bool check = false;
   app.add_option("-c,--config", file, "The configuration")->type_name("FILE")->capture_default_str();
   app.add_flag("--check", check, "Read the configuration, report what is wrong with it, and exit");

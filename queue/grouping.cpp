@@ -54,14 +54,14 @@ void Grouping::add_to(Entry& entry, Id message, std::uint64_t octets, net::WallT
   group.octets += octets;
 }
 
-void Grouping::add(std::string_view key, Id message, std::uint64_t octets, net::WallTime arrival) {
+void Grouping::add(const std::string& key, Id message, std::uint64_t octets, net::WallTime arrival) {
   const auto minutes = std::chrono::duration_cast<std::chrono::minutes>(now_ - arrival).count();
   std::size_t column = 0;
   while (column < Group::kMinutes.size() && minutes >= Group::kMinutes[column]) ++column;
-  auto found = entries_.find(std::string(key));
+  auto found = entries_.find(key);
   if (found == entries_.end() && entries_.size() >= kMostKeys) return add_to(beyond_, message, octets, arrival, column);
   if (found == entries_.end()) {
-    found = entries_.emplace(std::string(key), Entry{}).first;
+    found = entries_.emplace(key, Entry{}).first;
     found->second.group.key = key;
   }
   add_to(found->second, message, octets, arrival, column);

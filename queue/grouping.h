@@ -42,7 +42,7 @@ class Grouping {
   Grouping(GroupBy by, net::WallTime now) : by_(by), now_(now) {}
   GroupBy by() const { return by_; }
   net::WallTime now() const { return now_; }
-  void add(std::string_view key, Id message, std::uint64_t octets, net::WallTime arrival);
+  void add(const std::string& key, Id message, std::uint64_t octets, net::WallTime arrival);
   /// The largest, at most so many.
   Groups largest(std::size_t limit) const;
 

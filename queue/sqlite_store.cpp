@@ -376,6 +376,8 @@ net::Task<Result<Changed>> SqliteStore::carry_out(ChangePlan& plan, ChangeRecord
   plan.number = record.number;
   Changed changed;
   Result<> sliced = co_await change_slices(plan, changed);
+  const bool is_nothing = plan.number == 0 && changed.recipients == 0;
+  if (sliced && is_nothing) co_return changed;
   // Also after an error: the slices before it stand.
   ChangedOperation end(core_, plan.number, sliced ? undoes : 0, changed.recipients > 0);
   done = co_await run(end);

@@ -252,7 +252,7 @@ TEST_SUITE("mta/control_api") {
 
   TEST_CASE("who asks is told by name where the machine has one") {
     CHECK(who_asks(0) == "root");
-    CHECK(who_asks(4'000'000'001) == "uid 4000000001");
+    CHECK(who_asks(4'000'000'001) == "uid=4000000001");
   }
 
   TEST_CASE("a dry run counts, shows a sample, and changes nothing") {

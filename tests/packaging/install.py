@@ -68,8 +68,8 @@ class Install(unittest.TestCase):
             print(self.debian("journalctl", "--no-pager", "-n", "60", check=False).stdout, file=sys.stderr)
 
     def install(self, package):
-        shutil.copy(package, self.debian.path("/root/waypost.deb"))
-        return self.debian("dpkg", "--install", "/root/waypost.deb").stdout
+        shutil.copy(package, self.debian.path("/srv/waypost.deb"))
+        return self.debian("dpkg", "--install", "/srv/waypost.deb").stdout
 
     def send(self, recipient):
         """The last reply to a message; the connection is of the system's own network."""
