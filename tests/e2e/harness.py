@@ -325,10 +325,18 @@ class TestCase(unittest.TestCase):
                     print(f"{relay.log}: {line}", file=sys.stderr)
             if failed:
                 print(f"--- last lines of {relay.log}\n" + "\n".join(text.splitlines()[-30:]), file=sys.stderr)
+        if failed:
+            self.print_logs_of_peers()
         if failed or os.environ.get("E2E_KEEP"):
             print(f"--- left for a look: {self.folder}", file=sys.stderr)
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def print_logs_of_peers(self):
+        own = {relay.log for relay in self.relays}
+        for log in sorted({*self.folder.rglob("log"), *self.folder.rglob("*.log")} - own):
+            if log.is_file() and (lines := log.read_text(errors="replace").splitlines()[-30:]):
+                print(f"--- last lines of {log}\n" + "\n".join(lines), file=sys.stderr)
 
 
 def main():

@@ -104,3 +104,5 @@ class Postfix:
     def stop(self):
         self.program.signal(signal.SIGTERM)
         self.program.wait(20)
+        # Its children end by themselves, and hold the port until then.
+        harness.wait_for("Postfix to be gone", lambda: not harness.listening("127.0.0.1", self.port), 20)
