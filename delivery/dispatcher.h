@@ -56,8 +56,17 @@ class Dispatcher {
   void reconfigured();
 
   /// The end of a message's recipients that are in doubt, of the one with this address or ("") of all, as an
-  /// administrator knows it: how many. Errors: as Store::deferred() and settle(); busy where one is attempted just now.
+  /// administrator knows it: how many. Errors: as Store::unsettled() and settle(); busy where one is attempted just now.
   net::Task<Result<std::size_t>> settle_doubt(queue::Id id, std::string address, bool delivered, std::string reason);
+
+  struct Bounced {
+    std::uint64_t messages = 0, recipients = 0;
+    std::uint64_t busy = 0;    ///< messages that are being attempted just now, and stay
+    std::uint64_t failed = 0;  ///< messages that could not be read
+  };
+  /// Whoever of the recipients that the filter means is deferred or held has failed for good, as an administrator wants
+  /// it: notifications go out as ever. Errors: as Store::match(); some may be bounced then.
+  net::Task<Result<Bounced>> bounce(queue::Filter filter, std::string reason);
 
   /// No new attempt begins; those under way may end.
   void stop();
@@ -200,6 +209,11 @@ class Dispatcher {
   net::Task<bool> expire_or_warn(queue::Overdue overdue);
   net::Task<Result<bool>> commit(queue::Settlement settlement);
   net::Task<std::string> original_of(std::shared_ptr<const queue::Content> content, bool whole);
+
+  // dispatcher_by_hand.cpp
+  net::Task<Result<std::size_t>> end_by_hand(queue::Overdue found, std::vector<std::size_t> positions,
+                                             std::vector<Outcome> outcomes);
+  net::Task<> bounce(queue::Matches::Message message, std::string reason, Bounced& bounced);
 
   // dispatcher_destinations.cpp
   void note_state(queue::DestinationState state);

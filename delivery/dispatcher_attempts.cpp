@@ -563,50 +563,6 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   if (*left) log::left_queue(id);
 }
 
-net::Task<Result<std::size_t>> Dispatcher::settle_doubt(queue::Id id, std::string address, bool delivered,
-                                                        std::string reason) {
-  Result<queue::Overdue> found = co_await store_.deferred(id);
-  if (!found) co_return fail(found.error());
-  queue::Due due;
-  due.message = found->message;
-  std::vector<std::string> destinations;
-  for (std::size_t at = 0; at < found->recipients.size(); ++at) {
-    queue::DueRecipient& recipient = found->recipients[at];
-    const bool meant = address.empty() || equals_no_case(recipient.forward_path.text(), address);
-    if (!meant || !is_doubt(recipient.last_reply)) continue;
-    destinations.push_back(found->destinations[at].name);
-    due.recipients.push_back(std::move(recipient));
-  }
-  if (due.recipients.empty()) co_return std::size_t{0};
-  std::vector<std::string> claimed;
-  bool busy = false;
-  for (const std::string& destination : destinations) {
-    if (std::find(claimed.begin(), claimed.end(), destination) != claimed.end()) continue;
-    busy = busy || !schedule_.claim(id, destination);
-    if (!busy) claimed.push_back(destination);
-  }
-  std::size_t settled = 0;
-  if (!busy) {
-    std::shared_ptr<const queue::Content> content;
-    Result<std::shared_ptr<const queue::Content>> read = co_await store_.content(id);
-    if (read) content = *read;
-    Tally tally(std::move(due));
-    for (const std::size_t at : tally.open())
-      tally.record({at}, {settled_by_hand(delivered, reason, tally.due().recipients[at].last_host)});
-    tally.stop();
-    co_await settle(tally, tally.unsettled(), content);
-    settled = tally.entries().size() - tally.unsettled().size();
-  }
-  read_store_ = true;  // what was claimed from the window is in the store
-  for (const std::string& destination : claimed) {
-    schedule_.release(id, destination);
-    read_unread(destination);
-  }
-  wake();
-  if (busy) co_return fail(Errc::busy, id.text() + " is being attempted just now: look at what comes of it");
-  co_return settled;
-}
-
 /// Until it is committed: an outcome that is not would be attempted again.
 net::Task<Result<bool>> Dispatcher::commit(queue::Settlement settlement) {
   for (;;) {

@@ -241,6 +241,16 @@ Outcome settled_by_hand(bool delivered, const std::string& reason, const std::st
   return outcome;
 }
 
+Outcome bounced_by_hand(const std::string& reason) {
+  Outcome outcome;
+  outcome.own_words = true;
+  outcome.event = queue::Event::attempt_failed;
+  outcome.status = "5.0.0";
+  outcome.reply =
+      cut("an administrator of this relay returned it" + (reason.empty() ? "" : ": " + escape(reason, kMaxReply)));
+  return outcome;
+}
+
 Outcome from_doubt(const HostFailure& failure) {
   Outcome outcome = from_host_failure(failure);
   outcome.try_next_host = false;

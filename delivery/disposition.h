@@ -43,6 +43,8 @@ HostFailure in_doubt(const Error& error, const std::string& host);
 bool is_doubt(std::string_view reply);
 /// What an administrator found out about it.
 Outcome settled_by_hand(bool delivered, const std::string& reason, const std::string& host);
+/// What an administrator has bounced.
+Outcome bounced_by_hand(const std::string& reason);
 /// Of a recipient of that message: deferred, and no other host is tried at once, since this one may have it.
 Outcome from_doubt(const HostFailure& failure);
 

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "base/escape.h"
+#include "conf/values.h"
 #include "smtp/address.h"
 #include "smtp/sender_rule.h"
 
@@ -94,6 +95,15 @@ std::string domain_of(const std::string& destination) {
   return destination.substr(0, destination.find(kParts));
 }
 
+std::optional<conf::NextHop> rerouted_to(const std::string& destination) {
+  const std::size_t parts = destination.find(kParts);
+  // The name of a route has no colon.
+  if (parts == std::string::npos || destination.find(':', parts) == std::string::npos) return std::nullopt;
+  Result<conf::NextHop> hop = conf::parse_next_hop(destination.substr(parts + 1));
+  if (!hop) return std::nullopt;
+  return *std::move(hop);
+}
+
 void assign_destinations(const conf::Config& config, queue::NewMessage& message) {
   if (!any_asks_sender(config)) return;
   for (const smtp::EnvelopeRecipient& recipient : message.envelope.recipients) {
@@ -109,6 +119,10 @@ std::vector<Redirected> take_redirected(const conf::Config& config, std::vector<
   if (!any_asks && std::none_of(due.begin(), due.end(), is_apart)) return out;
   std::vector<queue::Due> stay;
   for (queue::Due& each : due) {
+    if (rerouted_to(each.destination)) {
+      stay.push_back(std::move(each));
+      continue;
+    }
     std::string belongs = domain_of(each.destination);
     if (any_asks) belongs = destination_of(config, each.message->reverse_path, each.message->user, belongs);
     if (belongs == each.destination) {
@@ -145,6 +159,11 @@ const conf::Route* route_of(const conf::Config& config, const smtp::Path& revers
 
 Directions route(const conf::Config& config, const std::string& destination) {
   Directions directions;
+  if (const std::optional<conf::NextHop> hop = rerouted_to(destination)) {
+    directions.next_hops.push_back(*hop);
+    directions.given = true;
+    return directions;
+  }
   const std::string domain = domain_of(destination);
   const conf::Domain* own = config.find_domain(domain);
   if (own != nullptr && own->deliver) {

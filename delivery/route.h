@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ std::string destination_of(const conf::Config& config, const smtp::Path& reverse
                            const std::string& domain);
 /// The domain of a destination.
 std::string domain_of(const std::string& destination);
+/// The next hop that an administrator gave to a destination's mail: "b.example/smtp:[192.0.2.7]:25". It stays, whatever
+/// routes are.
+std::optional<conf::NextHop> rerouted_to(const std::string& destination);
 /// Of a message that is to be accepted.
 void assign_destinations(const conf::Config& config, queue::NewMessage& message);
 /// Takes those out of `due` that wait elsewhere by now, since routes are others: each with where it belongs.
@@ -39,7 +43,7 @@ struct Directions {
   std::shared_ptr<const Identity> as;    ///< null: the usual one
   bool given = false;                    ///< the configuration says it, and not the DNS
 };
-/// The domain's own block says it, else its route, else (also if that names none) MX by DNS, which is `smtp:DOMAIN`
+/// An administrator says it; else the domain's own block, else its route, else (also if that names none) MX by DNS, which is `smtp:DOMAIN`
 /// with look_up_mx.
 Directions route(const conf::Config& config, const std::string& destination);
 

@@ -103,7 +103,7 @@ TlsTerms tls_terms(const conf::Config& config, const std::string& destination, c
   const std::string name = domain_of(destination);
   const conf::Domain* domain = config.find_domain(name);
   const conf::Route* route = route_of(config, destination);
-  if (domain != nullptr && domain->deliver) {
+  if (domain != nullptr && domain->deliver && !rerouted_to(destination)) {
     apply(domain->tls, "domain " + domain->name, terms);
   } else if (route != nullptr) {
     conf::HopTls tls = route->tls;

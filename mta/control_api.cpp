@@ -42,13 +42,36 @@ queue::Filter filter_of(const std::vector<queue::Id>& ids) {
 
 struct ChangeName {
   std::string_view name;
-  queue::Change change;
-  queue::Event event;
+  std::optional<queue::Change> change;  ///< nullopt: the dispatcher does it, since it makes notifications
+  queue::Event event;                   ///< that whoever is meant can move by
 };
-constexpr std::array<ChangeName, 4> kChanges{{{"hold", queue::Change::hold, queue::Event::hold},
+constexpr std::array<ChangeName, 7> kChanges{{{"hold", queue::Change::hold, queue::Event::hold},
                                               {"release", queue::Change::release, queue::Event::release},
                                               {"retry", queue::Change::retry, queue::Event::retry},
-                                              {"delete", queue::Change::remove, queue::Event::remove}}};
+                                              {"delete", queue::Change::remove, queue::Event::remove},
+                                              {"bounce", std::nullopt, queue::Event::attempt_failed},
+                                              {"reroute", queue::Change::reroute, queue::Event::remove},
+                                              {"redirect", queue::Change::redirect, queue::Event::remove}}};
+
+/// As ChangeRequest::next_hop. Errors: invalid.
+Result<std::string> parse_reroute(const std::string& text) {
+  if (text == "usual") return std::string();
+  const Result<conf::NextHop> hop = conf::parse_next_hop(text);
+  if (!hop) return fail(Errc::invalid, "the next hop " + hop.error().what);
+  const auto kind = hop->kind;
+  if (kind != conf::NextHop::Kind::smtp && kind != conf::NextHop::Kind::lmtp_tcp &&
+      kind != conf::NextHop::Kind::lmtp_socket)
+    return fail(Errc::invalid, "mail is rerouted to a host: smtp:, smtps: or lmtp:, or to \"usual\"");
+  return hop->text();
+}
+
+Result<smtp::Path> parse_redirect(const std::string& text) {
+  Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(text);
+  if (!mailbox) return fail(Errc::invalid, "no address to redirect to: " + escape(text, 100));
+  smtp::Path path;
+  path.mailbox = *std::move(mailbox);
+  return path;
+}
 
 /// The filter, without recipients to whom the change would do nothing: so that a preview counts what will happen.
 queue::Filter narrowed(queue::Filter filter, queue::Event event) {
@@ -78,6 +101,8 @@ struct ChangeOrder {
   queue::Filter filter;
   std::string words;  ///< what was meant, for the log
   std::string reason;
+  std::string next_hop;
+  smtp::Path to;
   bool for_good = false, dry_run = false;
 };
 
@@ -96,13 +121,26 @@ Result<ChangeOrder> parse_order(const std::string& body) {
   const std::string wanted = text("change");
   const auto* known = std::find_if(kChanges.begin(), kChanges.end(),
                                    [&wanted](const ChangeName& change) { return change.name == wanted; });
-  if (known == kChanges.end()) return fail(Errc::invalid, "change is one of hold, release, retry, delete");
+  if (known == kChanges.end())
+    return fail(Errc::invalid, "change is one of hold, release, retry, delete, bounce, reroute, redirect");
   order.change = *known;
   order.reason = text("reason");
   order.for_good = flag("for_good");
   if (order.for_good && order.change.change != queue::Change::remove)
     return fail(Errc::invalid, "for_good belongs to delete");
   order.dry_run = flag("dry_run");
+  const std::string to = text("to");
+  const bool takes_to = order.change.change == queue::Change::reroute || order.change.change == queue::Change::redirect;
+  if (takes_to == to.empty()) return fail(Errc::invalid, "to belongs to reroute and redirect, and says where to");
+  if (order.change.change == queue::Change::reroute) {
+    Result<std::string> hop = parse_reroute(to);
+    if (!hop) return fail(hop.error());
+    order.next_hop = *std::move(hop);
+  } else if (takes_to) {
+    Result<smtp::Path> path = parse_redirect(to);
+    if (!path) return fail(path.error());
+    order.to = *std::move(path);
+  }
 
   const auto ids = json.find("ids");
   const std::string filter = text("filter");
@@ -396,6 +434,7 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
     }
   }
 
+  const std::string to = order->next_hop.empty() && order->to.is_null() ? "" : " to " + order->to_text;
   // What was removed before, and is kept, may be meant by its state.
   const queue::Filter meant = order->for_good ? order->filter : narrowed(order->filter, order->change.event);
   if (order->dry_run) {
@@ -411,13 +450,16 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
     for (const queue::MessageRow& message : sample->messages) json["sample"].push_back(message.info.id.text());
     return answer(json);
   }
+  if (!order->change.change) return bounce(meant, *order, request, std::move(json));
   queue::ChangeRequest wanted;
-  wanted.change = order->change.change;
+  wanted.change = *order->change.change;
   wanted.filter = meant;
   wanted.meant = order->words;
   wanted.who = who_asks(request.uid);
   wanted.reason = order->reason;
   wanted.for_good = order->for_good;
+  wanted.next_hop = order->next_hop;
+  wanted.to = order->to;
   const Result<queue::Changed> changed = backend_.change(std::move(wanted));
   if (!changed) return answer_of(changed.error());
   log::changed(order->change.name, order->words, changed->messages, order->reason, request.uid);

@@ -8,7 +8,8 @@
 //   GET  /v1/queue/ID
 //   GET  /v1/queue/ID/content?offset=       at most 1 MiB of the message as octets; none at its end
 //   POST /v1/queue/change {"change":"hold","ids":[]|"filter":""|"all":true,"reason":"","dry_run":true}
-//                                           hold, release, retry, delete; the last with "for_good"
+//                                           hold, release, retry, delete ("for_good"), bounce, reroute ("to": a next
+//                                           hop, or "usual"), redirect ("to": an address)
 //   POST /v1/undo {"change":77}
 //   GET  /v1/audit?before=&limit=           the newest first
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
@@ -95,6 +96,8 @@ class ControlBackend {
   virtual Result<queue::Counts> count(const queue::Filter& filter) = 0;
   virtual Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) = 0;
   virtual Result<queue::Changed> change(queue::ChangeRequest request) = 0;
+  /// As Dispatcher::bounce().
+  virtual Result<delivery::Dispatcher::Bounced> bounce(const queue::Filter& filter, const std::string& reason) = 0;
   virtual Result<queue::Changed> undo(std::uint64_t number, const std::string& who) = 0;
   virtual Result<> record(queue::ChangeRecord change) = 0;
   virtual Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) = 0;
@@ -143,6 +146,8 @@ class ControlApi {
   ControlAnswer show(queue::Id id);
   ControlAnswer content(queue::Id id, const ControlRequest& request);
   ControlAnswer change(const ControlRequest& request);
+  ControlAnswer bounce(const queue::Filter& meant, const std::string& words, const std::string& reason,
+                       const ControlRequest& request, Json json);
   ControlAnswer undo(const ControlRequest& request);
   ControlAnswer audit(const ControlRequest& request);
   ControlAnswer trace(const ControlRequest& request);

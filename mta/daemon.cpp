@@ -362,6 +362,9 @@ void Daemon::start_control() {
                 [this](queue::Id id, std::string address, bool delivered, std::string reason) {
                   return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
                 },
+                [this](queue::Filter filter, std::string reason) {
+                  return relay_->dispatcher().bounce(std::move(filter), std::move(reason));
+                },
                 [this](ExplainQuery query) {
                   return explain(config_.get(), relay_->dispatcher(), relay_->store(), std::move(query),
                                  loops_.front().runtime->wall_now());

@@ -98,6 +98,11 @@ Result<queue::Changed> LiveBackend::change(queue::ChangeRequest request) {
       kChange);
 }
 
+Result<delivery::Dispatcher::Bounced> LiveBackend::bounce(const queue::Filter& filter, const std::string& reason) {
+  return wait<delivery::Dispatcher::Bounced>(
+      [&parts = parts_, filter, reason] { return parts.bounce(filter, reason); }, kWhole);
+}
+
 Result<queue::Changed> LiveBackend::undo(std::uint64_t number, const std::string& who) {
   return wait<queue::Changed>(
       [&parts = parts_, number, who] { return parts.store.undo(number, who, parts.runtime.wall_now()); }, kChange);

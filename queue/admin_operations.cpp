@@ -27,6 +27,24 @@ Result<> ListOperation::apply(Database& db) {
   return {};
 }
 
+MatchOperation::MatchOperation(const Filter& filter, const Conditions& conditions, Id after)
+    : Operation(Kind::read), filter_(filter), conditions_(conditions), after_(after) {}
+
+Result<> MatchOperation::apply(Database& db) {
+  matches = {};
+  Result<Slice> slice = next_slice(db, filter_, after_);
+  if (!slice) return fail(slice.error());
+  if (!slice->last) matches.resume = slice->upto;
+  Result<std::vector<Match>> found = match_slice(db, conditions_, *slice);
+  if (!found) return fail(found.error());
+  for (const Match& match : *found) {
+    if (matches.messages.empty() || matches.messages.back().id != match.message)
+      matches.messages.push_back({match.message, {}});
+    matches.messages.back().recipients.push_back(static_cast<std::uint32_t>(match.index));
+  }
+  return {};
+}
+
 CountOperation::CountOperation(const Filter& filter, const Conditions& conditions, Id after, WallTime now)
     : Operation(Kind::read), filter_(filter), conditions_(conditions), after_(after), now_(now) {}
 

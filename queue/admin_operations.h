@@ -33,6 +33,19 @@ class ListOperation : public Operation {
   std::size_t limit_;
 };
 
+/// Store::match().
+class MatchOperation : public Operation {
+ public:
+  MatchOperation(const Filter& filter, const Conditions& conditions, Id after);
+  Result<> apply(Database& db) override;
+  Matches matches;
+
+ private:
+  const Filter& filter_;
+  const Conditions& conditions_;
+  Id after_;
+};
+
 class CountOperation : public Operation {
  public:
   CountOperation(const Filter& filter, const Conditions& conditions, Id after, WallTime now);

@@ -32,9 +32,10 @@ constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE 
 constexpr Sql kOverdue{
     "SELECT id, check_at FROM message INDEXED BY message_check WHERE check_at <= ?1 AND (check_at, id) > (?3, ?4) "
     "ORDER BY check_at, id LIMIT ?2"};
-constexpr Sql kDeferredRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_COLUMNS
-                                  ", r.asked FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
-                                  " WHERE r.message = ?1 AND r.state = 0 ORDER BY r.idx"};
+// `?2`: the last state that is meant.
+constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_COLUMNS
+                          ", r.asked FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
+                          " WHERE r.message = ?1 AND r.state BETWEEN 0 AND ?2 ORDER BY r.idx"};
 // One of which all was removed is not looked at again unless that is undone.
 constexpr Sql kLookAgain{
     "UPDATE message SET check_at = iif(EXISTS(SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1)), ?2, ?3) "
@@ -274,9 +275,9 @@ Result<bool> read_message_of(Database& db, Id id, Overdue& into, bool& unreadabl
 
 /// False if none is deferred. What an administrator keeps back at `held_at`, or did until lately, is left out: it
 /// comes to no end before it could be tried.
-Result<bool> read_deferred(Database& db, std::optional<WallTime> held_at, Overdue& into) {
-  Run row(db, kDeferredRecipients);
-  row << number(into.message->id);
+Result<bool> read_recipients(Database& db, State upto, std::optional<WallTime> held_at, Overdue& into) {
+  Run row(db, kRecipients);
+  row << number(into.message->id) << static_cast<int>(upto);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
     DestinationState destination = read_with_site(row, kRecipientColumns);
@@ -317,7 +318,7 @@ Result<> OverdueOperation::apply(Database& db) {
     Overdue entry;
     bool unreadable = false;
     Result<bool> any = read_message_of(db, id, entry, unreadable);
-    if (any) any = read_deferred(db, now_, entry);
+    if (any) any = read_recipients(db, State::deferred, now_, entry);
     if (!any && any.error().code != Errc::damaged) return fail(any.error());
     if (!any) {
       log::failure(any.error().what);
@@ -334,7 +335,7 @@ Result<> OverdueOperation::apply(Database& db) {
   return {};
 }
 
-Result<> DeferredOperation::apply(Database& db) {
+Result<> UnsettledOperation::apply(Database& db) {
   found = {};
   {
     Run row(db, kMessage);
@@ -345,7 +346,7 @@ Result<> DeferredOperation::apply(Database& db) {
   }
   bool unreadable = false;
   Result<bool> any = read_message_of(db, id_, found, unreadable);
-  if (any) any = read_deferred(db, std::nullopt, found);
+  if (any) any = read_recipients(db, State::held, std::nullopt, found);
   return any ? Result<>() : fail(any.error());
 }
 

@@ -74,10 +74,10 @@ class OverdueOperation : public Operation {
   OverduePlace after_;
 };
 
-/// Store::deferred().
-class DeferredOperation : public Operation {
+/// Store::unsettled().
+class UnsettledOperation : public Operation {
  public:
-  explicit DeferredOperation(Id id) : Operation(Kind::read), id_(id) {}
+  explicit UnsettledOperation(Id id) : Operation(Kind::read), id_(id) {}
   Result<> apply(Database& db) override;
   Overdue found;
 

@@ -55,13 +55,14 @@ class SqliteStore : public Store {
   }
   net::Task<Result<DuePage>> due(DueQuery query) override;
   net::Task<Result<std::vector<Overdue>>> overdue(WallTime now, std::size_t limit) override;
-  net::Task<Result<Overdue>> deferred(Id id) override;
+  net::Task<Result<Overdue>> unsettled(Id id) override;
   net::Task<Result<std::optional<WallTime>>> note_time(std::optional<WallTime> now) override;
   net::Task<Result<Undelivered>> undelivered() override;
   net::Task<Result<>> commit_digest(Notification digest, Undelivered told) override;
   net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) override;
   net::Task<Result<Counts>> count(Filter filter, WallTime now) override;
   net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) override;
+  net::Task<Result<Matches>> match(Filter filter, Id after, WallTime now) override;
   net::Task<Result<Changed>> change(ChangeRequest request) override;
   net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) override;
   net::Task<Result<>> record(ChangeRecord change) override;
@@ -252,8 +253,8 @@ net::Task<Result<std::vector<Overdue>>> SqliteStore::overdue(WallTime now, std::
   co_return std::vector<Overdue>();
 }
 
-net::Task<Result<Overdue>> SqliteStore::deferred(Id id) {
-  DeferredOperation operation(id);
+net::Task<Result<Overdue>> SqliteStore::unsettled(Id id) {
+  UnsettledOperation operation(id);
   Result<> done = co_await run(operation);
   if (!done) co_return fail(done.error());
   co_return std::move(operation.found);
@@ -311,6 +312,14 @@ net::Task<Result<Counts>> SqliteStore::count(Filter filter, WallTime now) {
   }
 }
 
+net::Task<Result<Matches>> SqliteStore::match(Filter filter, Id after, WallTime now) {
+  Conditions conditions = conditions_of(filter, now);
+  MatchOperation operation(filter, conditions, after);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return std::move(operation.matches);
+}
+
 net::Task<Result<Groups>> SqliteStore::group(Filter filter, GroupBy by, std::size_t limit, WallTime now) {
   Conditions conditions = conditions_of(filter, now);
   Grouping grouping(by, now);
@@ -332,6 +341,8 @@ net::Task<Result<Changed>> SqliteStore::change(ChangeRequest request) {
   // What is not recorded cannot be undone.
   plan.for_good = request.for_good || request.who.empty();
   plan.dry_run = request.dry_run;
+  plan.next_hop = std::move(request.next_hop);
+  plan.to = std::move(request.to);
   plan.now = request.now;
   if (plan.dry_run) {
     Changed would;

@@ -71,7 +71,14 @@ struct Counts {
   std::uint64_t octets = 0;
   std::optional<WallTime> oldest;
 };
-enum class Change : std::uint8_t { hold, release, retry, remove };
+enum class Change : std::uint8_t {
+  hold,
+  release,
+  retry,
+  remove,
+  reroute,  ///< they wait for another next hop from now on
+  redirect  ///< another recipient takes their place, for good
+};
 /// What an administrator does to recipients.
 struct ChangeRequest {
   Change change = Change::hold;
@@ -80,6 +87,8 @@ struct ChangeRequest {
   std::string who;    ///< "": no administrator, so that it is not recorded
   std::string reason;
   bool for_good = false;  ///< remove: nothing is kept to undo it with; also of what was removed before and is kept
+  std::string next_hop;   ///< reroute: as the destination's name has it, behind that of the domain; "": the usual one
+  smtp::Path to;          ///< redirect
   bool dry_run = false;   ///< counts alone
   WallTime now;
 };
@@ -91,11 +100,20 @@ struct Changed {
 struct ChangeRecord {
   std::uint64_t number = 0;  ///< they grow, and none is given twice
   WallTime time;
-  std::string what;  ///< "hold", "release", "retry", "delete", "undo", "dest hold", ...
+  std::string what;  ///< "hold", "release", "retry", "delete", "reroute", "undo", "dest hold", ...
   std::string who, meant, reason;
   std::uint64_t messages = 0, recipients = 0;
   std::uint64_t undone_by = 0;                  ///< a change; 0: none
   static constexpr std::size_t kMost = 20'000;  ///< older ones are forgotten
+};
+/// Recipients that a filter means (Store::match).
+struct Matches {
+  struct Message {
+    Id id;
+    std::vector<std::uint32_t> recipients;  ///< their numbers
+  };
+  std::vector<Message> messages;
+  std::optional<Id> resume;  ///< pass as `after` to the next call; nullopt: that was all
 };
 /// For so long a change can be undone, and what was removed is kept.
 inline constexpr std::chrono::hours kUndoTime{24};
@@ -170,8 +188,8 @@ class Store {
   /// for those whose destination is held.
   virtual net::Task<Result<>> redirect(std::vector<Due> due, WallTime now) = 0;
 
-  /// A message's recipients that are deferred, with what is known of their destinations. Errors: not_found.
-  virtual net::Task<Result<Overdue>> deferred(Id id) = 0;
+  /// A message's recipients that are deferred or held, with what is known of their destinations. Errors: not_found.
+  virtual net::Task<Result<Overdue>> unsettled(Id id) = 0;
 
   /// The wall time that was noted last, if one was; `now`, where given, is noted in its place. So a start can tell how
   /// long nothing ran, as far as the clock is to be believed.
@@ -187,6 +205,8 @@ class Store {
   virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;
   /// The largest `limit` groups of what the filter means.
   virtual net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) = 0;
+  /// A slice of the recipients that the filter means.
+  virtual net::Task<Result<Matches>> match(Filter filter, Id after, WallTime now) = 0;
   /// It is recorded before the first slice; where nothing was changed the record goes again.
   virtual net::Task<Result<Changed>> change(ChangeRequest request) = 0;
   /// Takes back what is still as hold, release or remove left it; again, where the change went on meanwhile. What was

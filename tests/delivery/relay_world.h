@@ -239,7 +239,7 @@ class TappedStore : public queue::Store {
   net::Task<Result<std::vector<queue::Overdue>>> overdue(queue::WallTime now, std::size_t limit) override {
     return store_.overdue(now, limit);
   }
-  net::Task<Result<queue::Overdue>> deferred(queue::Id id) override { return store_.deferred(id); }
+  net::Task<Result<queue::Overdue>> unsettled(queue::Id id) override { return store_.unsettled(id); }
   net::Task<Result<std::optional<queue::WallTime>>> note_time(std::optional<queue::WallTime> now) override {
     return store_.note_time(now);
   }
@@ -253,6 +253,9 @@ class TappedStore : public queue::Store {
   }
   net::Task<Result<queue::Counts>> count(queue::Filter filter, queue::WallTime now) override {
     return store_.count(std::move(filter), now);
+  }
+  net::Task<Result<queue::Matches>> match(queue::Filter filter, queue::Id after, queue::WallTime now) override {
+    return store_.match(std::move(filter), after, now);
   }
   net::Task<Result<queue::Groups>> group(queue::Filter filter, queue::GroupBy by, std::size_t limit,
                                          queue::WallTime now) override {

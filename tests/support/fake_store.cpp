@@ -172,8 +172,12 @@ net::Task<Result<std::vector<queue::Overdue>>> FakeStore::overdue(net::WallTime,
   co_return std::vector<queue::Overdue>();
 }
 
-net::Task<Result<queue::Overdue>> FakeStore::deferred(queue::Id) {
-  co_return fail(Errc::unsupported, "deferred");
+net::Task<Result<queue::Overdue>> FakeStore::unsettled(queue::Id) {
+  co_return fail(Errc::unsupported, "unsettled");
+}
+
+net::Task<Result<queue::Matches>> FakeStore::match(queue::Filter, queue::Id, net::WallTime) {
+  co_return fail(Errc::unsupported, "match");
 }
 
 net::Task<Result<std::optional<net::WallTime>>> FakeStore::note_time(std::optional<net::WallTime>) {
