@@ -182,7 +182,8 @@ struct RuleFile {
 };
 
 struct Config {
-  std::string file;  ///< where it was read from
+  std::string file;         ///< where it was read from
+  std::uint64_t epoch = 0;  ///< its number among those that the daemon had (mta/config_epochs.h); 0: it has none
   std::string hostname;
   std::string data_dir = "/var/spool/waypost";
   std::string control_socket = "/run/waypost/control.sock";

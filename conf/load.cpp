@@ -337,6 +337,7 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
   }
   loaded.errors = std::move(reading.errors);
   loaded.warnings = std::move(reading.warnings);
+  loaded.settings = std::move(reading.settings);
   sort_by_place(loaded.errors, files);
   sort_by_place(loaded.warnings, files);
   return loaded;
@@ -395,6 +396,14 @@ Loaded load_text(const std::string& text, const std::string& name) {
   const Value::Member* include = root ? root->find("include") : nullptr;
   if (include) reading.error("include", include->place, "works only in a file: there is nothing here to include from");
   return finish(std::move(root), name, std::move(reading), {name});
+}
+
+std::vector<Setting> all_defaults() {
+  Reading reading;
+  reading.list_keys = true;
+  Config config;
+  read_sections(Value{}, config, reading);
+  return std::move(reading.settings);
 }
 
 std::vector<std::string> all_keys() {

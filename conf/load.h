@@ -24,10 +24,19 @@ struct Finding {
   std::string text() const;
 };
 
+/// What one key holds, as it would stand in a file.
+struct Setting {
+  std::string key;    ///< "listener[1].role"
+  std::string value;  ///< "\"mx\"", "[\"1m\", \"5m\"]"; "" where nothing is set, and there is no default
+  std::string place;  ///< "waypost.toml:12:3"; "": the default
+  bool operator==(const Setting&) const = default;
+};
+
 struct Loaded {
   Config config;                  ///< whole only if there are no errors
   std::vector<Finding> errors;    ///< any: the configuration must not be used
   std::vector<Finding> warnings;  ///< worth a line at start: features of later versions, risky settings
+  std::vector<Setting> settings;  ///< every key of the sections that are there, in the order of the manual
 };
 
 /// A whole file. Errors: not_found, too_big (over 64 MiB), io; the text is the reason alone.
@@ -41,5 +50,7 @@ Loaded load_text(const std::string& text, const std::string& name);
 
 /// Every key that exists, dotted, as the manual lists them: "listener.address", "queue.retry". Sorted.
 std::vector<std::string> all_keys();
+/// The same with the defaults.
+std::vector<Setting> all_defaults();
 
 }  // namespace waypost::conf

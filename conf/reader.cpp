@@ -76,6 +76,21 @@ bool Reading::failed(const std::string& key) const {
   });
 }
 
+std::string toml_text(const Value& value) {
+  switch (value.kind) {
+    case Value::Kind::boolean:
+      return value.boolean ? "true" : "false";
+    case Value::Kind::integer:
+      return std::to_string(value.integer);
+    case Value::Kind::text:
+      return quoted(value.text);
+    case Value::Kind::list:
+      return toml_text(value.list);
+    default:
+      return "";
+  }
+}
+
 const Place& Section::place() const {
   static const Place kNone;
   return table_ ? table_->place : kNone;
@@ -110,7 +125,14 @@ const Value* Section::ask(const std::string& key) {
   const Value::Member* member = table_ ? table_->find(key) : nullptr;
   if (!member) return nullptr;
   reading_.places.put(shown(key), member->value.place);
+  reading_.settings.push_back({shown(key), toml_text(member->value), member->value.place.text()});
   return &member->value;
+}
+
+void Section::note_default(const std::string& key, std::string text) {
+  std::vector<Setting>& settings = reading_.settings;
+  if (has(key) || (!settings.empty() && settings.back().key == shown(key))) return;
+  settings.push_back({shown(key), std::move(text), ""});
 }
 
 void Section::wrong_type(const std::string& key, const Value& value, const std::string& wanted) {
@@ -130,11 +152,13 @@ bool Section::string(const std::string& key, Item& into) {
 }
 
 void Section::text(const std::string& key, std::string& into) {
+  note_default(key, quoted(into));
   Item item;
   if (string(key, item)) into = item.text;
 }
 
 void Section::boolean(const std::string& key, bool& into) {
+  note_default(key, into ? "true" : "false");
   const Value* value = ask(key);
   if (!value) return;
   if (value->kind != Value::Kind::boolean) return wrong_type(shown(key), *value, "true or false");
@@ -163,6 +187,7 @@ bool Section::one_integer(const std::string& shown, const Value& value, std::int
 }
 
 void Section::numbers(const std::string& key, std::vector<int>& into, int low, int high) {
+  note_default(key, "[]");
   const Value* value = ask(key);
   if (!value) return;
   if (value->kind != Value::Kind::list) return wrong_type(shown(key), *value, "a list");
@@ -215,12 +240,14 @@ bool Section::one_duration(const std::string& key, const Value& value, std::chro
 
 void Section::duration(const std::string& key, std::chrono::milliseconds& into, std::chrono::milliseconds low,
                        std::chrono::milliseconds high) {
+  note_default(key, quoted(duration_text(into)));
   const Value* value = ask(key);
   if (value) one_duration(shown(key), *value, into, {low, high, false});
 }
 
 void Section::duration(const std::string& key, std::chrono::seconds& into, std::chrono::seconds low,
                        std::chrono::seconds high) {
+  note_default(key, quoted(duration_text(into)));
   const Value* value = ask(key);
   if (!value) return;
   std::chrono::milliseconds read{};
@@ -231,6 +258,9 @@ void Section::duration(const std::string& key, std::chrono::seconds& into, std::
 
 void Section::durations(const std::string& key, std::vector<std::chrono::seconds>& into, std::chrono::seconds low,
                         std::chrono::seconds high) {
+  std::vector<std::string> usual;
+  for (const std::chrono::seconds each : into) usual.push_back(duration_text(each));
+  note_default(key, toml_text(usual));
   const Value* value = ask(key);
   if (!value) return;
   if (value->kind != Value::Kind::list) return wrong_type(shown(key), *value, "a list");
@@ -243,6 +273,7 @@ void Section::durations(const std::string& key, std::vector<std::chrono::seconds
 }
 
 void Section::size(const std::string& key, std::uint64_t& into, std::uint64_t low, std::uint64_t high) {
+  note_default(key, quoted(size_text(into)));
   const Value* value = ask(key);
   if (!value) return;
   std::string said = value->text;
@@ -261,6 +292,7 @@ void Section::size(const std::string& key, std::uint64_t& into, std::uint64_t lo
 }
 
 std::vector<Item> Section::strings(const std::string& key, bool or_one) {
+  note_default(key, "[]");
   const Value* value = ask(key);
   std::vector<Item> items;
   if (!value) return items;

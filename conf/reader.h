@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "base/result.h"
 #include "conf/document.h"
 #include "conf/load.h"
+#include "conf/values.h"
 
 namespace waypost::conf {
 
@@ -29,12 +31,31 @@ class Places {
   std::map<std::string, Place> places_;
 };
 
+/// A value as it would stand in a file; "" of what is not set.
+std::string toml_text(const Value& value);
+inline std::string toml_text(const std::string& text) {
+  return quoted(text);
+}
+template <class T>
+std::string toml_text(const T& value) {
+  if constexpr (requires { value.text(); }) {
+    return quoted(value.text());
+  } else if constexpr (requires { value.begin(); }) {
+    std::string out;
+    for (const auto& each : value) out += (out.empty() ? "" : ", ") + toml_text(each);
+    return "[" + out + "]";
+  } else {
+    return "";
+  }
+}
+
 /// What reading leaves behind beside the values.
 struct Reading {
   std::vector<Finding> errors;
   std::vector<Finding> warnings;
   Places places;
-  std::set<std::string> keys;    ///< every key that was asked for, without numbers: "listener.role"
+  std::set<std::string> keys;  ///< every key that was asked for, without numbers: "listener.role"
+  std::vector<Setting> settings;
   bool list_keys = false;        ///< nothing is read: the keys are wanted, also those of sections that are not there
   bool of_another_file = false;  ///< no waypost.toml: an unknown key belongs to none of its sections
   void error(const std::string& key, const Place& place, std::string message, std::string hint = "");
@@ -72,6 +93,7 @@ class Section {
   void size(const std::string& key, std::uint64_t& into, std::uint64_t low, std::uint64_t high);
   template <class Int>
   void number(const std::string& key, Int& into, std::int64_t low, std::int64_t high) {
+    note_default(key, std::to_string(into));
     std::int64_t wide = 0;
     if (integer(key, wide, low, high)) into = static_cast<Int>(wide);
   }
@@ -80,7 +102,10 @@ class Section {
   template <class T>
   void choice(const std::string& key, T& into, std::initializer_list<std::pair<const char*, T>> words) {
     std::vector<std::string> names;
-    for (const auto& [name, value] : words) names.emplace_back(name);
+    for (const auto& [name, value] : words) {
+      names.emplace_back(name);
+      if (value == into) note_default(key, quoted(name));
+    }
     std::string said;
     if (!word(key, said, names)) return;
     for (const auto& [name, value] : words) {
@@ -90,24 +115,36 @@ class Section {
   /// A string that `parse` understands.
   template <class T, class Into>
   void parsed(const std::string& key, Into& into, Result<T> (*parse)(const std::string&)) {
+    note_default(key, toml_text(into));
     Item item;
     if (string(key, item)) parse_item(item, into, parse);
   }
   /// The same where the empty string stands for none, or for the default.
   template <class T, class Into>
   void parsed_or_empty(const std::string& key, Into& into, Result<T> (*parse)(const std::string&)) {
+    note_default(key, toml_text(into));
     Item item;
     if (string(key, item) && !item.text.empty()) parse_item(item, into, parse);
   }
   /// A list of such strings. One that is wrong leaves an empty T, so that the others keep their numbers.
   template <class T>
   void parsed_list(const std::string& key, std::vector<T>& into, Result<T> (*parse)(const std::string&)) {
+    note_default(key, toml_text(into));
     parse_items(key, strings(key, false), into, parse);
   }
   /// One such string, or a list of them.
   template <class T>
   void parsed_one_or_list(const std::string& key, std::vector<T>& into, Result<T> (*parse)(const std::string&)) {
+    note_default(key, toml_text(into));
     parse_items(key, strings(key, true), into, parse);
+  }
+
+  /// A key without a default: `read` takes its value where it is there, from `otherwise` on.
+  template <class T, class Read>
+  void optional(const std::string& key, std::optional<T>& into, T otherwise, Read read) {
+    if (!has(key)) note_default(key, "");
+    read(otherwise);
+    if (has(key)) into = std::move(otherwise);
   }
 
   /// The strings of a list; with `or_one` also a string alone. What is none is reported and comes as "".
@@ -135,6 +172,8 @@ class Section {
   };
 
   const Value* ask(const std::string& key);
+  /// Once for a key; not where it is set.
+  void note_default(const std::string& key, std::string text);
   void wrong_type(const std::string& key, const Value& value, const std::string& wanted);
   bool string(const std::string& key, Item& into);
   bool word(const std::string& key, std::string& into, const std::vector<std::string>& names);

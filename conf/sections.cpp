@@ -106,14 +106,12 @@ void read_listener(Section& section, Listener& listener) {
   section.require("address", "such as address = \"0.0.0.0:25\"");
   section.parsed("address", listener.address, parse_listen_address);
   section.choice("role", listener.role, {{"mx", Role::mx}, {"submission", Role::submission}});
-  ListenerTls tls = ListenerTls::none;
-  section.choice(
-      "tls", tls,
-      {{"none", ListenerTls::none}, {"starttls", ListenerTls::starttls}, {"implicit", ListenerTls::implicit}});
-  if (section.has("tls")) listener.tls = tls;
-  bool auth = false;
-  section.boolean("auth", auth);
-  if (section.has("auth")) listener.auth = auth;
+  section.optional("tls", listener.tls, ListenerTls::none, [&section](ListenerTls& tls) {
+    section.choice(
+        "tls", tls,
+        {{"none", ListenerTls::none}, {"starttls", ListenerTls::starttls}, {"implicit", ListenerTls::implicit}});
+  });
+  section.optional("auth", listener.auth, false, [&section](bool& auth) { section.boolean("auth", auth); });
   section.parsed_list("proxy", listener.proxy, parse_network);
   section.parsed_list("xclient", listener.xclient, parse_network);
   section.choice("bare_newline", listener.reject_bare_newline, {{"normalize", false}, {"reject", true}});
@@ -167,18 +165,14 @@ void read_client(Section& section, ClientClass& client) {
   section.parsed_list("logins", client.logins, parse_login_pattern);
   section.parsed_list("certificates", client.certificates, parse_certificate);
   section.parsed_or_empty("login", client.login, parse_login);
-  bool relay = false;
-  section.boolean("relay", relay);
-  if (section.has("relay")) client.relay = relay;
+  section.optional("relay", client.relay, false, [&section](bool& relay) { section.boolean("relay", relay); });
   section.boolean("require_tls", client.require_tls);
   section.parsed_list("senders", client.senders, parse_sender_rule);
   section.parsed_or_empty("sender", client.sender, parse_mailbox);
-  std::uint64_t size = 0;
-  section.size("message_size", size, 1024, 4 * kGiB);
-  if (section.has("message_size")) client.message_size = size;
-  int recipients = 0;
-  section.number("recipients", recipients, 1, 100'000);
-  if (section.has("recipients")) client.recipients = recipients;
+  section.optional("message_size", client.message_size, std::uint64_t{0},
+                   [&section](std::uint64_t& size) { section.size("message_size", size, 1024, 4 * kGiB); });
+  section.optional("recipients", client.recipients, 0,
+                   [&section](int& recipients) { section.number("recipients", recipients, 1, 100'000); });
   section.parsed("message_rate", client.message_rate, parse_rate);
   section.parsed("recipient_rate", client.recipient_rate, parse_rate);
   section.boolean("rate_together", client.rate_together);
@@ -218,14 +212,14 @@ Result<std::string> parse_sub_address(const std::string& text) {
 
 /// Of a route, or of a domain.
 void read_hop_tls(Section& section, HopTls& tls) {
-  TlsLevel level = TlsLevel::opportunistic;
-  section.choice("tls", level,
-                 {{"none", TlsLevel::none},
-                  {"opportunistic", TlsLevel::opportunistic},
-                  {"encrypt", TlsLevel::encrypt},
-                  {"verify", TlsLevel::verify},
-                  {"fingerprint", TlsLevel::fingerprint}});
-  if (section.has("tls")) tls.level = level;
+  section.optional("tls", tls.level, TlsLevel::opportunistic, [&section](TlsLevel& level) {
+    section.choice("tls", level,
+                   {{"none", TlsLevel::none},
+                    {"opportunistic", TlsLevel::opportunistic},
+                    {"encrypt", TlsLevel::encrypt},
+                    {"verify", TlsLevel::verify},
+                    {"fingerprint", TlsLevel::fingerprint}});
+  });
   section.parsed_list("tls_names", tls.names, parse_tls_name);
   section.parsed_list("tls_fingerprints", tls.fingerprints, parse_fingerprint);
 }
@@ -285,12 +279,10 @@ void read_delivery(Section section, Config::Delivery& delivery) {
     each.parsed_list("domains", limit.domains, parse_pattern);
     each.parsed_list("sites", limit.sites, parse_host_pattern);
     each.parsed_list("sources", limit.sources, parse_source);
-    int number = 1;
-    each.number("connections", number, 1, 10'000);
-    if (each.has("connections")) limit.connections = number;
-    number = 1;
-    each.number("concurrency", number, 1, 10'000);
-    if (each.has("concurrency")) limit.concurrency = number;
+    each.optional("connections", limit.connections, 1,
+                  [&each](int& number) { each.number("connections", number, 1, 10'000); });
+    each.optional("concurrency", limit.concurrency, 1,
+                  [&each](int& number) { each.number("concurrency", number, 1, 10'000); });
     each.parsed("rate", limit.rate, parse_rate);
     each.finish();
     delivery.limits.push_back(limit);

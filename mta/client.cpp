@@ -94,7 +94,8 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
 bool is_readable_on_disk(const ControlRequest& request) {
   const std::string& path = request.path;
   return request.method == "GET" && !request.quick &&
-         (path.starts_with("/v1/queue") || path == "/v1/dest" || path == "/v1/trace" || path == "/v1/audit");
+         (path.starts_with("/v1/queue") || path == "/v1/dest" || path == "/v1/trace" || path == "/v1/audit" ||
+          path.starts_with("/v1/config"));
 }
 
 std::string damage_advice(const std::string& config) {

@@ -1,11 +1,18 @@
 #include "mta/cmd_config.h"
 
+#include <algorithm>
+#include <map>
 #include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
 
 #include <sysexits.h>
 
 #include "base/escape.h"
+#include "base/text.h"
 #include "conf/load.h"
+#include "conf/suggest.h"
 #include "delivery/reply_rules.h"
 #include "mta/certificates.h"
 #include "mta/output.h"
@@ -38,6 +45,188 @@ int config_check(const std::string& file, bool json, Console& console) {
   return loaded.errors.empty() ? 0 : EX_CONFIG;
 }
 
+namespace {
+
+/// "listener" covers "listener[1].role", and "listener[1]" that alone.
+bool covers(const std::string& wanted, const std::string& key) {
+  if (wanted.empty() || key == wanted) return true;
+  const auto ends = [&key](std::size_t at) { return at < key.size() && (key[at] == '.' || key[at] == '['); };
+  if (key.starts_with(wanted) && ends(wanted.size())) return true;
+  return plain_key(key) == wanted || (plain_key(key).starts_with(wanted + "."));
+}
+
+/// nullopt: said why, and the exit code is set.
+std::optional<std::vector<conf::Setting>> read_settings(const std::string& file, Console& console) {
+  conf::Loaded loaded = conf::load(file);
+  if (!loaded.settings.empty()) {
+    if (!loaded.errors.empty())
+      console.err << "waypost: " << escape(file) << " has errors (waypost config check): what is wrong is not shown\n";
+    return std::move(loaded.settings);
+  }
+  console.give_up(EX_CONFIG, loaded.errors.empty() ? file + " is empty" : loaded.errors.front().text());
+  return std::nullopt;
+}
+
+/// Of an answer of the control socket.
+std::vector<conf::Setting> settings_of(const Json& epoch) {
+  std::vector<conf::Setting> out;
+  for (const Json& each : list_of(epoch, "settings"))
+    out.push_back({text_of(each, "key"), text_of(each, "value"), text_of(each, "place")});
+  return out;
+}
+
+std::optional<std::vector<conf::Setting>> fetch_epoch(const std::string& number, Console& console) {
+  ControlRequest request;
+  request.path = "/v1/config";
+  if (!number.empty()) request.query["epoch"] = number;
+  const std::optional<Json> epoch = console.fetch(request);
+  if (!epoch) return std::nullopt;
+  return settings_of(*epoch);
+}
+
+int no_such_key(const std::string& key, Console& console) {
+  const std::string meant = conf::nearest(key, conf::all_keys());
+  console.give_up(EX_USAGE, "there is no key " + escape(key) + (meant.empty() ? "" : " (did you mean " + meant + "?)"));
+  return console.exit_code;
+}
+
+bool is_key(const std::string& key) {
+  const std::vector<std::string> keys = conf::all_keys();
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+std::string line_of(const conf::Setting& setting) {
+  return escape(setting.key) + " = " + (setting.value.empty() ? "(not set)" : escape(setting.value, 4000));
+}
+
+}  // namespace
+
+std::string plain_key(const std::string& key) {
+  std::string out;
+  bool inside = false;
+  for (const char c : key) {
+    if (c == '[') inside = true;
+    if (!inside) out += c;
+    if (c == ']') inside = false;
+  }
+  return out;
+}
+
+int config_show(const ConfigShowOptions& options, Console& console) {
+  const auto settings = read_settings(options.file.empty() ? console.config_file() : options.file, console);
+  if (!settings) return console.exit_code;
+  bool any = false, known = options.key.empty();
+  for (const conf::Setting& setting : *settings) {
+    if (!covers(options.key, setting.key)) continue;
+    known = true;
+    // Who asks for a key wants to know it whoever has set it.
+    if (setting.place.empty() && !options.all && options.key.empty()) continue;
+    any = true;
+    if (options.json) {
+      console.out << to_line(setting_json(setting)) << "\n";
+      continue;
+    }
+    console.out << line_of(setting);
+    if (options.origin) console.out << "  # " << (setting.place.empty() ? "default" : escape(setting.place));
+    console.out << "\n";
+  }
+  if (!known) return no_such_key(options.key, console);
+  return any ? 0 : 1;
+}
+
+int config_get(const std::string& key, Console& console) {
+  const auto settings = read_settings(console.config_file(), console);
+  if (!settings) return console.exit_code;
+  bool any = false;
+  for (const conf::Setting& setting : *settings) {
+    if (setting.key != key && plain_key(setting.key) != key) continue;
+    any = true;
+    // A string without its quotes: for scripts.
+    const bool is_text = setting.value.size() >= 2 && setting.value.front() == '"';
+    console.out << (is_text ? setting.value.substr(1, setting.value.size() - 2) : setting.value) << "\n";
+  }
+  if (any) return 0;
+  return is_key(key) ? 1 : no_such_key(key, console);
+}
+
+int config_diff(const std::vector<std::string>& which, Console& console) {
+  const auto is_number = [](const std::string& text) { return parse_decimal(text).has_value(); };
+  std::optional<std::vector<conf::Setting>> before, after;
+  if (which.size() == 2) {
+    before = fetch_epoch(which[0], console);
+    if (before) after = fetch_epoch(which[1], console);
+  } else {
+    const bool of_epoch = !which.empty() && is_number(which[0]);
+    before = fetch_epoch(of_epoch ? which[0] : "", console);
+    const std::string file = which.empty() || of_epoch ? console.config_file() : which[0];
+    if (before && of_epoch) after = fetch_epoch("", console);
+    if (before && !of_epoch) after = read_settings(file, console);
+  }
+  if (!before || !after) return console.exit_code;
+  bool any = false;
+  for (const ConfigDifference& each : differences(*before, *after)) {
+    any = true;
+    if (each.before) console.out << "- " << line_of(*each.before) << "\n";
+    if (each.after) console.out << "+ " << line_of(*each.after) << "\n";
+  }
+  if (!any) console.err << "no difference\n";
+  return any ? 1 : 0;
+}
+
+std::vector<ConfigDifference> differences(const std::vector<conf::Setting>& before,
+                                          const std::vector<conf::Setting>& after) {
+  const auto by_key = [](const std::vector<conf::Setting>& settings) {
+    std::map<std::string_view, const conf::Setting*> out;
+    for (const conf::Setting& setting : settings) out.emplace(setting.key, &setting);
+    return out;
+  };
+  const auto old = by_key(before), now = by_key(after);
+  std::vector<ConfigDifference> out;
+  for (const conf::Setting& setting : before) {
+    const auto found = now.find(setting.key);
+    if (found == now.end()) out.push_back({setting, std::nullopt});
+    if (found != now.end() && found->second->value != setting.value) out.push_back({setting, *found->second});
+  }
+  for (const conf::Setting& setting : after)
+    if (!old.contains(setting.key)) out.push_back({std::nullopt, setting});
+  return out;
+}
+
+int config_epochs(bool json, Console& console) {
+  ControlRequest request;
+  request.path = "/v1/config/epochs";
+  const std::optional<Json> answer = console.fetch(request);
+  if (!answer) return console.exit_code;
+  Table table;
+  for (const Json& epoch : list_of(*answer, "epochs")) {
+    if (json)
+      console.out << to_line(epoch) << "\n";
+    else
+      table.add({std::to_string(number_of(epoch, "epoch")), shown_time(epoch, "since"), shown(epoch, "file")});
+  }
+  console.out << table.text();
+  return list_of(*answer, "epochs").empty() ? 1 : 0;
+}
+
+int config_explain(const std::string& key, Console& console) {
+  if (!is_key(key)) return no_such_key(key, console);
+  const auto settings = read_settings(console.config_file(), console);
+  if (!settings) return console.exit_code;
+  for (const conf::Setting& setting : conf::all_defaults()) {
+    if (setting.key != key) continue;
+    console.out << key << ": " << (setting.value.empty() ? "no default" : "default " + setting.value) << "\n";
+  }
+  bool any = false;
+  for (const conf::Setting& setting : *settings) {
+    if (plain_key(setting.key) != key || setting.place.empty()) continue;
+    any = true;
+    console.out << "set: " << line_of(setting) << "  # " << escape(setting.place) << "\n";
+  }
+  if (!any) console.out << "not set in " << escape(console.config_file()) << "\n";
+  console.out << "what it means: man 5 waypost.toml, " << key << "\n";
+  return 0;
+}
+
 void add_config(CLI::App& app, Console& console) {
   CLI::App* config = app.add_subcommand("config", "The configuration");
   config->require_subcommand(1);
@@ -55,6 +244,42 @@ void add_config(CLI::App& app, Console& console) {
     const std::string file = options->file.empty() ? console.config_file() : options->file;
     console.exit_code = config_check(file, options->json, console);
   });
+
+  auto show_options = std::make_shared<ConfigShowOptions>();
+  CLI::App* show = config->add_subcommand("show", "Keys and their values, as the file sets them");
+  show->add_option("key", show_options->key, "A key or a section alone; defaults too")->type_name("KEY");
+  show->add_option("--file", show_options->file, "Another file than the one that --config names")->type_name("FILE");
+  show->add_flag("--all", show_options->all, "What is at its default, too");
+  show->add_flag("--origin", show_options->origin, "Where each is set");
+  show->add_flag("--json", show_options->json, "JSON Lines, keys stable");
+  show->footer("Example: waypost config show queue --origin");
+  show->callback([show_options, &console] { console.exit_code = config_show(*show_options, console); });
+
+  auto key = std::make_shared<std::string>();
+  CLI::App* get = config->add_subcommand("get", "The value of a key alone, for scripts");
+  get->add_option("key", *key, "Such as queue.expire")->type_name("KEY")->required();
+  get->footer("Example: waypost config get data_dir");
+  get->callback([key, &console] { console.exit_code = config_get(*key, console); });
+
+  auto explained = std::make_shared<std::string>();
+  CLI::App* explain = config->add_subcommand("explain", "A key: its default, and where it is set");
+  explain->add_option("key", *explained, "Such as queue.expire")->type_name("KEY")->required();
+  explain->footer("Example: waypost config explain queue.expire");
+  explain->callback([explained, &console] { console.exit_code = config_explain(*explained, console); });
+
+  auto which = std::make_shared<std::vector<std::string>>();
+  CLI::App* diff = config->add_subcommand("diff", "What differs from the configuration that is in force");
+  diff->add_option("which", *which, "A file, or one or two numbers of configurations; none: the usual file")
+      ->type_name("FILE|N")
+      ->expected(0, 2);
+  diff->footer("Example: waypost config diff 41 42");
+  diff->callback([which, &console] { console.exit_code = config_diff(*which, console); });
+
+  auto epochs_json = std::make_shared<bool>(false);
+  CLI::App* epochs = config->add_subcommand("epochs", "The configurations that were in force, by number");
+  epochs->add_flag("--json", *epochs_json, "JSON Lines, keys stable");
+  epochs->footer("Example: waypost config epochs");
+  epochs->callback([epochs_json, &console] { console.exit_code = config_epochs(*epochs_json, console); });
 }
 
 }  // namespace waypost::mta

@@ -176,14 +176,14 @@ std::string filter_text(const std::vector<std::string>& arguments) {
   std::string out;
   for (std::string argument : arguments) {
     if (argument.starts_with("!")) argument[0] = '-';
-    const std::size_t colon = argument.find(':');
+    const std::size_t colon = argument.find_first_of(":~");
     const std::size_t space = argument.find(' ');
     const bool quoted = argument.find('"') != std::string::npos;
     if (colon != std::string::npos && colon < space && space != std::string::npos && !quoted) {
       // `error:timed out`, or a whole filter in one argument? In a filter every word has its colon.
       const std::vector<std::string_view> words = split(argument, ' ');
       const bool all_terms = std::all_of(words.begin(), words.end(), [](std::string_view word) {
-        return word.empty() || word.find(':') != std::string_view::npos || queue::Id::parse(word).has_value();
+        return word.empty() || word.find_first_of(":~") != std::string_view::npos || queue::Id::parse(word).has_value();
       });
       if (!all_terms) {
         argument.insert(colon + 1, "\"");
@@ -198,7 +198,7 @@ std::string filter_text(const std::vector<std::string>& arguments) {
 std::vector<std::string> protect_negated_terms(const std::vector<std::string>& arguments) {
   std::vector<std::string> out = arguments;
   for (std::string& argument : out) {
-    const std::size_t colon = argument.find(':');
+    const std::size_t colon = argument.find_first_of(":~");
     if (argument.size() < 3 || argument[0] != '-' || colon == std::string::npos || colon < 2) continue;
     const bool word = std::all_of(argument.begin() + 1, argument.begin() + static_cast<std::ptrdiff_t>(colon),
                                   [](char c) { return is_alpha(c); });
@@ -356,7 +356,11 @@ void add_queue(CLI::App& app, Console& console) {
        {Verb{"hold", "Keep messages from being tried", "from:*@bot.example' --reason \"looks like spam\" --yes"},
         Verb{"release", "Let held messages go on", "from:*@shop.example' --yes"},
         Verb{"retry", "Try messages now, not at their next time", "to:*@b.example' --yes"},
-        Verb{"delete", "Remove messages; nobody is told", "from:*@bot.example' --dry-run"}}) {
+        Verb{"delete", "Remove messages; nobody is told", "from:*@bot.example' --dry-run"},
+        Verb{"bounce", "Return messages to their senders now",
+             "to:*@gone.example' --reason \"no such customer\" --yes"},
+        Verb{"reroute", "Send messages to another next hop", "to:*@b.example' --to 'smtp:[192.0.2.7]' --yes"},
+        Verb{"redirect", "Send messages to another recipient", "to:ann@b.example' --to bob@b.example --yes"}}) {
     auto options = std::make_shared<QueueChangeOptions>();
     options->verb = verb.name;
     CLI::App* change = queue->add_subcommand(verb.name, verb.help);
@@ -367,6 +371,12 @@ void add_queue(CLI::App& app, Console& console) {
     change->add_flag("--dry-run", options->dry_run, "Say what would be done, and do nothing");
     change->add_flag("--yes", options->yes, "Do it: a change by a filter or --all asks for this");
     if (options->verb == "delete") change->add_flag("--for-good", options->for_good, "At once, and not to be undone");
+    if (options->verb == "reroute")
+      change->add_option("--to", options->to, "smtp:HOST, smtps:HOST, lmtp:HOST:PORT or lmtp:/PATH; or `usual`")
+          ->type_name("NEXT_HOP")
+          ->required();
+    if (options->verb == "redirect")
+      change->add_option("--to", options->to, "Who gets them")->type_name("ADDRESS")->required();
     change->footer(std::string("Example: waypost queue ") + verb.name + " '" + verb.example);
     change->callback([options, &console] { console.exit_code = queue_change(*options, console); });
   }

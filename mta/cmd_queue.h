@@ -26,11 +26,12 @@ struct QueueShowOptions {
   bool headers = false, body = false, envelope = false, raw = false, json = false;
 };
 struct QueueChangeOptions {
-  std::string verb;  ///< hold, release, retry, delete
+  std::string verb;  ///< hold, release, retry, delete, bounce, reroute, redirect
   std::vector<std::string> messages;
   bool all = false, dry_run = false, yes = false;
   bool for_good = false;  ///< delete: not to be undone
   std::string reason;
+  std::string to;  ///< reroute: a next hop or "usual"; redirect: an address
 };
 
 struct QueueExportOptions {

@@ -1,4 +1,4 @@
-// mta/cmd_queue_change.cpp: `waypost queue hold|release|retry|delete`.
+// mta/cmd_queue_change.cpp: `waypost queue hold|release|retry|delete|bounce|reroute|redirect`.
 #include <algorithm>
 
 #include <sysexits.h>
@@ -14,6 +14,9 @@ std::string done_word(const std::string& verb) {
   if (verb == "hold") return "held";
   if (verb == "release") return "released";
   if (verb == "delete") return "deleted";
+  if (verb == "bounce") return "bounced";
+  if (verb == "reroute") return "rerouted";
+  if (verb == "redirect") return "redirected";
   return "to be tried now:";
 }
 
@@ -35,7 +38,12 @@ void write_preview(const std::string& verb, const Json& answer, Console& console
   console.out << "\n";
 }
 
+bool can_be_undone(const QueueChangeOptions& options) {
+  return options.verb == "hold" || options.verb == "release" || (options.verb == "delete" && !options.for_good);
+}
+
 std::string after_words(const QueueChangeOptions& options) {
+  if (options.verb == "bounce" || options.verb == "redirect") return " (not to be undone)";
   if (options.verb != "delete") return "";
   return options.for_good ? " (for good; no bounces are sent)"
                           : " (kept for a day, for `waypost undo`; no bounces are sent)";
@@ -65,6 +73,7 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
   }
   order["reason"] = options.reason;
   if (options.for_good) order["for_good"] = true;
+  if (!options.to.empty()) order["to"] = options.to;
   order["dry_run"] = asks;
   ControlRequest request;
   request.method = "POST";
@@ -81,6 +90,13 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
     }
   }
   const std::uint64_t messages = number_of(*answer, "messages");
+  const std::uint64_t left = number_of(*answer, "busy") + number_of(*answer, "failed");
+  if (const std::uint64_t busy = number_of(*answer, "busy"); busy > 0)
+    console.err << "waypost: " << counted(busy, "message is", "messages are")
+                << " being attempted just now: look at what comes of it\n";
+  if (const std::uint64_t failed = number_of(*answer, "failed"); failed > 0)
+    console.err << "waypost: " << counted(failed, "message", "messages") << " could not be ended: see the log\n";
+  if (messages == 0 && left > 0) return 2;
   if (messages == 0) {
     if (missing < options.messages.size() || options.all) console.err << "waypost: nothing to " << options.verb << "\n";
     return 1;
@@ -92,10 +108,13 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
     return EX_USAGE;
   }
   console.out << done_word(options.verb) << " " << messages_and_recipients(*answer);
-  if (options.verb != "retry" && !options.for_good)
+  if (options.verb == "reroute") {
+    console.out << ". Back again: waypost queue reroute ... --to usual";
+  } else if (can_be_undone(options)) {
     console.out << ". Undo within a day: waypost undo " << number_of(*answer, "change");
+  }
   console.out << "\n";
-  return by_id && messages < options.messages.size() ? 2 : 0;
+  return left > 0 || (by_id && messages < options.messages.size()) ? 2 : 0;
 }
 
 }  // namespace waypost::mta

@@ -180,6 +180,26 @@ int user_delete(const std::string& name, Console& console) {
       name, true, [](const User&) { return std::optional<User>(); }, console);
 }
 
+int user_lock(const std::string& name, Console& console) {
+  const auto to = [](User user) {
+    if (!user.is_locked()) user.hash = "!" + user.hash;
+    return std::optional<User>(std::move(user));
+  };
+  if (change(name, true, to, console) != 0) return console.exit_code;
+  console.out << "locked " << escape(name) << "; a session that has logged in goes on. Mail of it that waits: "
+              << "waypost queue hold user:" << escape(name) << "\n";
+  return 0;
+}
+
+int user_unlock(const std::string& name, Console& console) {
+  const auto to = [](User user) {
+    if (user.is_locked()) user.hash.erase(0, 1);
+    if (user.hash.empty()) user.hash = "*";
+    return std::optional<User>(std::move(user));
+  };
+  return change(name, true, to, console);
+}
+
 int user_senders(const std::string& name, const std::vector<std::string>& senders, Console& console) {
   for (const std::string& rule : senders) {
     const Result<> good = smtp::check_sender_rule(rule);
@@ -260,6 +280,10 @@ void add_user(CLI::App& app, Console& console, AskSecret ask) {
        [ask, &console](const std::string& name) { return user_password(name, ask, console); });
   verb("delete", "The user can log in no more", "Example: waypost user delete ann",
        [&console](const std::string& name) { return user_delete(name, console); });
+  verb("lock", "The user cannot log in until it is unlocked; the password stays", "Example: waypost user lock ann",
+       [&console](const std::string& name) { return user_lock(name, console); });
+  verb("unlock", "The user can log in again, as before", "Example: waypost user unlock ann",
+       [&console](const std::string& name) { return user_unlock(name, console); });
   verb("check", "Is a password the user's?", "Example: waypost user check ann",
        [ask, &console](const std::string& name) { return user_check(name, ask, console); });
 

@@ -17,6 +17,8 @@ using AskSecret = std::function<Result<std::string>(const std::string& prompt, b
 int user_add(const std::string& name, const AskSecret& ask, Console& console);
 int user_password(const std::string& name, const AskSecret& ask, Console& console);
 int user_delete(const std::string& name, Console& console);
+int user_lock(const std::string& name, Console& console);
+int user_unlock(const std::string& name, Console& console);
 int user_senders(const std::string& name, const std::vector<std::string>& senders, Console& console);
 int user_list(bool json, Console& console);
 int user_check(const std::string& name, const AskSecret& ask, Console& console);

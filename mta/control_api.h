@@ -19,6 +19,8 @@
 //   POST /v1/attempt/settle {"id":ID,"to":"","delivered":true,"reason":""}
 //   GET  /v1/rates
 //   GET  /v1/explain?to=&from=&client=&login=&role=
+//   GET  /v1/config?epoch=                  a configuration that was in force, or the one that is; a list of all
+//                                           without their settings: GET /v1/config/epochs
 //   POST /v1/reload
 //   POST /v1/log/reopen
 //   POST /v1/store/check
@@ -39,6 +41,7 @@
 #include "base/result.h"
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
+#include "mta/config_epochs.h"
 #include "mta/explain.h"
 #include "mta/rates.h"
 #include "net/clock.h"
@@ -71,6 +74,7 @@ struct ControlAnswer {
 struct DaemonFacts {
   std::string hostname, config_file, data_dir;
   net::WallTime started, config_loaded;
+  std::uint64_t config_epoch = 0;
   bool reload_failed = false;      ///< the last one: the file has errors, the configuration before it is in force
   std::size_t in_connections = 0;  ///< of clients
   delivery::Dispatcher::Stats out;
@@ -112,6 +116,7 @@ class ControlBackend {
   virtual Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) = 0;
   virtual Result<DaemonFacts> facts() = 0;
   virtual Result<std::vector<Rates::Row>> rates() = 0;
+  virtual Result<ConfigEpochs> epochs() = 0;
   /// Errors: busy (one is under way).
   virtual Result<ReloadReport> reload() = 0;
   /// Errors of both: busy (one is under way), and as SqliteQueue::back_up() and check().
@@ -146,8 +151,6 @@ class ControlApi {
   ControlAnswer show(queue::Id id);
   ControlAnswer content(queue::Id id, const ControlRequest& request);
   ControlAnswer change(const ControlRequest& request);
-  ControlAnswer bounce(const queue::Filter& meant, const std::string& words, const std::string& reason,
-                       const ControlRequest& request, Json json);
   ControlAnswer undo(const ControlRequest& request);
   ControlAnswer audit(const ControlRequest& request);
   ControlAnswer trace(const ControlRequest& request);
@@ -156,6 +159,8 @@ class ControlApi {
   ControlAnswer change_destination(const ControlRequest& request);
   ControlAnswer rates();
   ControlAnswer explain(const ControlRequest& request);
+  ControlAnswer config(const ControlRequest& request);
+  ControlAnswer epochs();
   ControlAnswer reload(const ControlRequest& request);
   ControlAnswer check_store();
   ControlAnswer back_up(const ControlRequest& request);

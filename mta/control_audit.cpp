@@ -39,7 +39,7 @@ ControlAnswer ControlApi::undo(const ControlRequest& request) {
   const Result<queue::Changed> undone = backend_.undo(number->get<std::uint64_t>(), who_asks(request.uid));
   if (!undone) return answer_of(undone.error());
   log::changed("undo", "change " + std::to_string(number->get<std::uint64_t>()), undone->messages, "", request.uid);
-  return ControlAnswer{200, to_line(changed_json(*undone)), "application/json"};
+  return answer(changed_json(*undone));
 }
 
 ControlAnswer ControlApi::audit(const ControlRequest& request) {
@@ -53,7 +53,7 @@ ControlAnswer ControlApi::audit(const ControlRequest& request) {
   Json json;
   json["changes"] = Json::array();
   for (const queue::ChangeRecord& change : *changes) json["changes"].push_back(change_json(change));
-  return ControlAnswer{200, to_line(json), "application/json"};
+  return answer(json);
 }
 
 }  // namespace waypost::mta

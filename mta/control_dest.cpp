@@ -74,7 +74,7 @@ ControlAnswer ControlApi::destinations(const ControlRequest& request) {
   json["destinations"] = Json::array();
   const net::WallTime now = backend_.now();
   for (const queue::DestinationRow& row : *rows) json["destinations"].push_back(destination_json(row, now));
-  return ControlAnswer{200, to_line(json), "application/json"};
+  return answer(json);
 }
 
 ControlAnswer ControlApi::change_destination(const ControlRequest& request) {
@@ -88,7 +88,7 @@ ControlAnswer ControlApi::change_destination(const ControlRequest& request) {
   Json json;
   json["name"] = change->name;
   if (change->kind == Kind::hold || change->kind == Kind::slow) json["until"] = time_json(change->until);
-  return ControlAnswer{200, to_line(json), "application/json"};
+  return answer(json);
 }
 
 }  // namespace waypost::mta

@@ -65,6 +65,10 @@ std::string to_line(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+ControlAnswer answer(const Json& json, int status) {
+  return ControlAnswer{status, to_line(json), "application/json"};
+}
+
 Json time_json(net::WallTime time) {
   return smtp::iso8601(std::chrono::time_point_cast<std::chrono::milliseconds>(time));
 }
@@ -126,6 +130,24 @@ Json groups_json(const queue::Groups& groups) {
   for (const queue::Group& group : groups.groups) json["groups"].push_back(one(group));
   json["others"] = one(groups.others);
   json["left_out"] = groups.left_out;
+  return json;
+}
+
+Json setting_json(const conf::Setting& setting) {
+  Json json;
+  json["key"] = setting.key;
+  json["value"] = setting.value;
+  json["place"] = setting.place;
+  return json;
+}
+
+Json epoch_json(const ConfigEpoch& epoch) {
+  Json json;
+  json["epoch"] = epoch.number;
+  json["since"] = time_json(epoch.since);
+  json["file"] = epoch.file;
+  json["settings"] = Json::array();
+  for (const conf::Setting& setting : epoch.settings) json["settings"].push_back(setting_json(setting));
   return json;
 }
 
@@ -232,6 +254,7 @@ Json facts_json(const DaemonFacts& facts) {
   json["started"] = time_json(facts.started);
   json["config"]["file"] = facts.config_file;
   json["config"]["loaded"] = time_json(facts.config_loaded);
+  json["config"]["epoch"] = facts.config_epoch;
   json["config"]["reload_failed"] = facts.reload_failed;
   json["in"]["connections"] = facts.in_connections;
   Json& out = json["out"];

@@ -17,6 +17,8 @@ using Json = nlohmann::ordered_json;
 /// One line. Octets that are no UTF-8 become U+FFFD.
 std::string to_line(const Json& json);
 
+ControlAnswer answer(const Json& json, int status = 200);
+
 /// "2026-11-22T09:14:02.250Z".
 Json time_json(net::WallTime time);
 
@@ -26,6 +28,8 @@ std::string shown_state(const queue::RecipientRow& recipient, net::WallTime now)
 Json message_json(const queue::MessageRow& message, net::WallTime now);
 Json counts_json(const queue::Counts& counts);
 Json groups_json(const queue::Groups& groups);
+Json setting_json(const conf::Setting& setting);
+Json epoch_json(const ConfigEpoch& epoch);
 /// Of a change that was made: `change` is its number, where it changed anything.
 Json changed_json(const queue::Changed& changed);
 Json change_json(const queue::ChangeRecord& change);

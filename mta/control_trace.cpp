@@ -115,7 +115,7 @@ ControlAnswer ControlApi::trace(const ControlRequest& request) {
   Json json;
   json["messages"] = Json::array();
   for (const auto& [id, traced] : messages) json["messages"].push_back(traced_json(id, traced, now));
-  return ControlAnswer{200, to_line(json), "application/json"};
+  return answer(json);
 }
 
 }  // namespace waypost::mta

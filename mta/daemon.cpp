@@ -137,6 +137,11 @@ std::shared_ptr<net::ListenSocket> take_passed(std::vector<std::shared_ptr<net::
   return socket;
 }
 
+void keep_epochs(queue::Files& files, const ConfigEpochs& epochs) {
+  const Result<> kept = replace_state(files, ConfigEpochs::kFile, epochs.text());
+  if (!kept) log::warning("the configuration in force is not kept for config diff: " + kept.error().what);
+}
+
 std::string joined(const std::vector<std::string>& words) {
   std::string out;
   for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
@@ -145,7 +150,7 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
-Daemon::Daemon(conf::Config config) : config_(std::move(config)) {}
+Daemon::Daemon(conf::Loaded loaded) : config_(std::move(loaded.config)), settings_(std::move(loaded.settings)) {}
 
 Daemon::~Daemon() = default;
 
@@ -205,6 +210,7 @@ int Daemon::open() {
     return became.error().code == Errc::not_found ? EX_CONFIG : EX_NOPERM;
   }
   if (const int failed = open_queue(); failed != 0) return failed;
+  number_config();
   if (const int failed = open_submit_socket(); failed != 0) return failed;
   return open_control();
 }
@@ -298,6 +304,18 @@ int Daemon::open_queue() {
   return exit_code(opened.error());
 }
 
+/// Among those that were in force before.
+void Daemon::number_config() {
+  const Result<std::string> text = read_state(*files_, ConfigEpochs::kFile);
+  if (text) epochs_ = ConfigEpochs::parse(*text);
+  if (!text && text.error().code != Errc::not_found)
+    log::warning("configurations that were in force before: " + text.error().what);
+  conf::Config config = *config_.get();
+  config.epoch = epochs_.adopt(config.file, std::move(settings_), net::system_clock().wall_now());
+  config_.set(std::move(config));
+  keep_epochs(*files_, epochs_);
+}
+
 Result<> Daemon::open_databases() {
   const std::shared_ptr<const conf::Config> config = config_.get();
   history_.reset();  // of the first try: it holds its file
@@ -358,7 +376,7 @@ void Daemon::start_control() {
   net::Runtime& first = *loops_.front().runtime;
   backend_ = std::make_unique<LiveBackend>(
       LiveParts{first, *scope_, relay_->store(), *files_, *history_, rates_, [this] { return facts(); },
-                [this] { return reload(); },
+                [this] { return epochs_; }, [this] { return reload(); },
                 [this](queue::Id id, std::string address, bool delivered, std::string reason) {
                   return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
                 },
@@ -389,6 +407,7 @@ DaemonFacts Daemon::facts() const {
   facts.data_dir = config->data_dir;
   facts.started = started_;
   facts.config_loaded = config_loaded_;
+  facts.config_epoch = config_.get()->epoch;
   facts.reload_failed = reload_failed_;
   facts.in_connections = limits_->connections();
   facts.out = relay_->stats();
@@ -529,6 +548,11 @@ net::Task<> Daemon::reload_for_signal() {
   if (!report) log::reload_failed(report.error().what);
 }
 
+void Daemon::reload_is_over() {
+  reloading_ = false;
+  if (std::exchange(reload_again_, false) && !stopping_) scope_->spawn(reload_for_signal());
+}
+
 net::Task<Result<ReloadReport>> Daemon::reload() {
   if (stopping_) co_return fail(Errc::cancelled, "the daemon is stopping");
   if (reloading_) co_return fail(Errc::busy, "another reload is under way");
@@ -544,8 +568,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
     if (fresh->loaded.errors.empty() && !users.empty()) authenticator_->look(users);
   };
   co_await main.offload(read);
-  reloading_ = false;
-  if (std::exchange(reload_again_, false) && !stopping_) scope_->spawn(reload_for_signal());
+  reload_is_over();
 
   ReloadReport report;
   report.file = before->file;
@@ -561,6 +584,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   report.restart = needs_restart(*before, fresh->loaded.config);
   if (!report.restart.empty()) log::warning("these take effect after a restart only: " + joined(report.restart));
   if (const Result<> opened = log::open(log_options(fresh->loaded.config)); !opened) log::failure(opened.error().what);
+  fresh->loaded.config.epoch = epochs_.adopt(before->file, std::move(fresh->loaded.settings), main.wall_now());
   config_.set(within_descriptors(std::move(fresh->loaded.config)));
   // Listeners that were opened for TLS stay so until a restart: they keep what they have.
   if (fresh->certificates) certificates_.set(std::move(fresh->certificates));
@@ -568,6 +592,12 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   config_loaded_ = main.wall_now();
   log::reloaded(before->file);
   relay_->reconfigured();
+  // It has taken effect, whether this can be written or not.
+  auto epochs = std::make_shared<ConfigEpochs>(epochs_);
+  const auto keep = [this, epochs] { keep_epochs(*files_, *epochs); };
+  reloading_ = true;
+  co_await main.offload(keep);
+  reload_is_over();
   co_return report;
 }
 

@@ -31,7 +31,7 @@ namespace waypost::mta {
 /// Exit codes are sysexits: 0, 64 usage, 69, 71 system, 73 the queue is in use, 74 the disk, 77, 78 configuration.
 class Daemon {
  public:
-  explicit Daemon(conf::Config config);
+  explicit Daemon(conf::Loaded loaded);
   ~Daemon();
 
   /// Binds, becomes the unprivileged user, opens the queue, and runs until it is told to stop. Returns the exit code.
@@ -50,6 +50,7 @@ class Daemon {
   std::vector<std::shared_ptr<net::ListenSocket>> passed_sockets();
   int read_certificates();
   int open_queue();
+  void number_config();
   Result<> open_databases();
   conf::Config within_descriptors(conf::Config config) const;
   int open_control();
@@ -61,6 +62,7 @@ class Daemon {
   DaemonFacts facts() const;
   void hang_up();
   net::Task<> reload_for_signal();
+  void reload_is_over();
   std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
   net::Task<> keep_rates();
   net::Task<> keep_watchdog(net::Duration interval);
@@ -93,6 +95,8 @@ class Daemon {
   std::unique_ptr<ControlApi> api_;
   std::unique_ptr<Control> control_;
   net::WallTime started_, config_loaded_;
+  std::vector<conf::Setting> settings_;  ///< of what was loaded, until it has its number
+  ConfigEpochs epochs_;                  ///< of the main loop
   bool reload_failed_ = false;
   bool reloading_ = false;
   bool reload_again_ = false;  ///< a SIGHUP came while the file was being read

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "mta/state_file.h"
+
 namespace waypost::mta {
 namespace {
 
@@ -51,6 +53,11 @@ class DiskBackend : public ControlBackend {
   }
   Result<DaemonFacts> facts() override { return fail(needs_daemon()); }
   Result<std::vector<Rates::Row>> rates() override { return fail(needs_daemon()); }
+  Result<ConfigEpochs> epochs() override {
+    const Result<std::string> text = read_state(*files_, ConfigEpochs::kFile);
+    if (!text && text.error().code != Errc::not_found) return fail(text.error());
+    return ConfigEpochs::parse(text ? *text : "");
+  }
   Result<ReloadReport> reload() override { return fail(needs_daemon()); }
   Result<queue::CheckReport> check_store() override { return queue::check_folder(data_dir_); }
   Result<queue::BackupReport> back_up(const std::string& folder) override {

@@ -99,8 +99,8 @@ Result<queue::Changed> LiveBackend::change(queue::ChangeRequest request) {
 }
 
 Result<delivery::Dispatcher::Bounced> LiveBackend::bounce(const queue::Filter& filter, const std::string& reason) {
-  return wait<delivery::Dispatcher::Bounced>(
-      [&parts = parts_, filter, reason] { return parts.bounce(filter, reason); }, kWhole);
+  return wait<delivery::Dispatcher::Bounced>([&parts = parts_, filter, reason] { return parts.bounce(filter, reason); },
+                                             kWhole);
 }
 
 Result<queue::Changed> LiveBackend::undo(std::uint64_t number, const std::string& who) {
@@ -150,6 +150,13 @@ Result<DaemonFacts> LiveBackend::facts() {
     static net::Task<Result<DaemonFacts>> run(LiveParts& parts) { co_return parts.facts(); }
   };
   return wait<DaemonFacts>([&parts = parts_] { return Ask::run(parts); }, kRead);
+}
+
+Result<ConfigEpochs> LiveBackend::epochs() {
+  struct Ask {
+    static net::Task<Result<ConfigEpochs>> run(LiveParts& parts) { co_return parts.epochs(); }
+  };
+  return wait<ConfigEpochs>([&parts = parts_] { return Ask::run(parts); }, kRead);
 }
 
 Result<ReloadReport> LiveBackend::reload() {

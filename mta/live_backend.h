@@ -24,6 +24,7 @@ struct LiveParts {
   queue::History& history;
   const Rates& rates;
   std::function<DaemonFacts()> facts;                       ///< called on the loop
+  std::function<ConfigEpochs()> epochs;                     ///< likewise
   std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
   std::function<net::Task<Result<std::size_t>>(queue::Id, std::string address, bool delivered, std::string reason)>
       settle_doubt;
@@ -59,6 +60,7 @@ class LiveBackend : public ControlBackend {
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override;
   Result<DaemonFacts> facts() override;
   Result<std::vector<Rates::Row>> rates() override { return parts_.rates.rows(now()); }
+  Result<ConfigEpochs> epochs() override;
   Result<ReloadReport> reload() override;
   Result<queue::CheckReport> check_store() override;
   Result<queue::BackupReport> back_up(const std::string& folder) override;

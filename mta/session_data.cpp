@@ -311,6 +311,7 @@ queue::NewMessage Session::describe(Reception& reception) const {
   message.origin.helo = helo_;
   message.origin.user = client_.login;
   message.origin.protocol = smtp::protocol_name(protocol);
+  message.origin.epoch = config_->epoch;
   message.origin.listener = listener_.role == conf::Role::submission ? "submission" : "mx";
   if (!client_.local_user.empty()) message.origin.listener = "local";
   if (client_.client_class != nullptr) message.priority = priority_of(client_.client_class->priority);

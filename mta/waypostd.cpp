@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
     return EX_OK;
   }
   const std::vector<conf::Finding> warnings = loaded.warnings;
-  mta::Daemon daemon(std::move(loaded.config));
+  mta::Daemon daemon(std::move(loaded));
   for (const conf::Finding& finding : warnings) log::config_warning(finding.text());
   return daemon.run();
 }

@@ -8,6 +8,7 @@
 #include "base/escape.h"
 #include "base/text.h"
 #include "conf/units.h"
+#include "queue/regexp.h"
 #include "queue/state.h"
 
 namespace waypost::queue {
@@ -20,13 +21,15 @@ struct FieldName {
   std::string_view name;
   Field field;
 };
-constexpr FieldName kFields[] = {
-    {"id", Field::id},           {"from", Field::from}, {"to", Field::to},         {"destination", Field::destination},
-    {"age", Field::age},         {"size", Field::size}, {"tries", Field::tries},   {"error", Field::error},
-    {"state", Field::state},     {"user", Field::user}, {"client", Field::client}, {"change", Field::change},
-    {"dest", Field::destination}};
+constexpr FieldName kFields[] = {{"id", Field::id},         {"from", Field::from},
+                                 {"to", Field::to},         {"destination", Field::destination},
+                                 {"age", Field::age},       {"size", Field::size},
+                                 {"tries", Field::tries},   {"error", Field::error},
+                                 {"state", Field::state},   {"user", Field::user},
+                                 {"client", Field::client}, {"change", Field::change},
+                                 {"mx", Field::mx},         {"dest", Field::destination}};
 constexpr std::string_view kFieldList =
-    "id, from, to, destination, age, size, tries, error, state, user, client, change";
+    "id, from, to, destination, mx, age, size, tries, error, state, user, client, change";
 constexpr std::string_view kStateList = "active, deferred, held, delivered, relayed, bounced, expired, removed";
 
 std::string quoted(std::string_view text) {
@@ -41,6 +44,7 @@ struct Word {
   std::string_view raw;
   std::string field;  ///< before the colon; "" where there is none
   bool negated = false;
+  bool regex = false;  ///< a tilde in place of the colon
   std::string value;
   bool was_quoted = false;
 };
@@ -58,12 +62,15 @@ Result<Word> take(std::string_view& text) {
     char c = text.front();
     text.remove_prefix(1);
     std::string& into = in_value ? word.value : word.field;
-    if (c == ':' && !in_value) {
+    if ((c == ':' || c == '~') && !in_value) {
       in_value = true;
+      word.regex = c == '~';
     } else if (c == '"' && in_value) {
       word.was_quoted = true;
       while (!text.empty() && text.front() != '"') {
-        if (text.front() == '\\' && text.size() > 1) text.remove_prefix(1);
+        // Of a regular expression the others are its own.
+        const bool escapes = text.front() == '\\' && text.size() > 1 && (!word.regex || text[1] == '"');
+        if (escapes) text.remove_prefix(1);
         word.value += text.front();
         text.remove_prefix(1);
       }
@@ -123,6 +130,16 @@ Result<Term> number_term(Term term, const Word& word) {
   return term;
 }
 
+Result<Term> regex_term(Term term, const Word& word) {
+  if (term.field != Field::error)
+    return fail(Errc::invalid, quoted(word.raw) + ": regular expressions are for error alone, as in error~\"^45[01]\"");
+  const Result<> good = check_regexp(word.value);
+  if (!good) return fail(Errc::invalid, quoted(word.raw) + " is no regular expression: " + good.error().what);
+  term.regex = true;
+  term.text = word.value;
+  return term;
+}
+
 Result<Term> term_of(const Word& word) {
   Term term;
   term.negated = word.negated;
@@ -141,6 +158,7 @@ Result<Term> term_of(const Word& word) {
                 "no field " + quoted(word.field) + " in " + quoted(word.raw) + ": one of " + std::string(kFieldList));
   term.field = known->field;
   if (word.value.empty() && !word.was_quoted) return fail(Errc::invalid, quoted(word.raw) + " lacks a value");
+  if (word.regex) return regex_term(std::move(term), word);
 
   switch (term.field) {
     case Field::id: {
@@ -167,6 +185,7 @@ Result<Term> term_of(const Word& word) {
         term.text = term.text.substr(1, term.text.size() - 2);
       return term;
     case Field::destination:
+    case Field::mx:
     case Field::error:
     case Field::user:
     case Field::client:
@@ -219,8 +238,11 @@ std::string words_of(const Term& term) {
     case Field::tries:
     case Field::change:
       return number_words(term);
+    case Field::mx:
+      return "last tried at " + text;
     case Field::error:
-      return "with \"" + text + "\" in the last reply";
+      return (term.regex ? "with a last reply that has the pattern " : "with ") + ("\"" + text + "\"") +
+             (term.regex ? "" : " in the last reply");
     case Field::state:
       return "that are " + text;
     case Field::user:
@@ -245,6 +267,16 @@ Result<Filter> parse_filter(std::string_view text) {
     std::size_t most = term->field == Field::id ? kMaxIds : kMaxOthers;
     if (++count > most) return fail(Errc::invalid, "more than " + std::to_string(most) + " terms of a kind");
     filter.terms.push_back(*std::move(term));
+  }
+  return filter;
+}
+
+Filter filter_of(const std::vector<Id>& ids) {
+  Filter filter;
+  for (const Id id : ids) {
+    Term term;
+    term.text = id.text();
+    filter.terms.push_back(term);
   }
   return filter;
 }

@@ -23,7 +23,8 @@ class Builder {
     out_.recipient = "1";
     for (Field field : {Field::id, Field::from, Field::age, Field::size, Field::user, Field::client})
       out_.message += of_field(field);
-    for (Field field : {Field::to, Field::destination, Field::tries, Field::error, Field::state, Field::change})
+    for (Field field :
+         {Field::to, Field::destination, Field::mx, Field::tries, Field::error, Field::state, Field::change})
       out_.recipient += of_field(field);
     bool state_asked = std::any_of(filter_.terms.begin(), filter_.terms.end(),
                                    [](const Term& term) { return term.field == Field::state && !term.negated; });
@@ -71,11 +72,20 @@ class Builder {
     return "0";
   }
 
+  /// "mx1.b.example[192.0.2.7]:25" by its name, or as it stands.
+  std::string mx(const Term& term) {
+    if (matches_nothing(term.text)) return "0";
+    const std::string pattern = like_pattern(term.text);
+    const std::string whole = value(pattern), name = value(pattern + "[%");
+    return "(" WAYPOST_LAST("host", "host") " LIKE " + whole +
+           " ESCAPE '\\' OR " WAYPOST_LAST("host", "host") " LIKE " + name + " ESCAPE '\\')";
+  }
+
   std::string error(const Term& term) {
     if (matches_nothing(term.text)) return "0";
     // Found anywhere in the reply: nobody writes the whole of it.
-    std::string pattern = value("%" + like_pattern(term.text) + "%");
-    std::string like = " LIKE " + pattern + " ESCAPE '\\'";
+    std::string like = term.regex ? " REGEXP " + value(term.text)
+                                  : " LIKE " + value("%" + like_pattern(term.text) + "%") + " ESCAPE '\\'";
     return "(r.status" + like + " OR r.reply" + like + " OR coalesce(d.failures > 0 AND (d.status" + like +
            " OR d.reason" + like + "), 0) OR coalesce(s.failures > 0 AND (s.status" + like + " OR s.reason" + like +
            "), 0))";
@@ -95,6 +105,8 @@ class Builder {
         return address("r.address", term);
       case Field::destination:
         return like("coalesce(d.name, '')", term.text);
+      case Field::mx:
+        return mx(term);
       case Field::age:
         return age(term.compare, now_ - given * 1000);
       case Field::size:

@@ -23,9 +23,10 @@ struct Origin {
   static constexpr const char* kDigest = "digest";  ///< of what the postmaster is told (Store::commit_digest)
   std::string client;                               ///< numeric address; "" for one that Waypost composed
   std::string helo;
-  std::string protocol;  ///< "ESMTP", "SMTP"; "" if composed
-  std::string listener;  ///< "mx", "submission", "notification", or kDigest
-  std::string user;      ///< authenticated as; "" if not
+  std::string protocol;     ///< "ESMTP", "SMTP"; "" if composed
+  std::string listener;     ///< "mx", "submission", "notification", or kDigest
+  std::string user;         ///< authenticated as; "" if not
+  std::uint64_t epoch = 0;  ///< of the configuration that took it; 0: unknown
 };
 
 /// A message that is to be accepted. Its body goes beside it (queue/body.h).

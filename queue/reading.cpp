@@ -159,12 +159,6 @@ void add(Counts& to, const Counts& more) {
 
 namespace {
 
-/// What is told of a recipient's last attempt: a destination that fails, or its site, was met since.
-#define WAYPOST_LAST(recipient, destination)                     \
-  "CASE WHEN r.state = 0 AND s.failures > 0 THEN s." destination \
-  " WHEN r.state = 0 AND d.failures > 0 "                        \
-  "THEN d." destination " ELSE r." recipient " END"
-
 std::string key_of(GroupBy by) {
   switch (by) {
     case GroupBy::domain:

@@ -49,6 +49,12 @@ constexpr int kRecipientColumns = 12;
 /// `destination` is the name that belongs to the row.
 Result<DueRecipient> read_recipient(const Run& row, std::string_view destination);
 
+/// What is told of a recipient's last attempt: a destination that fails, or its site, was met since.
+#define WAYPOST_LAST(recipient, destination)                     \
+  "CASE WHEN r.state = 0 AND s.failures > 0 THEN s." destination \
+  " WHEN r.state = 0 AND d.failures > 0 "                        \
+  "THEN d." destination " ELSE r." recipient " END"
+
 /// A recipient's destination, and the site that this waits with.
 #define WAYPOST_DESTINATION_OF_RECIPIENT \
   "LEFT JOIN destination d ON d.id = r.destination LEFT JOIN destination s ON s.id = d.site"

@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 
 #include "base/escape.h"
+#include "queue/regexp.h"
 
 namespace waypost::queue {
 namespace {
@@ -104,6 +105,8 @@ Result<Database> Database::open(const std::string& path, const std::string& vfs,
   sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, 256 << 20);
   sqlite3_limit(raw, SQLITE_LIMIT_SQL_LENGTH, 1 << 20);
   sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 1);  // VACUUM INTO, before a migration, needs one
+  code = add_regexp(raw);
+  if (code != SQLITE_OK) return db.error(code, "opening " + path);
   return db;
 }
 

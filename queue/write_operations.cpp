@@ -57,6 +57,7 @@ std::string how_it_came(const Origin& origin) {
   std::string out = origin.listener;
   if (!origin.protocol.empty()) out += (out.empty() ? "" : " ") + origin.protocol;
   if (!origin.user.empty()) out += " as " + origin.user;
+  if (origin.epoch > 0) out += ", configuration " + std::to_string(origin.epoch);
   return out;
 }
 

@@ -19,7 +19,7 @@ BELOW = {
 }
 # Libraries that one folder wraps: what it hides must not show elsewhere.
 OWNER = {'uv.h': ['net', 'resolver'], 'sqlite3.h': ['queue', 'conf'], 'ares.h': ['resolver'], 'toml++/toml.h': ['conf'],
-         'microhttpd.h': ['mta'], 'idn2.h': ['smtp'], 're2/re2.h': ['delivery'], 'curl/curl.h': ['mta'], 'openssl/ssl.h': ['net']}
+         'microhttpd.h': ['mta'], 'idn2.h': ['smtp'], 're2/re2.h': ['delivery', 'queue'], 'curl/curl.h': ['mta'], 'openssl/ssl.h': ['net']}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 
 

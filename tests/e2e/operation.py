@@ -17,6 +17,10 @@ class Operation(harness.TestCase):
     def to_sink(self, address, port):
         return f'[[route]]\nmatch = "*"\nnext_hop = "smtp:[{address}]:{port}"\n'
 
+    def local_domain(self):
+        return ('[[domain]]\nname = "local.test.example"\n'
+                f'deliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"\n')
+
     def test_stop_under_load_loses_nothing(self):
         """F61: SIGTERM again and again under load; whatever got 250 arrives, no session is cut off after its dot."""
         arrived, lock = set(), threading.Lock()
@@ -124,6 +128,36 @@ class Operation(harness.TestCase):
         relay.wait_empty(30)
         self.assertIn("2.0.0 Ok: taken", relay.tool("trace", "--to", "r1@away1.example").stdout)
 
+    def test_bounce_reroute_redirect(self):
+        """Mail that waits for a host that is down goes back, elsewhere, and to somebody else."""
+        port = harness.free_port()  # nobody listens
+        relay = self.waypost(extra=self.to_sink("127.0.0.53", port) + self.local_domain()).start()
+        with smtp.Client(relay.mx) as client:
+            for name in ("back", "away", "moved", "stays"):
+                self.assertEqual(client.send("s@local.test.example", f"{name}@away.example", CONTENT)[0], 250)
+        harness.wait_for("a failure", lambda: "refused" in relay.tool("queue", "list").stdout, 20)
+        self.assertEqual(relay.tool("queue", "count", "mx:127.0.0.53*", "--json").returncode, 0)
+        self.assertIn("back@away", relay.tool("queue", "list", 'error~refused$|in doubt', "to:back@*").stdout)
+
+        self.assertEqual(relay.tool("queue", "bounce", "to:back@*", check=False).returncode, 64)
+        bounced = relay.tool("queue", "bounce", "to:back@*", "--reason", "no such customer", "--yes").stdout
+        self.assertEqual(bounced, "bounced 1 message, 1 recipient\n")
+        harness.wait_for("the report", lambda: relay.delivered("local.test.example", "s"), 20)
+        report = relay.delivered("local.test.example", "s")[0]
+        self.assertIn(b"an administrator of this relay returned it: no such customer", report)
+        self.assertIn(b"Status: 5.0.0", report)
+
+        other = smtp.Sink(harness.free_port(), "127.0.0.54")
+        relay.tool("queue", "reroute", "to:away@*", "--to", f"smtp:[127.0.0.54]:{other.port}", "--yes")
+        harness.wait_for("what was rerouted", lambda: len(other.messages) == 1, 20)
+        self.assertEqual(other.messages[0].recipients, ["away@away.example"])
+        relay.tool("queue", "redirect", "to:moved@*", "--to", "new@local.test.example", "--yes")
+        harness.wait_for("what was redirected", lambda: relay.delivered("local.test.example", "new"), 20)
+        self.assertEqual(relay.queued(), 1)
+        audit = [json.loads(line) for line in relay.tool("audit", "--json").stdout.splitlines()]
+        self.assertEqual([(each["what"], each["messages"]) for each in audit],
+                         [("redirect", 1), ("reroute", 1), ("bounce", 1)])
+
     def test_second_daemon_is_refused(self):
         """F19: exit code 73, and the first goes on."""
         relay = self.waypost().start()
@@ -212,7 +246,7 @@ class Operation(harness.TestCase):
 
     def test_reload(self):
         """A good file is taken, a bad one is not, and sessions go on."""
-        relay = self.waypost().start()
+        relay = self.waypost(extra=self.local_domain()).start()
         client = smtp.Client(relay.mx)
         text = relay.config.read_text()
         relay.config.write_text(text + "[nonsense]\n")
@@ -235,6 +269,12 @@ class Operation(harness.TestCase):
         relay.config.write_text(text)
         relay.program.signal(signal.SIGHUP)
         harness.wait_for("the old limit again", lambda: not smaller(), 10)
+        self.assertEqual(relay.tool("config", "diff", "1", "2", check=False).stdout,
+                         '- limits.message_size = "50MiB"\n+ limits.message_size = "1MiB"\n')
+        self.assertEqual(len(relay.tool("config", "epochs").stdout.splitlines()), 3)
+        self.assertEqual(client.send("s@client.test.example", "r@local.test.example", CONTENT)[0], 250)
+        harness.wait_for("its epoch", lambda: "configuration 3" in relay.tool("trace", "--to", "r@local.test.example").stdout,
+                         10)
         self.assertEqual(client.command("NOOP")[0], 250)
         client.quit()
 

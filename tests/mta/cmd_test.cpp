@@ -22,6 +22,7 @@
 #include "mta/cmd_why.h"
 #include "mta/completion.h"
 #include "tests/mta/fake_backend.h"
+#include "tests/mta/terminal.h"
 #include "tests/queue/queue_fixture.h"
 #include "tests/support/temporary_folder.h"
 
@@ -29,58 +30,6 @@ using namespace waypost;
 using namespace waypost::mta;
 
 namespace {
-
-struct Terminal {
-  tests::FakeBackend backend;
-  ControlApi api{backend};
-  std::ostringstream out, err;
-  std::optional<Error> away;
-  Console console{out,
-                  err,
-                  [] { return std::string("none.toml"); },
-                  [this](const ControlRequest& request) -> Result<ControlAnswer> {
-                    if (away) return fail(*away);
-                    return api.handle(request);
-                  },
-                  [] { return tests::kNow; },
-                  [this] { return Result<std::string>(data_dir); }};
-  std::string data_dir = "/no/such/folder";
-
-  /// Runs a command line as the tool does. Returns its exit code.
-  int run(std::vector<std::string> arguments) {
-    CLI::App app("test", "waypost");
-    app.require_subcommand(1);
-    add_status(app, console);
-    add_health(app, console);
-    add_log(app, console);
-    add_queue(app, console);
-    add_trace(app, console);
-    add_why(app, console);
-    add_explain(app, console);
-    add_completion(app, console);
-    add_audit(app, console);
-    add_dest(app, console);
-    add_attempt(app, console);
-    add_rates(app, console);
-    add_store(app, console);
-    add_classify(app, console);
-    add_config(app, console);
-    add_reload(app, console);
-    out.str("");
-    err.str("");
-    console.exit_code = 0;
-    arguments = protect_negated_terms(arguments);
-    std::reverse(arguments.begin(), arguments.end());
-    try {
-      app.parse(std::move(arguments));
-    } catch (const CLI::ParseError& error) {
-      return error.get_exit_code() == 0 ? 0 : 64;
-    }
-    return console.exit_code;
-  }
-  bool said(const std::string& what) const { return out.str().find(what) != std::string::npos; }
-  bool complained(const std::string& what) const { return err.str().find(what) != std::string::npos; }
-};
 
 const std::string kFirst = queue::Id{1000}.text();
 const std::string kSecond = queue::Id{2000}.text();
@@ -100,7 +49,8 @@ TEST_SUITE("mta/cmd") {
     for (const Case& c :
          {Case{{}, ""}, Case{{"from:a", "to:b"}, "from:a to:b"}, Case{{"from:a to:b"}, "from:a to:b"},
           Case{{"error:timed out"}, "error:\"timed out\""}, Case{{"error:\"timed out\""}, "error:\"timed out\""},
-          Case{{"!from:a"}, "-from:a"}, Case{{kFirst, kSecond}, kFirst + " " + kSecond}}) {
+          Case{{"error~^45[01] x"}, "error~\"^45[01] x\""}, Case{{"!from:a"}, "-from:a"},
+          Case{{kFirst, kSecond}, kFirst + " " + kSecond}}) {
       CHECK(filter_text(c.arguments) == c.want);
     }
     CHECK(protect_negated_terms({"-from:a", "--json", "-h", "-", "-:", "--a:b", "x", "-1:2"}) ==
@@ -283,6 +233,24 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.run({"queue", "delete", kFirst, "--dry-run"}) == 0);
     CHECK(t.said("would delete 1 message, 2 recipients"));
     CHECK(t.backend.changed.size() == 3);
+  }
+
+  TEST_CASE("bounce, reroute, redirect") {
+    Terminal t;
+    CHECK(t.run({"queue", "bounce", "to:d@d.example"}) == 64);
+    CHECK(t.said("would bounce 1 message"));
+    CHECK(t.said("repeat with --yes to do it (not to be undone)"));
+    CHECK(t.run({"queue", "bounce", "to:d@d.example", "--reason", "gone", "--yes"}) == 0);
+    CHECK(t.out.str() == "bounced 1 message, 1 recipient\n");
+    t.backend.busy = 2;
+    CHECK(t.run({"queue", "bounce", "to:d@d.example", "--yes"}) == 2);
+    CHECK(t.complained("2 messages are being attempted just now"));
+    CHECK(t.run({"queue", "reroute", "--all", "--yes"}) == 64);
+    CHECK(t.run({"queue", "reroute", "--all", "--to", "smtp:[192.0.2.7]", "--yes"}) == 0);
+    CHECK(t.out.str() == "rerouted 2 messages, 3 recipients. Back again: waypost queue reroute ... --to usual\n");
+    CHECK(t.run({"queue", "redirect", kFirst, "--to", "x@d.example"}) == 0);
+    CHECK(t.out.str() == "redirected 1 message, 2 recipients\n");
+    CHECK(t.backend.to == "x@d.example");
   }
 
   TEST_CASE("a change by a filter says what it would do, and asks for --yes") {
@@ -743,29 +711,6 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.complained("rule[1].for: has no meaning with \"fail\""));
     CHECK(t.run({"classify", "--rules", folder.path() + "/none", "450 dead"}) == 66);
     CHECK(t.run({"classify", "--rules", folder.path(), "450 dead"}) == 66);
-  }
-
-  TEST_CASE("config check looks at rules about replies") {
-    tests::TemporaryFolder folder;
-    std::ofstream(folder.path() + "/rules.toml") << "[[rule]]\nnam = \"x\"\n";
-    std::ofstream(folder.path() + "/waypost.toml")
-        << "hostname = \"relay.example.net\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n"
-           "[delivery]\nreply_rules = [\"" +
-               folder.path() + "/rules.toml\"]\n";
-    Terminal t;
-    CHECK(t.run({"config", "check", folder.path() + "/waypost.toml"}) == 78);
-    CHECK(t.said("error: " + folder.path() + "/rules.toml:2:1: rule[1].nam: unknown key (did you mean \"name\"?)"));
-  }
-
-  TEST_CASE("config check asks no daemon") {
-    Terminal t;
-    t.away = Error(Errc::refused, "nobody");
-    CHECK(t.run({"config", "check", "conf/waypost.toml"}) == 0);
-    CHECK(t.said("conf/waypost.toml: no errors"));
-    CHECK(t.run({"config", "check"}) == 78);
-    CHECK(t.said("error: none.toml: cannot be read"));
-    CHECK(t.run({"config", "check", "none.toml", "--json"}) == 78);
-    CHECK(Json::parse(t.out.str())["severity"] == "error");
   }
 
   TEST_CASE("every verb has a --help with an example") {

@@ -80,6 +80,17 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.run({"check", "ann"}) == 0);
     CHECK(t.run({"check", "bob"}) == 67);
     CHECK(t.run({"password", "bob"}) == 67);
+    CHECK(t.run({"lock", "ann"}) == 0);
+    CHECK(t.out.str() ==
+          "locked ann; a session that has logged in goes on. Mail of it that waits: "
+          "waypost queue hold user:ann\n");
+    const std::string locked = t.file();
+    CHECK(t.run({"lock", "ann"}) == 0);
+    CHECK(t.file() == locked);
+    CHECK(t.run({"check", "ann"}) == 1);
+    CHECK(t.run({"unlock", "ann"}) == 0);
+    CHECK(t.run({"check", "ann"}) == 0);
+    CHECK(t.run({"lock", "bob"}) == 67);
     CHECK(t.run({"delete", "bob"}) == 67);
     CHECK(t.run({"delete", "ann"}) == 0);
     CHECK(t.file().empty());
@@ -160,7 +171,7 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.out.str() == "ann  SCRAM-SHA-256  ann@b.example\n");
     CHECK(t.run({"check", "ann"}) == 0);
     CHECK(t.asked == 1);
-    for (const char* verb : {"add", "password", "delete", "senders"}) {
+    for (const char* verb : {"add", "password", "delete", "lock", "unlock", "senders"}) {
       CAPTURE(verb);
       CHECK(t.run({verb, "bob"}) == 78);
       CHECK(t.err.str().find("auth.users is the table users of " + path + ": change it by sqlite3(1)") !=
@@ -174,7 +185,7 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.err.str().find("no such table: users") != std::string::npos);
 
     t.configure("[auth]\ndovecot = \"/run/dovecot/auth-client\"\n");
-    for (const char* verb : {"add", "password", "delete", "check", "senders"}) {
+    for (const char* verb : {"add", "password", "delete", "lock", "unlock", "check", "senders"}) {
       CAPTURE(verb);
       CHECK(t.run({verb, "bob"}) == 78);
       CHECK(t.err.str().find("by auth.dovecot") != std::string::npos);

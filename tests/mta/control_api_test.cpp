@@ -70,13 +70,26 @@ TEST_SUITE("mta/control_api") {
 
   TEST_CASE("an order to change names its change, and which messages, in one way") {
     Api a;
-    for (const char* body :
-         {"", "[]", "{", "null", "{\"change\":\"burn\",\"all\":true}", "{\"change\":\"hold\"}",
-          "{\"change\":\"hold\",\"all\":false}", "{\"change\":\"hold\",\"all\":true,\"filter\":\"to:x\"}",
-          "{\"change\":\"hold\",\"ids\":[]}", "{\"change\":\"hold\",\"ids\":\"x\"}",
-          "{\"change\":\"hold\",\"ids\":[1]}", "{\"change\":\"hold\",\"ids\":[\"x\"]}",
-          "{\"change\":\"hold\",\"filter\":\"colour:red\"}", "{\"change\":\"delete\",\"filter\":\" \"}",
-          "{\"change\":1,\"all\":true}"}) {
+    for (const char* body : {"",
+                             "[]",
+                             "{",
+                             "null",
+                             "{\"change\":\"burn\",\"all\":true}",
+                             "{\"change\":\"hold\"}",
+                             "{\"change\":\"hold\",\"all\":false}",
+                             "{\"change\":\"hold\",\"all\":true,\"filter\":\"to:x\"}",
+                             "{\"change\":\"hold\",\"ids\":[]}",
+                             "{\"change\":\"hold\",\"ids\":\"x\"}",
+                             "{\"change\":\"hold\",\"ids\":[1]}",
+                             "{\"change\":\"hold\",\"ids\":[\"x\"]}",
+                             "{\"change\":\"hold\",\"filter\":\"colour:red\"}",
+                             "{\"change\":\"delete\",\"filter\":\" \"}",
+                             "{\"change\":1,\"all\":true}",
+                             "{\"change\":\"reroute\",\"all\":true}",
+                             "{\"change\":\"hold\",\"all\":true,\"to\":\"x@b.example\"}",
+                             "{\"change\":\"reroute\",\"all\":true,\"to\":\"maildir:/x\"}",
+                             "{\"change\":\"reroute\",\"all\":true,\"to\":\"b.example\"}",
+                             "{\"change\":\"redirect\",\"all\":true,\"to\":\"x\"}"}) {
       CAPTURE(body);
       CHECK(a.post("/v1/queue/change", body).status == 400);
     }
@@ -274,7 +287,10 @@ TEST_SUITE("mta/control_api") {
     for (const Case& c : {Case{"hold", "held delivered relayed bounced expired removed "},
                           Case{"release", "deferred delivered relayed bounced expired removed "},
                           Case{"retry", "held delivered relayed bounced expired removed "},
-                          Case{"delete", "delivered relayed bounced expired removed "}}) {
+                          Case{"delete", "delivered relayed bounced expired removed "},
+                          Case{"bounce", "delivered relayed bounced expired removed "},
+                          Case{"reroute\",\"to\":\"usual", "delivered relayed bounced expired removed "},
+                          Case{"redirect\",\"to\":\"x@d.example", "delivered relayed bounced expired removed "}}) {
       Api a;
       CHECK(a.post("/v1/queue/change", std::string("{\"change\":\"") + c.change + "\",\"all\":true}").status == 200);
       std::string left_out;
@@ -284,6 +300,25 @@ TEST_SUITE("mta/control_api") {
       }
       CHECK(left_out == c.want);
     }
+  }
+
+  TEST_CASE("bounce, reroute and redirect say where to and why, and the audit says so too") {
+    Api a;
+    a.backend.busy = 1;
+    const Json bounced =
+        json_of(a.post("/v1/queue/change", "{\"change\":\"bounce\",\"all\":true,\"reason\":\"gone\"}"));
+    CHECK(bounced["messages"] == 2);
+    CHECK(bounced["busy"] == 1);
+    CHECK(a.backend.reason == "gone");
+    REQUIRE(a.backend.records.size() == 1);
+    CHECK(a.backend.records[0].what == "bounce");
+    CHECK(a.post("/v1/queue/change", "{\"change\":\"reroute\",\"all\":true,\"to\":\"smtp:[192.0.2.7]:26\"}").status ==
+          200);
+    CHECK(a.backend.next_hop == "smtp:[192.0.2.7]:26");
+    CHECK(a.backend.meant == "all, to smtp:[192.0.2.7]:26");
+    CHECK(a.post("/v1/queue/change", "{\"change\":\"redirect\",\"ids\":[\"" + kFirst + "\"],\"to\":\"x@d.example\"}")
+              .status == 200);
+    CHECK(a.backend.to == "x@d.example");
   }
 
   TEST_CASE("a trace joins the history and what still waits") {

@@ -27,12 +27,15 @@ class FakeBackend : public mta::ControlBackend {
   std::vector<queue::HistoryEvent> history;
   MemoryFiles memory;
   std::string body = "Subject: x\r\n\r\nline \x1b[31m\r\n";
-  std::optional<Error> failure;        ///< of every call
+  std::optional<Error> failure;  ///< of every call
+  mta::ConfigEpochs configurations;
   mta::ReloadReport report;            ///< what a reload gives
   queue::CheckReport checked;          ///< what a check finds
   std::vector<queue::Filter> changed;  ///< filters of the changes that were made
   std::string reason;                  ///< of the last one
   bool for_good = false;               ///< likewise
+  std::string next_hop, to, meant;     ///< likewise
+  std::uint64_t busy = 0;              ///< messages that a bounce finds under way
   std::size_t largest_page = 0;        ///< that was asked for
 
   void add(queue::Id id, const std::string& from, const std::vector<std::string>& to) {
@@ -102,6 +105,9 @@ class FakeBackend : public mta::ControlBackend {
     changed.push_back(request.filter);
     reason = request.reason;
     for_good = request.for_good;
+    next_hop = request.next_hop;
+    meant = request.meant;
+    to = request.to.text();
     queue::Changed done;
     for (const queue::MessageRow& message : messages) {
       if (!matches(request.filter, message)) continue;
@@ -157,6 +163,13 @@ class FakeBackend : public mta::ControlBackend {
   }
   std::size_t in_doubt = 0;  ///< recipients of any message
   std::string settled_as{};  ///< the last one
+  Result<delivery::Dispatcher::Bounced> bounce(const queue::Filter& filter, const std::string& why) override {
+    if (failure) return fail(*failure);
+    changed.push_back(filter);
+    reason = why;
+    const Result<queue::Counts> counts = count(filter);
+    return delivery::Dispatcher::Bounced{counts->messages, counts->recipients, busy};
+  }
   Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
                                    const std::string& why) override {
     if (failure) return fail(*failure);
@@ -199,6 +212,10 @@ class FakeBackend : public mta::ControlBackend {
     facts.out.relayed = 1203772;
     facts.corrupt_drops = corrupt_drops;
     return facts;
+  }
+  Result<mta::ConfigEpochs> epochs() override {
+    if (failure) return fail(*failure);
+    return configurations;
   }
   Result<mta::ReloadReport> reload() override {
     if (failure) return fail(*failure);

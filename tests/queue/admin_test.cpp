@@ -54,6 +54,14 @@ TEST_SUITE("queue/admin") {
         {"error:\"mailbox FULL\"", {b}},
         {"-error:452", {a}},
         {"error:4%", {}},
+        {"error~\"^4.2.2|^452 \"", {b}},
+        {"error~\"Mailbox (full|empty)$\"", {b}},
+        {"-error~\"^452\"", {a}},
+        {"error~\"\\d{4}\"", {}},
+        {"mx:mx.*", {b}},
+        {"mx:MX.b.example", {b}},
+        {"mx:b.example", {}},
+        {"-mx:mx.*", {a}},
         {"state:deferred", {a, b}},
         {"state:active", {a}},
         {"-state:active", {b}},
@@ -373,6 +381,82 @@ TEST_SUITE("queue/admin") {
     CHECK(changes[2].reason == "a test");
     CHECK(changes[2].recipients == 1);
     CHECK(changes[2].undone_by == undone->number);
+  }
+
+  TEST_CASE("reroute: another destination, at once, also of what is held; and back") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"r@b.example", "q@c.example"}));
+    REQUIRE(f.settle(id, {0, 1}, Event::attempt_deferred, {}, hours(9)));
+    f.change(Change::hold, "to:q@c.example");
+    CHECK(f.due().empty());
+    ChangeRequest to;
+    to.next_hop = "smtp:[192.0.2.7]";
+    Changed changed = f.change(Change::reroute, "", to);
+    CHECK(changed.recipients == 2);
+    CHECK(changed.number > 0);
+    CHECK(f.change(Change::reroute, "", to).recipients == 0);
+    std::vector<Due> due = f.due();
+    REQUIRE(due.size() == 1);
+    CHECK(due[0].destination == "b.example/smtp:[192.0.2.7]");
+    CHECK(due[0].recipients.at(0).forward_path.text() == "r@b.example");
+    Listing listing = f.list("destination:c.example/*");
+    REQUIRE(listing.messages.size() == 1);
+    CHECK(listing.messages[0].recipients.at(1).state == State::held);
+    f.reopen();
+    CHECK(f.due().at(0).destination == "b.example/smtp:[192.0.2.7]");
+    CHECK(f.change(Change::reroute, "to:r@b.example", ChangeRequest()).recipients == 1);
+    CHECK(f.due().at(0).destination == "b.example");
+    CHECK_FALSE(f.run(f.store->undo(changed.number, "ann", f.now())));
+  }
+
+  TEST_CASE("redirect: another recipient in the place of one, who waits as that did") {
+    QueueFixture f;
+    Id id = f.accept(f.message("s@a.example", {"r@b.example", "q@b.example", "p@c.example"}));
+    f.change(Change::hold, "to:q@b.example");
+    ChangeRequest to;
+    to.to = path_to("x@d.example");
+    CHECK(f.change(Change::redirect, "to:r@b.example", to).recipients == 1);
+    Listing listing = f.list();
+    REQUIRE(listing.messages.size() == 1);
+    const std::vector<RecipientRow> rows = listing.messages[0].recipients;
+    REQUIRE(rows.size() == 4);
+    CHECK(rows[0].state == State::removed);
+    CHECK(rows[3].forward_path.text() == "x@d.example");
+    CHECK(rows[3].state == State::deferred);
+    CHECK(rows[3].destination == "d.example");
+    // Who has the message already gets it once; who is held stays so.
+    CHECK(f.change(Change::redirect, "to:p@c.example", to).recipients == 1);
+    to.to = path_to("y@d.example");
+    CHECK(f.change(Change::redirect, "to:q@b.example", to).recipients == 1);
+    CHECK(f.change(Change::redirect, "to:y@d.example", to).recipients == 0);
+    const std::vector<RecipientRow> after = f.list().messages.at(0).recipients;
+    REQUIRE(after.size() == 5);
+    CHECK(after[4].state == State::held);
+    std::vector<Due> due = f.due();
+    REQUIRE(due.size() == 1);
+    CHECK(due[0].recipients.at(0).orcpt == "rfc822;r@b.example");
+    CHECK(f.history.events.back().text == "redirected to <y@d.example>: a test");
+    // An attempt that was under way delivers to the one that it was for, and to no other.
+    REQUIRE(f.settle(id, {0}, Event::attempt_relayed));
+    CHECK(f.due().size() == 1);
+    REQUIRE(f.settle(id, {3}, Event::attempt_relayed));
+    f.change(Change::release, "");
+    REQUIRE(f.settle(id, {4}, Event::attempt_relayed));
+    CHECK(f.list().messages.empty());
+  }
+
+  TEST_CASE("match: the recipients that a filter means, a slice at a time") {
+    QueueFixture f;
+    Id first = f.accept(f.message("s@a.example", {"r@b.example", "q@c.example"}));
+    f.accept(f.message("s@a.example", {"q@c.example"}));
+    Result<Filter> filter = parse_filter("to:@b.example");
+    REQUIRE(filter);
+    Result<Matches> matches = f.run(f.store->match(*filter, Id{}, f.now()));
+    REQUIRE(matches);
+    REQUIRE(matches->messages.size() == 1);
+    CHECK(matches->messages[0].id == first);
+    CHECK(matches->messages[0].recipients == std::vector<std::uint32_t>{0});
+    CHECK_FALSE(matches->resume);
   }
 
   TEST_CASE("a dry run counts and changes nothing") {

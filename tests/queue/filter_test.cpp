@@ -80,6 +80,7 @@ TEST_SUITE("queue/filter") {
         {"size:5MB", "needs > or <"},   {"size:>x", "is not a size"},  {"tries:>=many", "not a number"},
         {"state:sleeping", "no state"}, {"error:\"421", "not closed"}, {"-", "no queue id"},
         {"tries:>=-1", "not a number"}, {":x", "no queue id"},         {"a:b:c", "no field"},
+        {"to~x", "for error alone"},    {"error~(", "missing )"},      {"error~", "lacks a value"},
     };
     for (const auto& row : table) {
       CAPTURE(row.text);

@@ -174,16 +174,19 @@ class StoreFixture {
     return *counts;
   }
   queue::Changed change(queue::Change what, const std::string& filter, bool dry_run = false, bool for_good = false) {
+    queue::ChangeRequest request;
+    request.dry_run = dry_run;
+    request.for_good = for_good;
+    return change(what, filter, std::move(request));
+  }
+  queue::Changed change(queue::Change what, const std::string& filter, queue::ChangeRequest request) {
     Result<queue::Filter> parsed = queue::parse_filter(filter);
     REQUIRE(parsed);
-    queue::ChangeRequest request;
     request.change = what;
     request.filter = *std::move(parsed);
     request.meant = filter;
     request.who = "ann";
     request.reason = "a test";
-    request.dry_run = dry_run;
-    request.for_good = for_good;
     request.now = now();
     Result<queue::Changed> done = run(store->change(std::move(request)));
     REQUIRE(done);

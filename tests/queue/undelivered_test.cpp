@@ -225,7 +225,7 @@ TEST_SUITE("queue/undelivered") {
     f.change(Change::hold, "");
     f.change(Change::release, "");
     f.reopen();
-    Result<Overdue> found = f.run(f.store->deferred(id));
+    Result<Overdue> found = f.run(f.store->unsettled(id));
     REQUIRE(found);
     REQUIRE(found->recipients.size() == 2);
     CHECK(found->recipients[0].last_asked == attempt.recipients[0].asked);
@@ -233,7 +233,7 @@ TEST_SUITE("queue/undelivered") {
     CHECK(found->destinations[1].asked == state.asked);
     attempt.recipients[0].asked.clear();
     REQUIRE(f.run(f.store->settle(attempt)));
-    CHECK(f.run(f.store->deferred(id))->recipients[0].last_asked.empty());
+    CHECK(f.run(f.store->unsettled(id))->recipients[0].last_asked.empty());
   }
 
   TEST_CASE("a destination that waits with its site has what the hosts of that said") {
@@ -247,7 +247,7 @@ TEST_SUITE("queue/undelivered") {
     site.asked = "mx1 could not be reached: refused\nmx2 could not be reached: refused";
     REQUIRE(f.run(f.store->settle_destination(site)));
     REQUIRE(f.run(f.store->join_site("b.example", site.name, f.now() + std::chrono::hours(1))));
-    CHECK(f.run(f.store->deferred(id))->destinations.at(0).asked == site.asked);
+    CHECK(f.run(f.store->unsettled(id))->destinations.at(0).asked == site.asked);
   }
 
   TEST_CASE("a queue of version 3 is brought up to date, with its mail") {
