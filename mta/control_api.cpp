@@ -7,8 +7,6 @@
 #include <span>
 #include <utility>
 
-#include <sys/statvfs.h>
-
 #include "base/escape.h"
 #include "base/event_log.h"
 #include "base/text.h"
@@ -62,13 +60,6 @@ queue::Filter narrowed(queue::Filter filter, queue::Event event) {
     filter.terms.push_back(term);
   }
   return filter;
-}
-
-Disk disk_of(const std::string& folder) {
-  struct statvfs facts {};
-  if (statvfs(folder.c_str(), &facts) != 0) return {};
-  return {static_cast<std::uint64_t>(facts.f_bavail) * facts.f_frsize,
-          static_cast<std::uint64_t>(facts.f_blocks) * facts.f_frsize};
 }
 
 /// The body of POST /v1/queue/change.
