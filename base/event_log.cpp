@@ -21,6 +21,7 @@
 
 #include "base/escape.h"
 #include "base/log_sink.h"
+#include "base/metrics.h"
 #include "base/thread_name.h"
 
 namespace waypost::log {
@@ -70,10 +71,12 @@ struct Log {
   std::shared_ptr<LogSink> file;  // null: syslog
   std::shared_ptr<spdlog::logger> logger;
   std::atomic<std::size_t> reported_drops = 0;  // events of all threads look at it
+  std::size_t drops() const { return pool->overrun_counter() + (file ? file->lost() : 0); }
 };
 
 std::mutex guard;  // open() and reopen() alone change what it guards; events copy the pointer
 std::shared_ptr<Log> current;
+std::size_t drops_before = 0;  // of logs that were replaced
 
 Result<std::shared_ptr<Log>> make(const Options& options) {
   auto log = std::make_shared<Log>();
@@ -204,7 +207,7 @@ class Event {
 
   void write() {
     if (!on_) return;
-    const std::size_t drops = log_->pool->overrun_counter() + (log_->file ? log_->file->lost() : 0);
+    const std::size_t drops = log_->drops();
     if (drops > log_->reported_drops.exchange(drops)) {
       log_->logger->log(
           spdlog::level::warn, "{}",
@@ -262,6 +265,7 @@ Result<> open(const Options& options) {
   {
     std::lock_guard lock(guard);
     before = std::exchange(current, *made);
+    if (before) drops_before += before->drops();
   }
   return {};
 }
@@ -282,6 +286,7 @@ void flush() {
     std::lock_guard lock(guard);
     last = std::exchange(current, nullptr);
     if (last) options = last->options;
+    if (last) drops_before += last->drops();
   }
   last.reset();
   (void)open(options);
@@ -290,6 +295,11 @@ void flush() {
 bool enabled(Level level) {
   const std::shared_ptr<Log> log = get();
   return log && log->logger->should_log(spdlog_level(level));
+}
+
+std::uint64_t dropped() {
+  std::lock_guard lock(guard);
+  return drops_before + (current ? current->drops() : 0);
 }
 
 void starting(std::string_view version, std::string_view config_file) {
@@ -359,6 +369,8 @@ void requested(std::string_view client, std::string_view command, std::uint64_t 
 }
 void rejected(std::string_view client, std::string_view stage, std::string_view reply, std::string_view from,
               std::string_view to, std::string_view protocol, std::string_view helo) {
+  const bool is_for_good = !reply.empty() && reply.front() == '5';
+  metrics::events().rejected.at(metrics::reject_reason(reply), is_for_good ? "5" : "4").add();
   Event event(Level::info, "smtpd", "rejected");
   event.words("NOQUEUE: reject: ", "")
       .add("stage", stage, Form::alone)
@@ -382,6 +394,7 @@ void foreign_protocol(std::string_view client, std::string_view protocol) {
 }
 void tls_established(std::string_view client, std::string_view version, std::string_view cipher, int bits,
                      std::string_view server_name, std::string_view peer) {
+  metrics::events().handshakes_in.at(version, "success").add();
   Event event(Level::info, "smtpd", "tls_established");
   event.words(peer.empty() ? "Anonymous TLS connection established from " : "TLS connection established from ", "")
       .add("client", client, Form::alone);
@@ -393,6 +406,7 @@ void tls_established(std::string_view client, std::string_view version, std::str
   event.write();
 }
 void tls_failed(std::string_view client, std::string_view why) {
+  metrics::events().handshakes_in.at("none", "failure").add();
   Event(Level::info, "smtpd", "tls_failed")
       .words("SSL_accept error from ", "")
       .add("client", client, Form::alone)
@@ -418,6 +432,7 @@ void connection_lost(std::string_view client, std::string_view how, std::string_
       .write();
 }
 void storage_refused(std::string_view client, std::string_view why) {
+  metrics::events().rejected.at("system", "4").add();
   Event(Level::warning, "smtpd", "storage_refused")
       .words("warning: a message from ", "")
       .add("client", client, Form::alone)
@@ -426,12 +441,24 @@ void storage_refused(std::string_view client, std::string_view why) {
       .write();
 }
 void accepted_from(std::string_view id, std::string_view client, std::string_view mechanism, std::string_view user) {
+  metrics::events().accepted.add();
   Event event(Level::info, "smtpd", "accepted_from", id);
   event.add("client", client);
   if (!user.empty()) event.add("sasl_method", mechanism).add("sasl_username", user);
   event.write();
 }
+void logged_in(std::string_view client, std::string_view mechanism, std::string_view user) {
+  metrics::events().logins.at(mechanism, "success").add();
+  Event(Level::debug, "smtpd", "logged_in")
+      .words("login from ", "")
+      .add("client", client, Form::alone)
+      .words("", ", ")
+      .add("sasl_method", mechanism)
+      .add("sasl_username", user)
+      .write();
+}
 void login_failed(std::string_view client, std::string_view mechanism, std::string_view why, std::string_view user) {
+  metrics::events().logins.at(mechanism, "failure").add();
   Event event(Level::warning, "smtpd", "login_failed");
   event.words("warning: ", "")
       .add("client", client, Form::alone)
@@ -456,6 +483,9 @@ void queued(std::string_view id, std::string_view from, std::uint64_t size, std:
 
 void attempt(const Attempt& attempt) {
   const double delay = static_cast<double>(attempt.delay.count()) / 1000.0;
+  metrics::Events& count = metrics::events();
+  count.deliveries.at(attempt.status, attempt.dsn.substr(0, 1)).add();
+  if (attempt.status == "sent") count.delivery_delay.observe(attempt.delay);
   Event event(Level::info, "smtp", "attempt", attempt.id);
   event.add("to", attempt.to, Form::angle).add("relay", attempt.relay.empty() ? "none" : attempt.relay);
   event.add("delay", delay < 10 ? fmt::format("{:.2f}", delay) : fmt::format("{:.0f}", delay));
@@ -465,6 +495,7 @@ void attempt(const Attempt& attempt) {
   event.write();
 }
 void notified(std::string_view id, std::string_view notification, std::string_view kind) {
+  metrics::events().notifications.at(kind, "").add();
   Event(Level::info, "bounce", "notified", id)
       .words("sender ", "")
       .add("kind", kind, Form::alone)
@@ -481,6 +512,7 @@ void not_notified(std::string_view id, std::string_view to, std::string_view why
       .write();
 }
 void digest(std::string_view id, std::uint64_t messages) {
+  metrics::events().notifications.at("digest", "").add();
   Event(Level::info, "bounce", "digest", id)
       .words("digest for the postmaster: ", "")
       .number("undelivered", messages)

@@ -32,6 +32,8 @@ Result<> reopen();
 /// Writes what is waiting. At the end of the process, and before abandoning it.
 void flush();
 bool enabled(Level level);
+/// Lines that no log took, since the start.
+std::uint64_t dropped();
 
 // The daemon's life.
 void starting(std::string_view version, std::string_view config_file);
@@ -68,6 +70,7 @@ void storage_refused(std::string_view client, std::string_view why);
 void requested(std::string_view client, std::string_view command, std::uint64_t recipients);
 /// `mechanism` and `user` of its login; "": there was none.
 void accepted_from(std::string_view id, std::string_view client, std::string_view mechanism, std::string_view user);
+void logged_in(std::string_view client, std::string_view mechanism, std::string_view user);
 /// `user`: the login that was tried, as far as it was said.
 void login_failed(std::string_view client, std::string_view mechanism, std::string_view why, std::string_view user);
 void message_id(std::string_view id, std::string_view value);

@@ -298,7 +298,7 @@ struct Config {
     bool operator==(const Log&) const = default;
   } log;
   struct Admin {
-    std::string listen;
+    std::optional<HostPort> listen;  ///< metrics and health by HTTP; nullopt: nowhere
     bool operator==(const Admin&) const = default;
   } admin;
 

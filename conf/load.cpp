@@ -14,7 +14,6 @@
 
 #include "base/text.h"
 #include "conf/aliases.h"
-#include "conf/features.h"
 #include "conf/sections.h"
 #include "conf/table.h"
 #include "conf/validate.h"
@@ -333,7 +332,6 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
     check_users_table(loaded.config, reading);
     fill_in(loaded.config, reading);
     validate(loaded.config, reading);
-    warn_of_missing_features(loaded.config, reading);
   }
   loaded.errors = std::move(reading.errors);
   loaded.warnings = std::move(reading.warnings);

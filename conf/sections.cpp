@@ -65,12 +65,6 @@ Result<std::string> parse_syslog_name(const std::string& text) {
               quoted(text) + " is no name for log lines: 1 to 32 letters, digits, \"-\", \"_\" or \".\"");
 }
 
-Result<std::string> parse_admin_address(const std::string& text) {
-  Result<HostPort> address = parse_listen_address(text);
-  if (!address) return fail(address.error());
-  return address->text();
-}
-
 /// load() reads it.
 Result<RuleFile> parse_rule_file(const std::string& text) {
   if (text == RuleFile::kShipped) return RuleFile{text, ""};
@@ -352,7 +346,7 @@ void read_log(Section section, Config::Log& log) {
 }
 
 void read_admin(Section section, Config::Admin& admin) {
-  section.parsed_or_empty("listen", admin.listen, parse_admin_address);
+  section.parsed_or_empty("listen", admin.listen, parse_listen_address);
   section.finish();
 }
 

@@ -294,6 +294,19 @@ void check_queue(const Config& config, Findings& findings) {
                      "\"0s\" says the same plainly");
 }
 
+void check_admin(const Config& config, Findings& findings) {
+  const std::optional<HostPort>& admin = config.admin.listen;
+  if (!admin) return;
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    if (config.listeners[i].address != *admin) continue;
+    findings.error("admin.listen", "is the address of " + numbered("listener", i) + " too", "take another port");
+  }
+  const bool is_loopback = admin->host.starts_with("127.") || admin->host == "::1";
+  if (is_loopback) return;
+  findings.warning("admin.listen",
+                   "whoever can connect to " + admin->text() + " may see how much mail there is and where it waits");
+}
+
 void check_limits(const Config& config, Findings& findings) {
   const Config::Limits& limits = config.limits;
   if (limits.message_size < 65536) {
@@ -379,6 +392,7 @@ void validate(const Config& config, Reading& reading) {
   check_queue(config, findings);
   check_limits(config, findings);
   check_delivery_limits(config, findings);
+  check_admin(config, findings);
 }
 
 }  // namespace waypost::conf

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/base64.h"
+#include "base/metrics.h"
 #include "base/text.h"
 #include "delivery/disposition.h"
 #include "delivery/reply_rules.h"
@@ -222,6 +223,7 @@ net::Task<std::optional<HostFailure>> Connection::secure() {
   lines_.attach(*stream_);
   const net::TimePoint deadline = runtime_.now() + std::min(settings_.command_timeout, settings_.handshake_timeout);
   Result<> shaken = co_await tls->handshake(deadline);
+  metrics::events().handshakes_out.at(shaken ? tls->info().version : "none", shaken ? "success" : "failure").add();
   if (!shaken) {
     close();
     tls_ = in_clear(policy_, "handshake failed");

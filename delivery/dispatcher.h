@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "conf/config.h"
@@ -80,6 +81,13 @@ class Dispatcher {
     void count(queue::Event outcome);  ///< of one recipient, committed
   };
   Stats stats() const;
+
+  /// Destinations with mail in the window, or in back-off, that fail by themselves or with their site.
+  struct Failing {
+    std::size_t destinations = 0;
+    std::vector<std::pair<std::string, queue::WallTime>> longest;  ///< some of them, and since when
+  };
+  Failing failing(std::size_t most) const;
 
   /// What the configuration says of sessions with hosts. Without `tls`.
   static ClientSettings client_settings(const conf::Config& config);

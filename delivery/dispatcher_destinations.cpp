@@ -169,6 +169,28 @@ void Dispatcher::read_unread(const std::string& name) {
   if (wants_to_read()) wake();
 }
 
+Dispatcher::Failing Dispatcher::failing(std::size_t most) const {
+  std::vector<std::pair<queue::WallTime, const std::string*>> all;
+  for (const auto& [name, destination] : destinations_) {
+    if (destination.state.failures > 0) {
+      all.emplace_back(destination.state.failing_since, &name);
+      continue;
+    }
+    const auto trouble = troubles_.find(destination.state.site);
+    if (trouble != troubles_.end() && trouble->second.state.failures > 0)
+      all.emplace_back(trouble->second.state.failing_since, &name);
+  }
+  Failing out;
+  out.destinations = all.size();
+  const std::size_t shown = std::min(most, all.size());
+  const auto by_time = [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first < b.first : *a.second < *b.second;
+  };
+  std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(shown), all.end(), by_time);
+  for (std::size_t i = 0; i < shown; ++i) out.longest.emplace_back(*all[i].second, all[i].first);
+  return out;
+}
+
 /// Those without mail in the window, and sites likewise. What fails is kept, within a bound, so that its next message
 /// waits with it.
 void Dispatcher::forget_destinations() {

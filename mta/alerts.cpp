@@ -1,9 +1,18 @@
 #include "mta/alerts.h"
 
+#include <sys/statvfs.h>
+
 #include "mta/output.h"
 #include "queue/disk_space.h"
 
 namespace waypost::mta {
+
+Disk disk_of(const std::string& folder) {
+  struct statvfs facts {};
+  if (statvfs(folder.c_str(), &facts) != 0) return {};
+  return {static_cast<std::uint64_t>(facts.f_bavail) * facts.f_frsize,
+          static_cast<std::uint64_t>(facts.f_blocks) * facts.f_frsize};
+}
 
 std::vector<std::string> alerts(const DaemonFacts& facts, const Disk& disk) {
   std::vector<std::string> out;

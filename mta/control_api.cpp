@@ -7,8 +7,6 @@
 #include <span>
 #include <utility>
 
-#include <sys/statvfs.h>
-
 #include "base/escape.h"
 #include "base/event_log.h"
 #include "base/text.h"
@@ -24,13 +22,6 @@ ControlAnswer refuse(int status, const std::string& why) {
   Json json;
   json["error"] = why;
   return answer(json, status);
-}
-
-Disk disk_of(const std::string& folder) {
-  struct statvfs facts {};
-  if (statvfs(folder.c_str(), &facts) != 0) return {};
-  return {static_cast<std::uint64_t>(facts.f_bavail) * facts.f_frsize,
-          static_cast<std::uint64_t>(facts.f_blocks) * facts.f_frsize};
 }
 
 /// Of trace headers and body, as they would be relayed. "" at the end.

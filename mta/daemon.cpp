@@ -29,8 +29,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Files, sockets of the resolver, the store, the control socket's connections: never for clients.
-constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections;
+// Files, sockets of the resolver, the store, connections of the control socket and the admin address: never for
+// clients.
+constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections + Admin::kMaxConnections;
 
 constexpr net::Duration kKeepRates = 10s;
 constexpr const char* kRatesFile = "rates";
@@ -95,6 +96,7 @@ std::vector<std::string> needs_restart(const conf::Config& before, const conf::C
                           before.resolver.timeout != after.resolver.timeout ||
                           before.resolver.tries != after.resolver.tries);
   differs("listener", before.listeners != after.listeners);
+  differs("admin.listen", before.admin != after.admin);
   return keys;
 }
 
@@ -161,8 +163,9 @@ int Daemon::run() {
   for (Loop& loop : loops_) {
     if (loop.thread.joinable()) loop.thread.join();
   }
-  // Loops first, then what they stand on. The control socket's threads wait for no loop any more: wind_down() saw to
-  // it.
+  // Loops first, then what they stand on. The threads of control socket and admin address wait for no loop any more:
+  // wind_down() saw to it.
+  admin_.reset();
   control_.reset();
   api_.reset();
   backend_.reset();
@@ -193,6 +196,7 @@ int Daemon::open() {
   config_.set(within_descriptors(*config));
   make_loops();
   if (const int failed = listen(); failed != 0) return failed;
+  if (const int failed = open_admin(); failed != 0) return failed;
   if (const int failed = read_certificates(); failed != 0) return failed;
   const std::string socket_folder = config->control_socket.substr(0, config->control_socket.rfind('/'));
   const std::string& submit_socket = config->submit_socket.empty() ? config->control_socket : config->submit_socket;
@@ -272,6 +276,23 @@ int Daemon::listen() {
   for (const std::shared_ptr<net::ListenSocket>& socket : passed)
     log::warning("the service manager holds " + socket->local().text() +
                  ", but no [[listener]] has this address: " + "who connects there gets no answer");
+  return 0;
+}
+
+int Daemon::open_admin() {
+  const std::optional<conf::HostPort>& where = config_.get()->admin.listen;
+  if (!where) return 0;
+  const std::optional<net::Address> address = net::Address::parse(where->host, where->port);
+  if (!address) {
+    log::failure("admin.listen " + where->text() + ": not a numeric address");
+    return EX_CONFIG;
+  }
+  Result<std::shared_ptr<net::ListenSocket>> socket = loops_.front().runtime->listen(*address);
+  if (!socket) {
+    log::failure("admin.listen: " + socket.error().what);
+    return socket.error().code == Errc::denied ? EX_NOPERM : EX_UNAVAILABLE;
+  }
+  admin_ = std::make_unique<Admin>(*std::move(socket));
   return 0;
 }
 
@@ -390,9 +411,12 @@ void Daemon::start_control() {
                 [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
                 [this, &first](std::string folder, std::stop_token stop) {
                   return queue_->back_up(first, std::move(folder), std::move(stop));
-                }});
+                },
+                [this] { return measures(); }});
   api_ = std::make_unique<ControlApi>(*backend_);
-  const Result<> started = control_->start(*api_);
+  Result<> started = control_->start(*api_);
+  if (started && admin_)
+    started = admin_->start({[this] { return backend_->facts(); }, [this] { return backend_->measures(); }});
   if (started) return;
   log::failure(started.error().what);
   log::flush();
@@ -415,6 +439,17 @@ DaemonFacts Daemon::facts() const {
   facts.history_dropped = history_->dropped();
   facts.corrupt_drops = relay_->corrupt_drops();
   return facts;
+}
+
+net::Task<Result<Measures>> Daemon::measures() {
+  net::Runtime& main = *loops_.front().runtime;
+  Measures measures;
+  measures.facts = facts();
+  measures.failing = relay_->dispatcher().failing(Measures::kMostDestinations);
+  Result<std::optional<queue::Totals>> totals = co_await queue_->totals(main);
+  if (totals) measures.totals = *totals;
+  measures.now = main.wall_now();
+  co_return measures;
 }
 
 std::unique_ptr<resolver::Resolver> Daemon::make_resolver(net::LoopRuntime& loop) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "conf/config.h"
+#include "mta/admin.h"
 #include "mta/authenticator.h"
 #include "mta/certificates.h"
 #include "mta/config_holder.h"
@@ -47,6 +48,7 @@ class Daemon {
 
   int open();
   int listen();
+  int open_admin();
   std::vector<std::shared_ptr<net::ListenSocket>> passed_sockets();
   int read_certificates();
   int open_queue();
@@ -60,6 +62,7 @@ class Daemon {
   void start_control();
   void on_signals();
   DaemonFacts facts() const;
+  net::Task<Result<Measures>> measures();
   void hang_up();
   net::Task<> reload_for_signal();
   void reload_is_over();
@@ -94,6 +97,7 @@ class Daemon {
   std::unique_ptr<LiveBackend> backend_;
   std::unique_ptr<ControlApi> api_;
   std::unique_ptr<Control> control_;
+  std::unique_ptr<Admin> admin_;  ///< where admin.listen names an address
   net::WallTime started_, config_loaded_;
   std::vector<conf::Setting> settings_;  ///< of what was loaded, until it has its number
   ConfigEpochs epochs_;                  ///< of the main loop

@@ -173,6 +173,10 @@ Result<queue::BackupReport> LiveBackend::back_up(const std::string& folder) {
       [&parts = parts_, folder, stop = stopping_.get_token()] { return parts.back_up(folder, stop); }, kWhole);
 }
 
+Result<Measures> LiveBackend::measures() {
+  return wait<Measures>([&parts = parts_] { return parts.measures(); }, kRead);
+}
+
 net::WallTime LiveBackend::now() {
   return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now());
 }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "mta/control_api.h"
+#include "mta/metrics.h"
 #include "net/runtime.h"
 #include "net/scope.h"
 #include "net/task.h"
@@ -32,6 +33,7 @@ struct LiveParts {
   std::function<net::Task<Result<Explanation>>(ExplainQuery)> explain;
   std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
   std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
+  std::function<net::Task<Result<Measures>>()> measures;
 };
 
 /// Threads call in and wait. After the loop has ended every call returns `cancelled` at once if stop() was called.
@@ -64,6 +66,7 @@ class LiveBackend : public ControlBackend {
   Result<ReloadReport> reload() override;
   Result<queue::CheckReport> check_store() override;
   Result<queue::BackupReport> back_up(const std::string& folder) override;
+  Result<Measures> measures();  ///< of the admin address alone
   net::WallTime now() override;
 
  private:

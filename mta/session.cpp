@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "base/metrics.h"
 #include "base/text.h"
 #include "mta/client_class.h"
 #include "mta/login_name.h"
@@ -469,8 +470,32 @@ net::Task<> Session::wind_up() {
   stream_->close();
 }
 
+namespace {
+
+/// As waypost-metrics(7) calls it.
+std::string_view kind_of(const conf::Listener& listener) {
+  if (listener.address.host.empty()) return "local";
+  if (listener.role == conf::Role::mx) return "mx";
+  return listener.tls == conf::ListenerTls::implicit ? "submissions" : "submission";
+}
+
+/// A session among those that are open, until its end.
+struct Counted {
+  explicit Counted(std::string_view of) : kind(of) { metrics::events().open_sessions.at(kind, "").add(); }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  ~Counted() {
+    metrics::events().open_sessions.at(kind, "").take();
+    metrics::events().sessions.at(kind, end).add();
+  }
+  std::string_view kind, end = "done";
+};
+
+}  // namespace
+
 net::Task<> serve(std::unique_ptr<net::Stream> stream, ServerContext& context, const conf::Listener& listener,
                   Limits::Token place, std::stop_token stop) {
+  Counted counted(kind_of(listener));
   Session session(std::move(stream), context, listener, std::move(place), std::move(stop));
   Result<> ended;
   std::string thrown;
@@ -481,11 +506,15 @@ net::Task<> serve(std::unique_ptr<net::Stream> stream, ServerContext& context, c
   } catch (...) {
     thrown = "an exception of unknown type";
   }
-  if (!thrown.empty()) log::session_failed(session.client_name(), thrown);
+  if (!thrown.empty()) {
+    counted.end = "failed";
+    log::session_failed(session.client_name(), thrown);
+  }
   std::string why = "done";
   if (!ended) {
     why = ended.error().what;
     bool timeout = ended.error().code == Errc::timed_out;
+    counted.end = timeout ? "timeout" : "lost";
     log::connection_lost(session.client_name(), timeout ? "timeout" : "lost connection", session.last_verb());
   }
   log::disconnected(session.client_name(), why);

@@ -174,6 +174,7 @@ smtp::Reply Session::logged_in(const std::string& mechanism, const std::string& 
   client_.senders.clear();  // Dovecot tells none
   if (config_->auth.dovecot.empty()) client_.senders = context_.auth->senders(login);
   login_mechanism_ = mechanism;
+  log::logged_in(client_name_, mechanism, login);
   classify();
   return smtp::reply::authenticated();
 }

@@ -33,7 +33,7 @@ class TcpListenSocket : public ListenSocket {
   TcpListenSocket& operator=(const TcpListenSocket&) = delete;
   const Address& local() const override { return local_; }
   void set_local(const Address& local) { local_ = local; }
-  int fd() const { return fd_; }
+  int descriptor() const override { return fd_; }
 
  private:
   std::unique_ptr<LocalSocket> named_;  // of a local one: the descriptor is its
@@ -208,7 +208,7 @@ Result<std::unique_ptr<Listener>> accept_tcp(UvRuntime& runtime, std::shared_ptr
   if (!own) return fail(Errc::internal, "accept on a socket of another runtime");
 
   auto watch = std::make_unique<Watch>(runtime);
-  watch->fd = ::fcntl(own->fd(), F_DUPFD_CLOEXEC, 0);
+  watch->fd = ::fcntl(own->descriptor(), F_DUPFD_CLOEXEC, 0);
   if (watch->fd < 0) return fail(socket_error("accept on", own->local(), errno));
   watch->poll.data = watch.get();
   int status = uv_poll_init(runtime.loop(), &watch->poll, watch->fd);

@@ -20,6 +20,8 @@ class ListenSocket {
  public:
   virtual ~ListenSocket() = default;
   virtual const Address& local() const = 0;  ///< with the port that the system chose where 0 was asked
+  /// Of the system, for who takes connections without a loop, while this lives; -1: it has none.
+  virtual int descriptor() const { return -1; }
 };
 
 /// Takes connections on one loop. Belongs to that loop.

@@ -56,6 +56,18 @@ Errc errc_of(int extended) {
   }
 }
 
+constexpr int kMostArguments = 8;
+
+void call_function(sqlite3_context* context, int count, sqlite3_value** values) {
+  std::int64_t arguments[kMostArguments] = {};
+  for (int i = 0; i < count; ++i) arguments[i] = sqlite3_value_int64(values[i]);
+  (*static_cast<std::function<void(const std::int64_t*)>*>(sqlite3_user_data(context)))(arguments);
+}
+
+void forget_function(void* function) {
+  delete static_cast<std::function<void(const std::int64_t*)>*>(function);
+}
+
 int on_wal_commit(void* context, sqlite3*, const char*, int pages) {
   (*static_cast<std::function<void(int)>*>(context))(pages);
   return SQLITE_OK;
@@ -170,6 +182,15 @@ Result<Database::Checkpointed> Database::checkpoint() {
 void Database::watch_wal(std::function<void(int)> on_commit) {
   on_commit_ = std::make_unique<std::function<void(int)>>(std::move(on_commit));
   sqlite3_wal_hook(db_.get(), on_wal_commit, on_commit_.get());
+}
+
+Result<> Database::add_function(const char* name, int arguments, std::function<void(const std::int64_t*)> call) {
+  if (arguments > kMostArguments) return fail(Errc::internal, "a function of too many arguments");
+  const int code = sqlite3_create_function_v2(db_.get(), name, arguments, SQLITE_UTF8 | SQLITE_INNOCUOUS,
+                                              new std::function<void(const std::int64_t*)>(std::move(call)),
+                                              call_function, nullptr, nullptr, forget_function);
+  if (code != SQLITE_OK) return error(code, name);
+  return {};
 }
 
 void Database::interrupt() {

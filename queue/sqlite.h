@@ -51,6 +51,8 @@ class Database {
   Result<Checkpointed> checkpoint();
   /// `on_commit(pages in the WAL)` after each commit. Replaces SQLite's own checkpoints.
   void watch_wal(std::function<void(int)> on_commit);
+  /// `name(id, ...)` for triggers of this connection: of so many integers, whose place is given, and without a result.
+  Result<> add_function(const char* name, int arguments, std::function<void(const std::int64_t*)> call);
   /// From any thread: the statement that runs ends with an error soon.
   void interrupt();
   /// No checkpoint when it is closed: what is in the WAL stays there.

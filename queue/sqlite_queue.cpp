@@ -19,6 +19,7 @@
 #include "queue/replacement.h"
 #include "queue/rows.h"
 #include "queue/schema.h"
+#include "queue/totals_operation.h"
 
 namespace waypost::queue {
 
@@ -134,6 +135,9 @@ class Queue : public SqliteQueue {
     stats.operations = storage_.operations();
     stats.wal_pages = storage_.wal_pages();
     return stats;
+  }
+  net::Task<Result<std::optional<Totals>>> totals(net::Runtime& runtime) override {
+    return totals_of(*core_, storage_, runtime);
   }
   net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) override {
     LiveQueue queue{*core_, storage_, runtime, copying_};

@@ -1,6 +1,7 @@
 // queue/sqlite_store.h: the Store on SQLite: one connection, one thread that writes (DESIGN §4).
 #pragma once
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -15,6 +16,7 @@ namespace waypost::queue {
 
 struct BackupReport;
 struct CheckReport;
+struct Totals;
 
 struct StoreOptions {
   std::string data_dir;
@@ -48,6 +50,9 @@ class SqliteQueue {
     std::uint64_t commits = 0, operations = 0, wal_pages = 0;
   };
   virtual Stats stats() const = 0;
+  /// How much is in it, without a question to all of its rows but the first time. nullopt: they are still being
+  /// counted, and each call goes on with that for a moment.
+  virtual net::Task<Result<std::optional<Totals>>> totals(net::Runtime& runtime) = 0;
 
   /// While mail goes on: queue/backup.h. They end on the loop of `runtime`, which, like the queue, outlives them.
   virtual net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) = 0;

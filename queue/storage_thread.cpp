@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/metrics.h"
 #include "base/thread_name.h"
 
 namespace waypost::queue {
@@ -186,6 +187,7 @@ bool StorageThread::has_room(std::uint64_t octets) {
 Result<> StorageThread::run_together(const Batch& operations) {
   if (failed_) return fail(*failed_);
   if (!db_) return fail(Errc::cancelled, "the store is closed");
+  const auto began = std::chrono::steady_clock::now();
   Transaction transaction(*db_);
   Result<> done = transaction.begin();
   for (std::size_t i = 0; done && i < operations.size(); ++i) done = operations[i]->apply(*db_);
@@ -197,6 +199,9 @@ Result<> StorageThread::run_together(const Batch& operations) {
     return done;
   }
   commits_ += 1;
+  metrics::events().commit.observe(std::chrono::steady_clock::now() - began);
+  metrics::events().commit_batch.observe(static_cast<double>(operations.size()));
+  hooks_.committed();
   for (Operation* operation : operations) operation->committed();
   return done;
 }
@@ -237,7 +242,9 @@ void StorageThread::fail_for_good(const Error& error) {
 
 void StorageThread::checkpoint() {
   if (!db_ || failed_) return;
+  const auto began = std::chrono::steady_clock::now();
   Result<Database::Checkpointed> done = db_->checkpoint();
+  metrics::events().checkpoint.observe(std::chrono::steady_clock::now() - began);
   if (!done) {
     // A full disk: the WAL goes on growing where it can, and the next checkpoint tries again.
     if (done.error().code == Errc::io) fail_for_good(done.error());

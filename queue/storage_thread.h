@@ -52,6 +52,7 @@ class Operation {
 class StorageHooks {
  public:
   virtual ~StorageHooks() = default;
+  virtual void committed() = 0;
   virtual void rolled_back() = 0;  ///< what was learnt of the database in the transaction does not hold
   virtual void batch_done() = 0;   ///< its completions were posted
   /// A write or sync failed: nothing is committed any more.

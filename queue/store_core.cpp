@@ -108,6 +108,7 @@ bool StoreCore::take_memory(std::size_t octets) {
 }
 
 void StoreCore::rolled_back() {
+  totals_.rolled_back();
   if (learnt_) destination_ids_.clear();
   learnt_ = false;
   reserve_ = kept_reserve_;

@@ -13,6 +13,7 @@
 #include "queue/history.h"
 #include "queue/sqlite_store.h"
 #include "queue/storage_thread.h"
+#include "queue/totals.h"
 
 namespace waypost::queue {
 
@@ -61,6 +62,9 @@ class StoreCore : public StorageHooks {
   IdSource& ids() { return ids_; }  ///< any thread
   void set_events(StoreEvents events) { events_ = std::move(events); }
 
+  TotalsKeeper& totals() { return totals_; }
+
+  void committed() override { totals_.committed(); }
   void rolled_back() override;
   void batch_done() override;
   void failed(const Error& error) override;
@@ -83,6 +87,7 @@ class StoreCore : public StorageHooks {
   IdSource ids_;
   StoreEvents events_;
   Aftermath aftermath_;
+  TotalsKeeper totals_;
   std::unordered_map<std::string, std::int64_t> destination_ids_;
   bool learnt_ = false;  // ids that only the transaction knows
   Id reserve_, kept_reserve_;

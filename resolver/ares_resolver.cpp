@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/metrics.h"
 #include "resolver/ares_channel.h"
 #include "resolver/ares_settings.h"
 #include "resolver/dns_answer.h"
@@ -180,7 +181,10 @@ net::Task<Answer<Record>> AresResolver::resolve(std::string name, RecordType typ
   Turn turn(*this);
   co_await turn;
   co_await look_for_changes();
-  co_return co_await ask_all(std::move(name), type, parse);
+  const auto began = std::chrono::steady_clock::now();  // the loop's clock has the time of its turn, in milliseconds
+  Answer<Record> answer = co_await ask_all(std::move(name), type, parse);
+  metrics::events().dns.observe(std::chrono::steady_clock::now() - began);
+  co_return answer;
 }
 
 /// By the configuration's tries, until a server knows. No longer than settings_.longest, and one timeout.

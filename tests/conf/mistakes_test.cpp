@@ -312,6 +312,7 @@ TEST_SUITE("conf/mistakes") {
         {"[log]\nformat = \"JSON\"", 2, "log.format", "did you mean \"json\"?"},
         {"[log]\nlevel = \"warn\"", 2, "log.level", "is none of"},
         {"[log]\nsyslog_name = \"a b\"", 2, "log.syslog_name", "no name for log lines"},
+        {"[admin]\nlisten = \"127.0.0.1:2525\"", 2, "admin.listen", "listener[1] too"},
         {"[admin]\nlisten = \"8025\"", 2, "admin.listen", "no numeric address"},
         {"[admin]\naddress = \"127.0.0.1:8025\"", 2, "admin.address", "unknown key"},
         {"[log]\nlevel = \"info\"\nlevel = \"debug\"", 3, "", "is not TOML"},
@@ -371,7 +372,7 @@ TEST_SUITE("conf/mistakes") {
         {"[limits]\nmessage_size = 5000", 2, "limits.message_size", "4.5.3.1.7"},
         {"[limits]\nrecipients = 50", 2, "limits.recipients", "4.5.3.1.8"},
         {"[limits]\nconnections = 10\nconnections_per_client = 20", 3, "limits.connections_per_client", "in all"},
-        {"[admin]\nlisten = \"127.0.0.1:8025\"", 2, "admin.listen", "not in this version"},
+        {"[admin]\nlisten = \"192.0.2.1:8025\"", 2, "admin.listen", "whoever can connect"},
         {"[[listener]]\naddress = \"127.0.0.1:587\"\nrole = \"submission\"", 3, "listener[2].role",
          "nobody may send here"},
     };

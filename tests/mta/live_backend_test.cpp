@@ -31,18 +31,18 @@ struct Live {
   net::Scope scope{runtime, [](std::string_view) {}};
   std::function<net::Task<Result<ReloadReport>>()> reload = [] { return good(); };
   Rates rates;
-  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history, rates,
-                                [] {
-                                  DaemonFacts facts;
-                                  facts.hostname = "relay.example";
-                                  return facts;
-                                },
-                                [] { return ConfigEpochs(); }, [this] { return reload(); },
-                                [](queue::Id, std::string, bool, std::string) { return settled(); },
-                                [](queue::Filter, std::string) { return bounced(); },
-                                [](ExplainQuery) { return explained(); },
-                                [](std::stop_token stop) { return check(std::move(stop)); },
-                                [](std::string folder, std::stop_token) { return back_up(std::move(folder)); }}};
+  LiveBackend backend{LiveParts{
+      runtime, scope, store, store.files, history, rates,
+      [] {
+        DaemonFacts facts;
+        facts.hostname = "relay.example";
+        return facts;
+      },
+      [] { return ConfigEpochs(); }, [this] { return reload(); },
+      [](queue::Id, std::string, bool, std::string) { return settled(); },
+      [](queue::Filter, std::string) { return bounced(); }, [](ExplainQuery) { return explained(); },
+      [](std::stop_token stop) { return check(std::move(stop)); },
+      [](std::string folder, std::stop_token) { return back_up(std::move(folder)); }, [] { return measured(); }}};
 
   static net::Task<Result<delivery::Dispatcher::Bounced>> bounced() { co_return delivery::Dispatcher::Bounced{}; }
   static net::Task<Result<queue::CheckReport>> check(std::stop_token stop) {
@@ -50,6 +50,11 @@ struct Live {
     queue::CheckReport report;
     report.messages = 7;
     co_return report;
+  }
+  static net::Task<Result<Measures>> measured() {
+    Measures measures;
+    measures.failing.destinations = 3;
+    co_return measures;
   }
   static net::Task<Result<Explanation>> explained() { co_return Explanation(); }
   static net::Task<Result<std::size_t>> settled() { co_return std::size_t{2}; }
