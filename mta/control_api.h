@@ -38,6 +38,7 @@
 #include "base/result.h"
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
+#include "mta/confinement.h"
 #include "mta/explain.h"
 #include "mta/rates.h"
 #include "net/clock.h"
@@ -76,6 +77,7 @@ struct DaemonFacts {
   queue::SqliteQueue::Stats store;
   std::uint64_t history_dropped = 0;
   std::uint64_t corrupt_drops = 0;  ///< files of the drop folder that could not be taken
+  Confinement confinement;
 };
 
 /// What a reload made of the file. With errors the configuration before it stays in force.

@@ -13,6 +13,7 @@
 #include "mta/authenticator.h"
 #include "mta/certificates.h"
 #include "mta/config_holder.h"
+#include "mta/confinement.h"
 #include "mta/control.h"
 #include "mta/control_api.h"
 #include "mta/limits.h"
@@ -46,6 +47,7 @@ class Daemon {
   };
 
   int open();
+  int open_log();
   int listen();
   std::vector<std::shared_ptr<net::ListenSocket>> passed_sockets();
   int read_certificates();
@@ -59,6 +61,7 @@ class Daemon {
   void start_control();
   void on_signals();
   DaemonFacts facts() const;
+  net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop);
   void hang_up();
   net::Task<> reload_for_signal();
   std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
@@ -74,6 +77,7 @@ class Daemon {
   std::vector<net::Address> own_addresses() const;
 
   ConfigHolder config_;
+  Confinement confinement_;  ///< since open()
   CertificateHolder certificates_;
   std::size_t ceiling_ = 0;  ///< of connections in each direction
   std::unique_ptr<Limits> limits_;
