@@ -309,6 +309,9 @@ void starting(std::string_view version, std::string_view config_file) {
       .add("configuration", config_file)
       .write();
 }
+void confined(std::string_view by) {
+  Event(Level::info, "master", "confined").words("confined: ", "").add("by", by, Form::alone).write();
+}
 void ready(std::string_view listeners) {
   Event(Level::info, "master", "ready")
       .words("ready, listening on ", "")

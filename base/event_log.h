@@ -37,6 +37,7 @@ std::uint64_t dropped();
 
 // The daemon's life.
 void starting(std::string_view version, std::string_view config_file);
+void confined(std::string_view by);
 void ready(std::string_view listeners);
 void stopping(std::string_view why);
 void stopped();

@@ -184,14 +184,19 @@ struct RuleFile {
 struct Config {
   std::string file;         ///< where it was read from
   std::uint64_t epoch = 0;  ///< its number among those that the daemon had (mta/config_epochs.h); 0: it has none
+  /// What else was read, and is with each reload, where no other value here has it: included files and the folders,
+  /// with a slash at the end, where they were looked for; what belongs to domains, a database with its "sqlite:".
+  std::vector<std::string> files;
   std::string hostname;
   std::string data_dir = "/var/spool/waypost";
   std::string control_socket = "/run/waypost/control.sock";
   std::string submit_socket = "/run/waypost/submit.sock";  ///< default: beside the one before; "": none
   std::string user = "waypost";
-  unsigned threads = 0;    ///< as given; 0: as many as cores
-  std::string origin;      ///< of submitted addresses without a domain; "": the hostname
-  std::string postmaster;  ///< "" where it was not given and no [[domain]] can have one
+  bool confine = true;                ///< key `confine = "auto" | "off"`
+  std::vector<std::string> writable;  ///< folders that no other key names
+  unsigned threads = 0;               ///< as given; 0: as many as cores
+  std::string origin;                 ///< of submitted addresses without a domain; "": the hostname
+  std::string postmaster;             ///< "" where it was not given and no [[domain]] can have one
   std::vector<Listener> listeners;
 
   struct Tls {

@@ -64,6 +64,9 @@ std::vector<std::string> files_of(const Item& entry, const std::string& from, Re
 void follow_includes(Value& root, const std::string& path, Reading& reading, std::vector<std::string>& files) {
   for (const Item& entry : Section(root, reading).strings("include", true)) {
     if (entry.wrong) continue;
+    const bool absolute = entry.text.starts_with('/');
+    files.push_back((absolute ? "" : folder_of(path)) +
+                    folder_of(entry.text.substr(0, entry.text.find_first_of("*?["))));
     for (const std::string& file : files_of(entry, path, reading)) {
       bool seen = std::find(files.begin(), files.end(), file) != files.end();
       if (seen) continue;
@@ -126,9 +129,12 @@ std::optional<std::string> read_domain_file(const DomainFile& file, Reading& rea
 }
 
 /// Aliases, and those who have moved.
-void read_names(const DomainFile& file, Domain& domain, Reading& reading) {
+void read_names(const DomainFile& file, Domain& domain, Reading& reading, std::vector<std::string>& files) {
   AliasReader reader;
-  reader.read = read_file;
+  reader.read = [&files](const std::string& path) {
+    files.push_back(path);
+    return read_file(path);
+  };
   reader.wrong = [&](const std::string& path, int line, const std::string& message, const std::string& hint) {
     reading.error(file.path.key, Place{path, line, 1}, message, hint);
   };
@@ -235,9 +241,10 @@ void read_passwords(std::vector<Route>& routes, Reading& reading) {
 }
 
 /// `origin` may name a file, as Debian's /etc/mailname: its first line is the domain.
-void read_origin(Config& config, Reading& reading) {
+void read_origin(Config& config, Reading& reading, std::vector<std::string>& files) {
   if (!config.origin.starts_with('/')) return;
   const std::string path = std::exchange(config.origin, "");
+  files.push_back(path);
   const Result<std::string> text = read_file(path);
   const Result<std::string> domain = text ? parse_domain(text->substr(0, text->find_first_of("\r\n"))) : text;
   if (domain) {
@@ -324,14 +331,15 @@ Loaded finish(std::optional<Value> root, const std::string& name, Reading readin
       files.push_back(file.path.text);
       Domain& domain = loaded.config.domains[file.domain];
       file.kind == DomainFile::Kind::recipients ? read_recipients(file, domain, reading)
-                                                : read_names(file, domain, reading);
+                                                : read_names(file, domain, reading, files);
     }
     read_rule_files(loaded.config.delivery.reply_rules, reading);
-    read_origin(loaded.config, reading);
+    read_origin(loaded.config, reading, files);
     read_passwords(loaded.config.routes, reading);
     check_users_table(loaded.config, reading);
     fill_in(loaded.config, reading);
     validate(loaded.config, reading);
+    loaded.config.files.assign(files.begin() + 1, files.end());
   }
   loaded.errors = std::move(reading.errors);
   loaded.warnings = std::move(reading.warnings);

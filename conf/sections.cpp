@@ -362,6 +362,8 @@ std::vector<DomainFile> read_sections(const Value& root, Config& config, Reading
   config.submit_socket = config.control_socket.substr(0, config.control_socket.rfind('/') + 1) + "submit.sock";
   top.parsed("submit_socket", config.submit_socket, parse_socket_or_none);
   top.parsed("user", config.user, parse_user);
+  top.choice("confine", config.confine, {{"auto", true}, {"off", false}});
+  top.parsed_list("writable", config.writable, parse_path);
   top.number("threads", config.threads, 0, 1024);
   top.parsed_or_empty("origin", config.origin, parse_origin);
   top.parsed_or_empty("postmaster", config.postmaster, parse_mailbox);

@@ -42,6 +42,7 @@
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
 #include "mta/config_epochs.h"
+#include "mta/confinement.h"
 #include "mta/explain.h"
 #include "mta/rates.h"
 #include "net/clock.h"
@@ -81,6 +82,7 @@ struct DaemonFacts {
   queue::SqliteQueue::Stats store;
   std::uint64_t history_dropped = 0;
   std::uint64_t corrupt_drops = 0;  ///< files of the drop folder that could not be taken
+  Confinement confinement;
 };
 
 /// What a reload made of the file. With errors the configuration before it stays in force.

@@ -271,6 +271,13 @@ Json facts_json(const DaemonFacts& facts) {
   store["wal_pages"] = facts.store.wal_pages;
   json["history"]["dropped"] = facts.history_dropped;
   json["maildrop"]["corrupt"] = facts.corrupt_drops;
+  Json& confined = json["confined"];
+  confined["user"] = facts.confinement.user;
+  confined["no_capabilities"] = facts.confinement.no_capabilities;
+  confined["seccomp"] = facts.confinement.system_calls;
+  confined["landlock"] = facts.confinement.landlock;
+  confined["text"] = text_of(facts.confinement);
+  confined["missing"] = facts.confinement.missing;
   return json;
 }
 

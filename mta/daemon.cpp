@@ -10,12 +10,14 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "base/event_log.h"
 #include "base/thread_name.h"
 #include "conf/load.h"
 #include "delivery/reply_rules.h"
 #include "mta/client.h"
 #include "mta/interfaces.h"
+#include "mta/maildrop.h"
 #include "mta/privileges.h"
 #include "mta/service_manager.h"
 #include "mta/state_file.h"
@@ -65,15 +67,6 @@ int exit_code(const Error& error) {
   }
 }
 
-/// What has a drop folder of ours. The installed helper program knows only that of the usual data folder: its files are
-/// for the daemon with the usual configuration, wherever that has its data.
-std::vector<std::string> drop_folders(const conf::Config& config) {
-  std::vector<std::string> folders{config.data_dir};
-  const std::string usual = conf::Config().data_dir;
-  if (config.file == conf::kUsualFile && config.data_dir != usual) folders.push_back(usual);
-  return folders;
-}
-
 int socket_exit_code(const Error& error) {
   if (error.code == Errc::invalid) return EX_CONFIG;
   return error.code == Errc::denied ? EX_NOPERM : EX_CANTCREAT;
@@ -89,6 +82,8 @@ std::vector<std::string> needs_restart(const conf::Config& before, const conf::C
   differs("control_socket", before.control_socket != after.control_socket);
   differs("submit_socket", before.submit_socket != after.submit_socket);
   differs("user", before.user != after.user);
+  differs("confine", before.confine != after.confine);
+  differs("writable", before.writable != after.writable);
   differs("threads", before.threads != after.threads);
   differs("queue.inline_limit", before.queue.inline_limit != after.queue.inline_limit);
   differs("history.keep", before.history.keep != after.history.keep);
@@ -107,9 +102,26 @@ struct Reread {
   std::shared_ptr<const net::TlsClient> client;
 };
 
-Reread reread(const std::string& file, net::WallTime now) {
+/// What the daemon could not read or write, for want of what it gave up at its start.
+void check_confinement(conf::Loaded& fresh, const conf::Config& before, const Confinement& confinement) {
+  conf::Config used = fresh.config;
+  used.data_dir = before.data_dir;
+  used.control_socket = before.control_socket;
+  used.submit_socket = before.submit_socket;
+  used.writable = before.writable;
+  for (const std::string& path : beyond(confinement, used)) {
+    conf::Finding finding;
+    finding.file = before.file;
+    finding.message = escape(path) + " is outside of the folders that the daemon confined itself to at its start";
+    finding.hint = "restart it: waypostd(8), Confinement";
+    fresh.errors.push_back(std::move(finding));
+  }
+}
+
+Reread reread(const conf::Config& before, const Confinement& confinement, net::WallTime now) {
   Reread fresh;
-  fresh.loaded = conf::load(file);
+  fresh.loaded = conf::load(before.file);
+  check_confinement(fresh.loaded, before, confinement);
   delivery::check_reply_rules(fresh.loaded);
   if (!fresh.loaded.errors.empty()) return fresh;
   LoadedCertificates read = load_certificates(fresh.loaded.config, now, Reader::reloading);
@@ -185,9 +197,10 @@ int Daemon::run() {
 
 int Daemon::open() {
   const std::shared_ptr<const conf::Config> config = config_.get();
-  if (const Result<> opened = log::open(log_options(*config)); !opened) {
-    log::failure(opened.error().what);
-    return EX_CANTCREAT;
+  // A file is made by the user who has to open it again.
+  const bool log_waits = geteuid() == 0 && !config->user.empty() && config->log.target.starts_with('/');
+  if (!log_waits) {
+    if (const int failed = open_log(); failed != 0) return failed;
   }
   log::starting(WAYPOST_VERSION, config->file);
   const std::size_t descriptors = raise_descriptor_limit();
@@ -209,14 +222,26 @@ int Daemon::open() {
     log::failure(made.error().what);
     return exit_code(made.error());
   }
-  if (const Result<> became = become(config->user); !became) {
-    log::failure(became.error().what);
-    return became.error().code == Errc::not_found ? EX_CONFIG : EX_NOPERM;
+  Result<Confinement> confined = confine(*config);
+  if (!confined) {
+    log::failure(confined.error().what);
+    return confined.error().code == Errc::not_found ? EX_CONFIG : exit_code(confined.error());
   }
+  confinement_ = *std::move(confined);
+  // Again: the thread that writes it is to be confined, too.
+  if (const int failed = open_log(); failed != 0) return failed;
+  log::confined(text_of(confinement_));
   if (const int failed = open_queue(); failed != 0) return failed;
   number_config();
   if (const int failed = open_submit_socket(); failed != 0) return failed;
   return open_control();
+}
+
+int Daemon::open_log() {
+  const Result<> opened = log::open(log_options(*config_.get()));
+  if (opened) return 0;
+  log::failure(opened.error().what);
+  return EX_CANTCREAT;
 }
 
 /// Delivery has as many connections as clients may have: each side leaves the other its descriptors (RELIABILITY F44).
@@ -410,7 +435,7 @@ void Daemon::start_control() {
                 },
                 [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
                 [this, &first](std::string folder, std::stop_token stop) {
-                  return queue_->back_up(first, std::move(folder), std::move(stop));
+                  return back_up(first, std::move(folder), std::move(stop));
                 },
                 [this] { return measures(); }});
   api_ = std::make_unique<ControlApi>(*backend_);
@@ -421,6 +446,15 @@ void Daemon::start_control() {
   log::failure(started.error().what);
   log::flush();
   std::_Exit(EX_OSERR);
+}
+
+net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::string folder, std::stop_token stop) {
+  if (!may_write(confinement_, folder)) {
+    co_return fail(Errc::denied, escape(folder) + " is not where the daemon may write: name the folder above it in " +
+                                     "`writable`, then restart");
+  }
+  Result<queue::BackupReport> report = co_await queue_->back_up(main, std::move(folder), std::move(stop));
+  co_return report;
 }
 
 DaemonFacts Daemon::facts() const {
@@ -438,6 +472,7 @@ DaemonFacts Daemon::facts() const {
   facts.store = queue_->stats();
   facts.history_dropped = history_->dropped();
   facts.corrupt_drops = relay_->corrupt_drops();
+  facts.confinement = confinement_;
   return facts;
 }
 
@@ -598,7 +633,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   // Off the loop: it reads files, and may ask for the name of the machine.
   auto fresh = std::make_shared<Reread>();
   const auto read = [this, fresh, before, now = main.wall_now()] {
-    *fresh = reread(before->file, now);
+    *fresh = reread(*before, confinement_, now);
     const std::string& users = fresh->loaded.config.auth.users;
     if (fresh->loaded.errors.empty() && !users.empty()) authenticator_->look(users);
   };

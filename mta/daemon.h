@@ -14,6 +14,7 @@
 #include "mta/authenticator.h"
 #include "mta/certificates.h"
 #include "mta/config_holder.h"
+#include "mta/confinement.h"
 #include "mta/control.h"
 #include "mta/control_api.h"
 #include "mta/limits.h"
@@ -47,6 +48,7 @@ class Daemon {
   };
 
   int open();
+  int open_log();
   int listen();
   int open_admin();
   std::vector<std::shared_ptr<net::ListenSocket>> passed_sockets();
@@ -63,6 +65,7 @@ class Daemon {
   void on_signals();
   DaemonFacts facts() const;
   net::Task<Result<Measures>> measures();
+  net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop);
   void hang_up();
   net::Task<> reload_for_signal();
   void reload_is_over();
@@ -79,6 +82,7 @@ class Daemon {
   std::vector<net::Address> own_addresses() const;
 
   ConfigHolder config_;
+  Confinement confinement_;  ///< since open()
   CertificateHolder certificates_;
   std::size_t ceiling_ = 0;  ///< of connections in each direction
   std::unique_ptr<Limits> limits_;

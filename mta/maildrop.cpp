@@ -14,6 +14,7 @@
 
 #include "base/event_log.h"
 #include "base/text.h"
+#include "conf/load.h"
 #include "delivery/notify.h"
 #include "delivery/route.h"
 #include "mta/policy.h"
@@ -70,6 +71,13 @@ void remove_stale(const std::string& folder, const std::vector<std::string>& unf
 }
 
 }  // namespace
+
+std::vector<std::string> drop_folders(const conf::Config& config) {
+  std::vector<std::string> folders{config.data_dir};
+  const std::string usual = conf::Config().data_dir;
+  if (config.file == conf::kUsualFile && config.data_dir != usual) folders.push_back(usual);
+  return folders;
+}
 
 /// A recipient, by its command, and the 5xx to it or to the whole.
 struct Maildrop::Refused {

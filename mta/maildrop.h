@@ -19,6 +19,10 @@
 
 namespace waypost::mta {
 
+/// What has a drop folder of ours. The installed helper program knows only that of the usual data folder: its files are
+/// for the daemon with the usual configuration, wherever that has its data.
+std::vector<std::string> drop_folders(const conf::Config& config);
+
 /// Belongs to the loop of its context, which outlives it, as the server does. Destroyed only after drained().
 class Maildrop {
  public:

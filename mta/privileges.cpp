@@ -1,16 +1,20 @@
 #include "mta/privileges.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <vector>
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace waypost::mta {
@@ -84,6 +88,34 @@ Result<> become(const std::string& user) {
   }
   (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   return {};
+}
+
+std::string user_name() {
+  std::vector<char> buffer(16384);
+  passwd entry{};
+  passwd* found = nullptr;
+  const int failed = getpwuid_r(geteuid(), &entry, buffer.data(), buffer.size(), &found);
+  return failed != 0 || found == nullptr ? std::to_string(geteuid()) : std::string(entry.pw_name);
+}
+
+void drop_bounding_set() {
+  // The kernel may know more of them than the header: EINVAL is the end.
+  for (unsigned long one = 0; prctl(PR_CAPBSET_DROP, one, 0, 0, 0) == 0; ++one) continue;
+}
+
+Result<> drop_capabilities() {
+  (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  const bool known = syscall(SYS_capget, &header, sets) == 0;
+  const auto is_none = [](const __user_cap_data_struct& set) {
+    return set.effective == 0 && set.permitted == 0 && set.inheritable == 0;
+  };
+  // A sandbox may refuse to set what is so already.
+  if (known && std::all_of(std::begin(sets), std::end(sets), is_none)) return {};
+  std::fill(std::begin(sets), std::end(sets), __user_cap_data_struct{});
+  if (syscall(SYS_capset, &header, sets) == 0) return {};
+  return fail(from_errno("dropping capabilities"));
 }
 
 }  // namespace waypost::mta

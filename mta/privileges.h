@@ -20,4 +20,13 @@ Result<> make_folder_for(const std::string& path, unsigned mode, const std::stri
 /// be had. Errors: not_found (no such user), denied.
 Result<> become(const std::string& user);
 
+/// The name of the user that this process is, or the number where there is no name.
+std::string user_name();
+
+/// What no program that this one ran could ever have: nothing. Where that may be said, which root may.
+void drop_bounding_set();
+
+/// All that this thread has, and what it could pass on. Errors: denied, io.
+Result<> drop_capabilities();
+
 }  // namespace waypost::mta

@@ -149,6 +149,8 @@ data_dir = "/data"
 control_socket = "/run/c.sock"
 submit_socket = "/run/s.sock"
 user = ""
+confine = "off"
+writable = ["/srv/backup"]
 threads = 3
 postmaster = "boss@Example.net"
 [[listener]]
@@ -269,6 +271,8 @@ listen = "[::1]:8025"
     CHECK(c.control_socket == "/run/c.sock");
     CHECK(c.submit_socket == "/run/s.sock");
     CHECK(c.user.empty());
+    CHECK_FALSE(c.confine);
+    CHECK(c.writable == std::vector<std::string>{"/srv/backup"});
     CHECK(c.threads == 3);
     CHECK(c.postmaster == "boss@example.net");
     REQUIRE(c.listeners.size() == 3);
@@ -434,6 +438,21 @@ listen = "[::1]:8025"
     CHECK(loaded.config.routes[0].match == "a.example");
     CHECK(loaded.config.routes[1].match == "b.example");
     CHECK(loaded.config.routes[2].match == "c.example");
+  }
+
+  TEST_CASE("what a reload reads again") {
+    Folder folder;
+    const std::string list = folder.write("list", "one@b.example\n");
+    const std::string aliases = folder.write("aliases", "all: :include:" + list + "\n");
+    const std::string mailname = folder.write("mailname", "a.example\n");
+    const std::string more = folder.write("conf.d/10.toml", "threads = 2\n");
+    const std::string file = folder.write(
+        "waypost.toml", "include = [\"conf.d/*.toml\", \"/nowhere/*/x.toml\"]\norigin = \"" + mailname + "\"\n" +
+                            kGood + "[[domain]]\nname = \"a.example\"\naliases = \"" + aliases + "\"\n");
+    const Loaded loaded = load(file);
+    CHECK(texts(loaded.errors) == "");
+    const std::string folder_of_more = more.substr(0, more.rfind('/') + 1);
+    CHECK(loaded.config.files == std::vector<std::string>{folder_of_more, more, "/nowhere/", aliases, list, mailname});
   }
 
   TEST_CASE("a key set in two files is an error that names both places") {

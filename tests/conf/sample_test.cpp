@@ -89,6 +89,7 @@ TEST_SUITE("conf/sample") {
     CHECK(texts(loaded.errors).empty());
     Config want;
     want.file = kSample;
+    want.files = {"conf/conf.d/"};
     want.hostname = loaded.config.hostname;
     want.listeners = loaded.config.listeners;
     want.relay.networks = loaded.config.relay.networks;

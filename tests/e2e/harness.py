@@ -106,7 +106,8 @@ class Waypost:
     """A relay: its configuration, its data, the daemon (again and again, if need be) and the tool."""
 
     def __init__(self, folder, **sections):
-        """`sections`: text of waypost.toml sections ("queue", "delivery", ...) without the heading, and `extra`, any text."""
+        """`sections`: text of waypost.toml sections ("queue", "delivery", ...) without the heading, `top`, keys before them,
+        `extra`, any text after them, and `user`, whom the daemon becomes."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.mx, self.submission = free_port(), free_port()
@@ -119,7 +120,7 @@ class Waypost:
         self.write_config(**sections)
 
     def write_config(self, extra="", **sections):
-        top = sections.pop("top", "")
+        top, user = sections.pop("top", ""), sections.pop("user", "")
         # Nobody answers there: no test asks a name server outside this machine.
         sections.setdefault("resolver", 'servers = ["127.0.0.1:9"]\ntimeout = "1s"\ntries = 1')
         sections.setdefault("relay", 'networks = ["127.0.0.0/8", "::1/128"]')
@@ -127,7 +128,7 @@ class Waypost:
             hostname = "relay.test.example"
             data_dir = "{self.data}"
             control_socket = "{self.folder}/control.sock"
-            user = ""
+            user = "{user}"
             {top}
             [[listener]]
             address = "127.0.0.1:{self.mx}"

@@ -92,7 +92,7 @@ class Store(harness.TestCase):
 
     def test_backups_and_salvage(self):
         away = smtp.Sink(harness.free_port(), "127.0.0.43", keep=False)
-        relay = self.waypost(extra=f"""
+        relay = self.waypost(top=f'writable = ["{self.folder}"]', extra=f"""
             [[route]]
             match = "away.example"
             next_hop = "smtp:[127.0.0.43]:{away.port}"

@@ -211,6 +211,9 @@ class FakeBackend : public mta::ControlBackend {
     facts.in_connections = 12;
     facts.out.relayed = 1203772;
     facts.corrupt_drops = corrupt_drops;
+    facts.confinement.user = "waypost";
+    facts.confinement.system_calls = true;
+    facts.confinement.missing = {"landlock: this kernel has none"};
     return facts;
   }
   Result<mta::ConfigEpochs> epochs() override {
