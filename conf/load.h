@@ -36,7 +36,7 @@ struct Loaded {
   Config config;                  ///< whole only if there are no errors
   std::vector<Finding> errors;    ///< any: the configuration must not be used
   std::vector<Finding> warnings;  ///< worth a line at start: risky settings
-  std::vector<Finding> warnings;  ///< worth a line at start: features of later versions, risky settings
+  std::vector<Setting> settings;  ///< every key of the sections that are there, in the order of the manual
 };
 
 /// A whole file. Errors: not_found, too_big (over 64 MiB), io; the text is the reason alone.
