@@ -76,6 +76,21 @@ bool Reading::failed(const std::string& key) const {
   });
 }
 
+std::string toml_text(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (is_control(c)) {
+      constexpr const char* kHex = "0123456789abcdef";
+      const auto octet = static_cast<unsigned char>(c);
+      out += std::string("\\u00") + kHex[octet >> 4U] + kHex[octet & 15U];
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
 std::string toml_text(const Value& value) {
   switch (value.kind) {
     case Value::Kind::boolean:
@@ -83,7 +98,7 @@ std::string toml_text(const Value& value) {
     case Value::Kind::integer:
       return std::to_string(value.integer);
     case Value::Kind::text:
-      return quoted(value.text);
+      return toml_text(value.text);
     case Value::Kind::list:
       return toml_text(value.list);
     default:
@@ -152,7 +167,7 @@ bool Section::string(const std::string& key, Item& into) {
 }
 
 void Section::text(const std::string& key, std::string& into) {
-  note_default(key, quoted(into));
+  note_default(key, toml_text(into));
   Item item;
   if (string(key, item)) into = item.text;
 }
@@ -240,14 +255,14 @@ bool Section::one_duration(const std::string& key, const Value& value, std::chro
 
 void Section::duration(const std::string& key, std::chrono::milliseconds& into, std::chrono::milliseconds low,
                        std::chrono::milliseconds high) {
-  note_default(key, quoted(duration_text(into)));
+  note_default(key, toml_text(duration_text(into)));
   const Value* value = ask(key);
   if (value) one_duration(shown(key), *value, into, {low, high, false});
 }
 
 void Section::duration(const std::string& key, std::chrono::seconds& into, std::chrono::seconds low,
                        std::chrono::seconds high) {
-  note_default(key, quoted(duration_text(into)));
+  note_default(key, toml_text(duration_text(into)));
   const Value* value = ask(key);
   if (!value) return;
   std::chrono::milliseconds read{};
@@ -273,7 +288,7 @@ void Section::durations(const std::string& key, std::vector<std::chrono::seconds
 }
 
 void Section::size(const std::string& key, std::uint64_t& into, std::uint64_t low, std::uint64_t high) {
-  note_default(key, quoted(size_text(into)));
+  note_default(key, toml_text(size_text(into)));
   const Value* value = ask(key);
   if (!value) return;
   std::string said = value->text;

@@ -33,13 +33,11 @@ class Places {
 
 /// A value as it would stand in a file; "" of what is not set.
 std::string toml_text(const Value& value);
-inline std::string toml_text(const std::string& text) {
-  return quoted(text);
-}
+std::string toml_text(const std::string& text);
 template <class T>
 std::string toml_text(const T& value) {
   if constexpr (requires { value.text(); }) {
-    return quoted(value.text());
+    return toml_text(std::string(value.text()));
   } else if constexpr (requires { value.begin(); }) {
     std::string out;
     for (const auto& each : value) out += (out.empty() ? "" : ", ") + toml_text(each);
@@ -104,7 +102,7 @@ class Section {
     std::vector<std::string> names;
     for (const auto& [name, value] : words) {
       names.emplace_back(name);
-      if (value == into) note_default(key, quoted(name));
+      if (value == into) note_default(key, toml_text(std::string(name)));
     }
     std::string said;
     if (!word(key, said, names)) return;

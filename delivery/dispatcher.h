@@ -34,6 +34,27 @@ namespace waypost::delivery {
 
 using ConfigSource = std::function<std::shared_ptr<const conf::Config>()>;
 
+/// What an administrator wants of recipients that wait.
+struct HandOrder {
+  enum class Kind : std::uint8_t {
+    bounce,   ///< they have failed for good: notifications go out as ever
+    reroute,  ///< they go by another next hop
+    redirect  ///< another recipient gets the message
+  };
+  Kind kind = Kind::bounce;
+  queue::Filter filter;
+  std::string reason;
+  std::string next_hop;  ///< reroute: as ForwardRequest::next_hop
+  smtp::Path to;         ///< redirect
+};
+/// What came of it.
+struct ByHand {
+  std::uint64_t messages = 0, recipients = 0;
+  std::uint64_t busy = 0;          ///< messages that are being attempted just now, and stay as they are
+  std::uint64_t failed = 0;        ///< messages that could not be read or written
+  std::optional<Error> cut_short;  ///< those above are done all the same
+};
+
 /// Keeps a bounded window of what is due, finds each destination's site, and lets a bounded number of workers deliver,
 /// each with one connection that it keeps for the next message. References outlive it.
 class Dispatcher {
@@ -57,17 +78,13 @@ class Dispatcher {
   void reconfigured();
 
   /// The end of a message's recipients that are in doubt, of the one with this address or ("") of all, as an
-  /// administrator knows it: how many. Errors: as Store::unsettled() and settle(); busy where one is attempted just now.
+  /// administrator knows it: how many. Errors: as Store::unsettled() and settle(); busy where one is attempted just
+  /// now.
   net::Task<Result<std::size_t>> settle_doubt(queue::Id id, std::string address, bool delivered, std::string reason);
 
-  struct Bounced {
-    std::uint64_t messages = 0, recipients = 0;
-    std::uint64_t busy = 0;    ///< messages that are being attempted just now, and stay
-    std::uint64_t failed = 0;  ///< messages that could not be read
-  };
-  /// Whoever of the recipients that the filter means is deferred or held has failed for good, as an administrator wants
-  /// it: notifications go out as ever. Errors: as Store::match(); some may be bounced then.
-  net::Task<Result<Bounced>> bounce(queue::Filter filter, std::string reason);
+  /// Carries it out, for recipients that are deferred or held, and for messages that were there when it began: not for
+  /// the notifications that it makes.
+  net::Task<ByHand> by_hand(HandOrder order);
 
   /// No new attempt begins; those under way may end.
   void stop();
@@ -221,7 +238,11 @@ class Dispatcher {
   // dispatcher_by_hand.cpp
   net::Task<Result<std::size_t>> end_by_hand(queue::Overdue found, std::vector<std::size_t> positions,
                                              std::vector<Outcome> outcomes);
-  net::Task<> bounce(queue::Matches::Message message, std::string reason, Bounced& bounced);
+  net::Task<Result<std::size_t>> forward(queue::Overdue found, std::vector<std::size_t> positions,
+                                         std::shared_ptr<const HandOrder> order);
+  net::Task<> by_hand(queue::Matches::Message message, std::shared_ptr<const HandOrder> order, ByHand& done);
+  bool claim(const queue::Overdue& found, const std::vector<std::size_t>& positions, std::vector<std::string>& claimed);
+  void let_go(queue::Id message, const std::vector<std::string>& claimed);
 
   // dispatcher_destinations.cpp
   void note_state(queue::DestinationState state);

@@ -32,23 +32,39 @@ net::Task<Result<std::size_t>> Dispatcher::settle_doubt(queue::Id id, std::strin
   co_return co_await end_by_hand(*std::move(found), std::move(positions), std::move(outcomes));
 }
 
+/// As an attempt does, at the destinations of these recipients. False: one of them is at it; what was claimed before is
+/// to be let go all the same.
+bool Dispatcher::claim(const queue::Overdue& found, const std::vector<std::size_t>& positions,
+                       std::vector<std::string>& claimed) {
+  for (const std::size_t at : positions) {
+    const std::string& destination = found.destinations[at].name;
+    if (std::find(claimed.begin(), claimed.end(), destination) != claimed.end()) continue;
+    if (!schedule_.claim(found.message->id, destination)) return false;
+    claimed.push_back(destination);
+  }
+  return true;
+}
+
+void Dispatcher::let_go(queue::Id message, const std::vector<std::string>& claimed) {
+  read_store_ = true;  // what was claimed from the window is in the store
+  for (const std::string& destination : claimed) {
+    schedule_.release(message, destination);
+    read_unread(destination);
+  }
+  wake();
+}
+
 net::Task<Result<std::size_t>> Dispatcher::end_by_hand(queue::Overdue found, std::vector<std::size_t> positions,
                                                        std::vector<Outcome> outcomes) {
   if (positions.empty()) co_return std::size_t{0};
   const queue::Id id = found.message->id;
-  queue::Due due;
-  due.message = found.message;
   std::vector<std::string> claimed;
-  bool busy = false;
-  for (const std::size_t at : positions) {
-    due.recipients.push_back(std::move(found.recipients[at]));
-    const std::string& destination = found.destinations[at].name;
-    if (busy || std::find(claimed.begin(), claimed.end(), destination) != claimed.end()) continue;
-    busy = !schedule_.claim(id, destination);
-    if (!busy) claimed.push_back(destination);
-  }
   std::size_t settled = 0;
-  if (!busy) {
+  const bool free = claim(found, positions, claimed);
+  if (free) {
+    queue::Due due;
+    due.message = found.message;
+    for (const std::size_t at : positions) due.recipients.push_back(std::move(found.recipients[at]));
     std::shared_ptr<const queue::Content> content;
     Result<std::shared_ptr<const queue::Content>> read = co_await store_.content(id);
     if (read) content = *read;
@@ -58,39 +74,65 @@ net::Task<Result<std::size_t>> Dispatcher::end_by_hand(queue::Overdue found, std
     co_await settle(tally, tally.unsettled(), content);
     settled = tally.entries().size() - tally.unsettled().size();
   }
-  read_store_ = true;  // what was claimed from the window is in the store
-  for (const std::string& destination : claimed) {
-    schedule_.release(id, destination);
-    read_unread(destination);
-  }
-  wake();
-  if (busy) co_return fail(Errc::busy, id.text() + " is being attempted just now: look at what comes of it");
+  let_go(id, claimed);
+  if (!free) co_return fail(Errc::busy, id.text() + " is being attempted just now: look at what comes of it");
   co_return settled;
 }
 
-net::Task<Result<Dispatcher::Bounced>> Dispatcher::bounce(queue::Filter filter, std::string reason) {
-  Bounced bounced;
-  queue::Id after;
-  while (true) {
-    const Result<queue::Matches> page = co_await store_.match(filter, after, runtime_.wall_now());
-    if (!page) co_return fail(page.error());
-    for (std::size_t at = 0; at < page->messages.size(); at += kAtOnce) {
-      if (stopping_) co_return fail(Errc::cancelled, "the daemon is stopping");
-      net::Scope crew(runtime_, [](std::string_view what) { log::failure("bounce: " + std::string(what)); });
-      const std::size_t end = std::min(at + kAtOnce, page->messages.size());
-      for (std::size_t each = at; each < end; ++each) crew.spawn(bounce(page->messages[each], reason, bounced));
-      co_await crew.drained();
-    }
-    if (!page->resume) co_return bounced;
-    after = *page->resume;
+net::Task<Result<std::size_t>> Dispatcher::forward(queue::Overdue found, std::vector<std::size_t> positions,
+                                                   std::shared_ptr<const HandOrder> order) {
+  const queue::Id id = found.message->id;
+  std::vector<std::string> claimed;
+  Result<std::size_t> forwarded = std::size_t{0};
+  const bool free = claim(found, positions, claimed);
+  if (free) {
+    queue::ForwardRequest request;
+    request.message = id;
+    for (const std::size_t at : positions) request.recipients.push_back(found.recipients[at].index);
+    if (order->kind == HandOrder::Kind::redirect) request.to = order->to;
+    request.next_hop = order->next_hop;
+    request.reason = order->reason;
+    request.now = runtime_.wall_now();
+    forwarded = co_await store_.forward(std::move(request));
+    ++redirected_;
   }
+  let_go(id, claimed);
+  if (!free) co_return fail(Errc::busy, id.text() + " is being attempted just now");
+  co_return forwarded;
 }
 
-net::Task<> Dispatcher::bounce(queue::Matches::Message message, std::string reason, Bounced& bounced) {
+net::Task<ByHand> Dispatcher::by_hand(HandOrder wanted) {
+  const auto order = std::make_shared<const HandOrder>(std::move(wanted));
+  ByHand done;
+  const queue::Id newest = store_.draft().id();
+  queue::Id after;
+  bool goes_on = true;
+  while (goes_on) {
+    const Result<queue::Matches> page = co_await store_.match(order->filter, after, runtime_.wall_now());
+    if (!page) done.cut_short = page.error();
+    std::vector<queue::Matches::Message> messages;
+    if (page) messages = page->messages;
+    std::erase_if(messages, [newest](const queue::Matches::Message& each) { return each.id > newest; });
+    for (std::size_t at = 0; at < messages.size() && !done.cut_short; at += kAtOnce) {
+      net::Scope crew(runtime_, [](std::string_view what) { log::failure("by hand: " + std::string(what)); });
+      const std::size_t end = std::min(at + kAtOnce, messages.size());
+      for (std::size_t each = at; each < end; ++each) crew.spawn(by_hand(messages[each], order, done));
+      co_await crew.drained();
+      if (stopping_) done.cut_short = Error(Errc::cancelled, "the daemon is stopping");
+    }
+    goes_on = !done.cut_short && page->resume && *page->resume < newest;
+    if (goes_on) after = *page->resume;
+  }
+  // The next hop may have failed before, for others.
+  if (order->kind != HandOrder::Kind::bounce && done.recipients > 0) changed();
+  co_return done;
+}
+
+net::Task<> Dispatcher::by_hand(queue::Matches::Message message, std::shared_ptr<const HandOrder> order, ByHand& done) {
   Result<queue::Overdue> found = co_await store_.unsettled(message.id);
   if (!found) {
     // It has left meanwhile; or it cannot be read, and nobody can be told of it.
-    if (found.error().code != Errc::not_found) ++bounced.failed;
+    if (found.error().code != Errc::not_found) ++done.failed;
     co_return;
   }
   std::vector<std::size_t> positions;
@@ -99,14 +141,20 @@ net::Task<> Dispatcher::bounce(queue::Matches::Message message, std::string reas
     if (std::find(meant.begin(), meant.end(), found->recipients[at].index) != meant.end()) positions.push_back(at);
   }
   if (positions.empty()) co_return;
-  std::vector<Outcome> outcomes(positions.size(), bounced_by_hand(reason));
-  const Result<std::size_t> ended = co_await end_by_hand(*std::move(found), std::move(positions), std::move(outcomes));
-  if (!ended) {
-    ++(ended.error().code == Errc::busy ? bounced.busy : bounced.failed);
-    co_return;
+  const bool bounces = order->kind == HandOrder::Kind::bounce;
+  Result<std::size_t> ended = std::size_t{0};
+  if (bounces) {
+    std::vector<Outcome> outcomes(positions.size(), bounced_by_hand(order->reason));
+    ended = co_await end_by_hand(*std::move(found), std::move(positions), std::move(outcomes));
+  } else {
+    ended = co_await forward(*std::move(found), std::move(positions), order);
   }
-  bounced.messages += *ended > 0 ? 1 : 0;
-  bounced.recipients += *ended;
+  if (!ended && ended.error().code == Errc::busy) ++done.busy;
+  const bool failed = !ended ? ended.error().code != Errc::busy : bounces && *ended == 0;
+  done.failed += failed ? 1 : 0;
+  if (!ended) co_return;
+  done.messages += *ended > 0 ? 1 : 0;
+  done.recipients += *ended;
 }
 
 }  // namespace waypost::delivery

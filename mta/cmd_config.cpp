@@ -80,8 +80,9 @@ std::optional<std::vector<conf::Setting>> fetch_epoch(const std::string& number,
   request.path = "/v1/config";
   if (!number.empty()) request.query["epoch"] = number;
   const std::optional<Json> epoch = console.fetch(request);
-  if (!epoch) return std::nullopt;
-  return settings_of(*epoch);
+  if (epoch) return settings_of(*epoch);
+  if (console.exit_code == 1) console.exit_code = EX_NOINPUT;  // no such number: 1 is a difference
+  return std::nullopt;
 }
 
 int no_such_key(const std::string& key, Console& console) {
@@ -96,7 +97,7 @@ bool is_key(const std::string& key) {
 }
 
 std::string line_of(const conf::Setting& setting) {
-  return escape(setting.key) + " = " + (setting.value.empty() ? "(not set)" : escape(setting.value, 4000));
+  return escape(setting.key) + " = " + (setting.value.empty() ? "(not set)" : setting.value);
 }
 
 }  // namespace
@@ -115,10 +116,9 @@ std::string plain_key(const std::string& key) {
 int config_show(const ConfigShowOptions& options, Console& console) {
   const auto settings = read_settings(options.file.empty() ? console.config_file() : options.file, console);
   if (!settings) return console.exit_code;
-  bool any = false, known = options.key.empty();
+  bool any = false;
   for (const conf::Setting& setting : *settings) {
     if (!covers(options.key, setting.key)) continue;
-    known = true;
     // Who asks for a key wants to know it whoever has set it.
     if (setting.place.empty() && !options.all && options.key.empty()) continue;
     any = true;
@@ -130,8 +130,12 @@ int config_show(const ConfigShowOptions& options, Console& console) {
     if (options.origin) console.out << "  # " << (setting.place.empty() ? "default" : escape(setting.place));
     console.out << "\n";
   }
-  if (!known) return no_such_key(options.key, console);
-  return any ? 0 : 1;
+  if (any) return 0;
+  const std::vector<std::string> keys = conf::all_keys();
+  const std::string plain = plain_key(options.key);
+  const bool known =
+      std::any_of(keys.begin(), keys.end(), [&plain](const std::string& key) { return covers(plain, key); });
+  return known ? 1 : no_such_key(options.key, console);
 }
 
 int config_get(const std::string& key, Console& console) {
@@ -141,9 +145,9 @@ int config_get(const std::string& key, Console& console) {
   for (const conf::Setting& setting : *settings) {
     if (setting.key != key && plain_key(setting.key) != key) continue;
     any = true;
-    // A string without its quotes: for scripts.
-    const bool is_text = setting.value.size() >= 2 && setting.value.front() == '"';
-    console.out << (is_text ? setting.value.substr(1, setting.value.size() - 2) : setting.value) << "\n";
+    // A string without its quotes, for scripts: TOML's strings are JSON's.
+    const Json value = Json::parse(setting.value, nullptr, false);
+    console.out << (value.is_string() ? value.get<std::string>() : setting.value) << "\n";
   }
   if (any) return 0;
   return is_key(key) ? 1 : no_such_key(key, console);
@@ -175,6 +179,10 @@ int config_diff(const std::vector<std::string>& which, Console& console) {
 
 std::vector<ConfigDifference> differences(const std::vector<conf::Setting>& before,
                                           const std::vector<conf::Setting>& after) {
+  // Of one that was in force long values are kept in short.
+  const auto is_same = [](const std::string& a, const std::string& b) {
+    return ConfigEpochs::short_value(a) == ConfigEpochs::short_value(b);
+  };
   const auto by_key = [](const std::vector<conf::Setting>& settings) {
     std::map<std::string_view, const conf::Setting*> out;
     for (const conf::Setting& setting : settings) out.emplace(setting.key, &setting);
@@ -185,7 +193,7 @@ std::vector<ConfigDifference> differences(const std::vector<conf::Setting>& befo
   for (const conf::Setting& setting : before) {
     const auto found = now.find(setting.key);
     if (found == now.end()) out.push_back({setting, std::nullopt});
-    if (found != now.end() && found->second->value != setting.value) out.push_back({setting, *found->second});
+    if (found != now.end() && !is_same(found->second->value, setting.value)) out.push_back({setting, *found->second});
   }
   for (const conf::Setting& setting : after)
     if (!old.contains(setting.key)) out.push_back({std::nullopt, setting});

@@ -15,12 +15,26 @@ bool says_the_same(const std::vector<conf::Setting>& a, const std::vector<conf::
   });
 }
 
+std::size_t octets_of(const ConfigEpoch& epoch) {
+  std::size_t octets = 0;
+  for (const conf::Setting& each : epoch.settings)
+    octets += each.key.size() + each.value.size() + each.place.size() + sizeof each;
+  return octets;
+}
+
 std::string member(const Json& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 }  // namespace
+
+std::string ConfigEpochs::short_value(const std::string& value) {
+  if (value.size() <= kLongestValue) return value;
+  std::uint64_t sum = 14695981039346656037ULL;  // FNV-1a: nobody gains by values that have the same
+  for (const char c : value) sum = (sum ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  return "(" + std::to_string(value.size()) + " octets, sum " + std::to_string(sum) + ")";
+}
 
 ConfigEpochs ConfigEpochs::parse(std::string_view text) {
   ConfigEpochs out;
@@ -50,13 +64,14 @@ std::string ConfigEpochs::text() const {
 }
 
 std::uint64_t ConfigEpochs::adopt(std::string file, std::vector<conf::Setting> settings, net::WallTime now) {
+  for (conf::Setting& setting : settings) setting.value = short_value(setting.value);
   if (!epochs_.empty() && says_the_same(epochs_.back().settings, settings)) return epochs_.back().number;
   const std::uint64_t number = epochs_.empty() ? 1 : epochs_.back().number + 1;
   epochs_.push_back({number, now, std::move(file), std::move(settings)});
   std::size_t kept = 0;
-  for (const ConfigEpoch& epoch : epochs_) kept += epoch.settings.size();
-  while (epochs_.size() > 1 && (epochs_.size() > kMost || kept > kMostSettings)) {
-    kept -= epochs_.front().settings.size();
+  for (const ConfigEpoch& epoch : epochs_) kept += octets_of(epoch);
+  while (epochs_.size() > 1 && (epochs_.size() > kMost || kept > kMostOctets)) {
+    kept -= octets_of(epochs_.front());
     epochs_.erase(epochs_.begin());
   }
   return number;

@@ -22,11 +22,15 @@ class ConfigEpochs {
  public:
   static constexpr const char* kFile = "configurations.json";
   static constexpr std::size_t kMost = 100;
-  static constexpr std::size_t kMostSettings = 100'000;  ///< of all of them together: the oldest go
+  static constexpr std::size_t kMostOctets = 4 << 20;  ///< of all of them together: the oldest go
+  /// Of a value that is longer, such as a list of very many recipients, length and sum are kept.
+  static constexpr std::size_t kLongestValue = 4096;
 
   /// What is no such text is none: numbers begin anew.
   static ConfigEpochs parse(std::string_view text);
   std::string text() const;
+
+  static std::string short_value(const std::string& value);
 
   /// The number of what is in force from now on. A configuration that says the same as the one before is the same.
   std::uint64_t adopt(std::string file, std::vector<conf::Setting> settings, net::WallTime now);

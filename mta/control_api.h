@@ -102,8 +102,8 @@ class ControlBackend {
   virtual Result<queue::Counts> count(const queue::Filter& filter) = 0;
   virtual Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) = 0;
   virtual Result<queue::Changed> change(queue::ChangeRequest request) = 0;
-  /// As Dispatcher::bounce().
-  virtual Result<delivery::Dispatcher::Bounced> bounce(const queue::Filter& filter, const std::string& reason) = 0;
+  /// As Dispatcher::by_hand().
+  virtual Result<delivery::ByHand> by_hand(delivery::HandOrder order) = 0;
   virtual Result<queue::Changed> undo(std::uint64_t number, const std::string& who) = 0;
   virtual Result<> record(queue::ChangeRecord change) = 0;
   virtual Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) = 0;
@@ -168,7 +168,7 @@ class ControlApi {
   ControlAnswer back_up(const ControlRequest& request);
   /// Into the log, and into the audit.
   void record(const ControlRequest& request, std::string what, std::string meant, std::string reason,
-              std::uint64_t messages);
+              std::uint64_t messages, std::uint64_t recipients = 0);
   /// All that match, up to `limit` messages.
   Result<std::vector<queue::MessageRow>> rows(const queue::Filter& filter, std::size_t limit);
 

@@ -17,7 +17,7 @@ std::string who_asks(std::uint32_t uid) {
 }
 
 void ControlApi::record(const ControlRequest& request, std::string what, std::string meant, std::string reason,
-                        std::uint64_t messages) {
+                        std::uint64_t messages, std::uint64_t recipients) {
   log::changed(what, meant, messages, reason, request.uid);
   queue::ChangeRecord change;
   change.time = backend_.now();
@@ -26,6 +26,7 @@ void ControlApi::record(const ControlRequest& request, std::string what, std::st
   change.meant = std::move(meant);
   change.reason = std::move(reason);
   change.messages = messages;
+  change.recipients = recipients;
   const Result<> recorded = backend_.record(std::move(change));
   // It was done all the same, and the log has it.
   if (!recorded) log::failure("the audit: " + recorded.error().what);

@@ -15,20 +15,25 @@
 namespace waypost::mta {
 namespace {
 
+using HandOrder = delivery::HandOrder;
+
 struct ChangeName {
   std::string_view name;
-  std::optional<queue::Change> change;  ///< nullopt: the dispatcher does it, since it makes notifications
-  queue::Event event;                   ///< that whoever is meant can move by
+  queue::Event event;  ///< that whoever is meant can move by
+  std::optional<queue::Change> change;
+  std::optional<HandOrder::Kind> by_hand = std::nullopt;
 };
-constexpr std::array<ChangeName, 7> kChanges{{{"hold", queue::Change::hold, queue::Event::hold},
-                                              {"release", queue::Change::release, queue::Event::release},
-                                              {"retry", queue::Change::retry, queue::Event::retry},
-                                              {"delete", queue::Change::remove, queue::Event::remove},
-                                              {"bounce", std::nullopt, queue::Event::attempt_failed},
-                                              {"reroute", queue::Change::reroute, queue::Event::remove},
-                                              {"redirect", queue::Change::redirect, queue::Event::remove}}};
+constexpr std::array<ChangeName, 7> kChanges{{
+    {"hold", queue::Event::hold, queue::Change::hold},
+    {"release", queue::Event::release, queue::Change::release},
+    {"retry", queue::Event::retry, queue::Change::retry},
+    {"delete", queue::Event::remove, queue::Change::remove},
+    {"bounce", queue::Event::attempt_failed, std::nullopt, HandOrder::Kind::bounce},
+    {"reroute", queue::Event::remove, std::nullopt, HandOrder::Kind::reroute},
+    {"redirect", queue::Event::remove, std::nullopt, HandOrder::Kind::redirect},
+}};
 
-/// As ChangeRequest::next_hop. Errors: invalid.
+/// As ForwardRequest::next_hop. Errors: invalid.
 Result<std::string> parse_reroute(const std::string& text) {
   if (text == "usual") return std::string();
   const Result<conf::NextHop> hop = conf::parse_next_hop(text);
@@ -98,9 +103,10 @@ Result<ChangeOrder> parse_order(const std::string& body) {
     return fail(Errc::invalid, "for_good belongs to delete");
   order.dry_run = flag("dry_run");
   const std::string to = text("to");
-  const bool takes_to = order.change.change == queue::Change::reroute || order.change.change == queue::Change::redirect;
+  const bool reroutes = order.change.by_hand == HandOrder::Kind::reroute;
+  const bool takes_to = reroutes || order.change.by_hand == HandOrder::Kind::redirect;
   if (takes_to == to.empty()) return fail(Errc::invalid, "to belongs to reroute and redirect, and says where to");
-  if (order.change.change == queue::Change::reroute) {
+  if (reroutes) {
     Result<std::string> hop = parse_reroute(to);
     if (!hop) return fail(hop.error());
     order.next_hop = *std::move(hop);
@@ -176,15 +182,19 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
     for (const queue::MessageRow& message : sample->messages) json["sample"].push_back(message.info.id.text());
     return answer(json);
   }
-  if (!order->change.change) {
-    const Result<delivery::Dispatcher::Bounced> bounced = backend_.bounce(meant, order->reason);
-    if (!bounced) return answer_of(bounced.error());
-    if (bounced->messages > 0)
-      record(request, std::string(order->change.name), order->words, order->reason, bounced->messages);
-    json["messages"] = bounced->messages;
-    json["recipients"] = bounced->recipients;
-    json["busy"] = bounced->busy;
-    json["failed"] = bounced->failed;
+  if (order->change.by_hand) {
+    const Result<delivery::ByHand> done =
+        backend_.by_hand({*order->change.by_hand, meant, order->reason, order->next_hop, order->to});
+    if (!done) return answer_of(done.error());
+    if (done->messages > 0)
+      record(request, std::string(order->change.name), order->words, order->reason, done->messages, done->recipients);
+    if (done->cut_short)
+      return answer_of(Error(done->cut_short->code, done->cut_short->what + "; until then " +
+                                                        std::to_string(done->messages) + " messages were done"));
+    json["messages"] = done->messages;
+    json["recipients"] = done->recipients;
+    json["busy"] = done->busy;
+    json["failed"] = done->failed;
     return answer(json);
   }
   queue::ChangeRequest wanted;
@@ -194,8 +204,6 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
   wanted.who = who_asks(request.uid);
   wanted.reason = order->reason;
   wanted.for_good = order->for_good;
-  wanted.next_hop = order->next_hop;
-  wanted.to = order->to;
   const Result<queue::Changed> changed = backend_.change(std::move(wanted));
   if (!changed) return answer_of(changed.error());
   log::changed(order->change.name, order->words, changed->messages, order->reason, request.uid);

@@ -426,9 +426,7 @@ void Daemon::start_control() {
                 [this](queue::Id id, std::string address, bool delivered, std::string reason) {
                   return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
                 },
-                [this](queue::Filter filter, std::string reason) {
-                  return relay_->dispatcher().bounce(std::move(filter), std::move(reason));
-                },
+                [this](delivery::HandOrder order) { return by_hand(std::move(order)); },
                 [this](ExplainQuery query) {
                   return explain(config_.get(), relay_->dispatcher(), relay_->store(), std::move(query),
                                  loops_.front().runtime->wall_now());
@@ -595,6 +593,11 @@ void Daemon::pass_watchdog(std::size_t next) {
   loops_[next].runtime->post([this, next] { pass_watchdog(next + 1); });
 }
 
+net::Task<Result<delivery::ByHand>> Daemon::by_hand(delivery::HandOrder order) {
+  delivery::ByHand done = co_await relay_->dispatcher().by_hand(std::move(order));
+  co_return done;
+}
+
 void Daemon::on_signals() {
   net::LoopRuntime& main = *loops_.front().runtime;
   const auto on = [&main](int signal, std::function<void()> handler) {
@@ -638,7 +641,6 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
     if (fresh->loaded.errors.empty() && !users.empty()) authenticator_->look(users);
   };
   co_await main.offload(read);
-  reload_is_over();
 
   ReloadReport report;
   report.file = before->file;
@@ -649,6 +651,7 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   if (reload_failed_) {
     for (const conf::Finding& finding : report.errors) log::config_error(finding.text());
     log::reload_failed(before->file + " has " + std::to_string(report.errors.size()) + " errors");
+    reload_is_over();
     co_return report;
   }
   report.restart = needs_restart(*before, fresh->loaded.config);
@@ -665,7 +668,6 @@ net::Task<Result<ReloadReport>> Daemon::reload() {
   // It has taken effect, whether this can be written or not.
   auto epochs = std::make_shared<ConfigEpochs>(epochs_);
   const auto keep = [this, epochs] { keep_epochs(*files_, *epochs); };
-  reloading_ = true;
   co_await main.offload(keep);
   reload_is_over();
   co_return report;

@@ -64,6 +64,7 @@ class Daemon {
   void start_control();
   void on_signals();
   DaemonFacts facts() const;
+  net::Task<Result<delivery::ByHand>> by_hand(delivery::HandOrder order);
   net::Task<Result<Measures>> measures();
   net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop);
   void hang_up();

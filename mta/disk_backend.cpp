@@ -28,9 +28,7 @@ class DiskBackend : public ControlBackend {
     return reader_->group(filter, by, limit, now());
   }
   Result<queue::Changed> change(queue::ChangeRequest) override { return fail(needs_daemon()); }
-  Result<delivery::Dispatcher::Bounced> bounce(const queue::Filter&, const std::string&) override {
-    return fail(needs_daemon());
-  }
+  Result<delivery::ByHand> by_hand(delivery::HandOrder) override { return fail(needs_daemon()); }
   Result<queue::Changed> undo(std::uint64_t, const std::string&) override { return fail(needs_daemon()); }
   Result<> record(queue::ChangeRecord) override { return fail(needs_daemon()); }
   Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override {

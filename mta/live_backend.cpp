@@ -98,9 +98,8 @@ Result<queue::Changed> LiveBackend::change(queue::ChangeRequest request) {
       kChange);
 }
 
-Result<delivery::Dispatcher::Bounced> LiveBackend::bounce(const queue::Filter& filter, const std::string& reason) {
-  return wait<delivery::Dispatcher::Bounced>([&parts = parts_, filter, reason] { return parts.bounce(filter, reason); },
-                                             kWhole);
+Result<delivery::ByHand> LiveBackend::by_hand(delivery::HandOrder order) {
+  return wait<delivery::ByHand>([&parts = parts_, order] { return parts.by_hand(order); }, kWhole);
 }
 
 Result<queue::Changed> LiveBackend::undo(std::uint64_t number, const std::string& who) {

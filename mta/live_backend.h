@@ -29,7 +29,7 @@ struct LiveParts {
   std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
   std::function<net::Task<Result<std::size_t>>(queue::Id, std::string address, bool delivered, std::string reason)>
       settle_doubt;
-  std::function<net::Task<Result<delivery::Dispatcher::Bounced>>(queue::Filter, std::string reason)> bounce;
+  std::function<net::Task<Result<delivery::ByHand>>(delivery::HandOrder)> by_hand;
   std::function<net::Task<Result<Explanation>>(ExplainQuery)> explain;
   std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
   std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
@@ -48,7 +48,7 @@ class LiveBackend : public ControlBackend {
   Result<queue::Counts> count(const queue::Filter& filter) override;
   Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) override;
   Result<queue::Changed> change(queue::ChangeRequest request) override;
-  Result<delivery::Dispatcher::Bounced> bounce(const queue::Filter& filter, const std::string& reason) override;
+  Result<delivery::ByHand> by_hand(delivery::HandOrder order) override;
   Result<queue::Changed> undo(std::uint64_t number, const std::string& who) override;
   Result<> record(queue::ChangeRecord change) override;
   Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override;

@@ -7,7 +7,6 @@
 
 #include "base/event_log.h"
 #include "queue/due_operations.h"
-#include "queue/forwarding.h"
 #include "queue/write_operations.h"
 
 namespace waypost::queue {
@@ -44,12 +43,22 @@ constexpr Sql kKept{
     "AND (r.destination, r.message, r.idx) > (?1, ?2, ?3) ORDER BY r.destination, r.message, r.idx LIMIT ?5"};
 constexpr Sql kForgetRecords{"DELETE FROM change WHERE number <= (SELECT max(number) FROM change) - ?1 AND kept = 0"};
 
-constexpr std::array<std::pair<Change, std::string_view>, 6> kNames{{{Change::hold, "hold"},
-                                                                     {Change::release, "release"},
-                                                                     {Change::retry, "retry"},
-                                                                     {Change::remove, "delete"},
-                                                                     {Change::reroute, "reroute"},
-                                                                     {Change::redirect, "redirect"}}};
+constexpr std::array<std::pair<Change, std::string_view>, 4> kNames{
+    {{Change::hold, "hold"}, {Change::release, "release"}, {Change::retry, "retry"}, {Change::remove, "delete"}}};
+
+Event event_of(Change change) {
+  switch (change) {
+    case Change::hold:
+      return Event::hold;
+    case Change::release:
+      return Event::release;
+    case Change::retry:
+      return Event::retry;
+    case Change::remove:
+      return Event::remove;
+  }
+  return Event::retry;
+}
 
 /// A line, not a file: what a person wrote may be as long as a request. Not cut within a character.
 std::string line_of(std::string_view text) {
@@ -68,22 +77,6 @@ std::string_view to_text(Change change) {
   return "";
 }
 
-Event event_of(Change change) {
-  switch (change) {
-    case Change::hold:
-      return Event::hold;
-    case Change::release:
-      return Event::release;
-    case Change::retry:
-      return Event::retry;
-    case Change::remove:
-    case Change::reroute:
-    case Change::redirect:
-      return Event::remove;
-  }
-  return Event::retry;
-}
-
 std::optional<Event> undoing(Change change, State was) {
   switch (change) {
     case Change::hold:
@@ -93,8 +86,6 @@ std::optional<Event> undoing(Change change, State was) {
     case Change::remove:
       return was == State::held ? Event::restore_held : Event::restore;
     case Change::retry:
-    case Change::reroute:
-    case Change::redirect:
       break;
   }
   return std::nullopt;
@@ -151,13 +142,10 @@ Result<> ChangeOperation::apply(Database& db) {
       std::optional<State> to = event ? next_state(match.state, *event) : std::nullopt;
       if (plan_.for_good && match.is_kept) to = State::removed;
       if (!to) continue;
-      if (plan_.dry_run) {
-        moved += 1;
-        continue;
-      }
-      Result<bool> done = move(db, match, *event, *to);
-      if (!done) return fail(done.error());
-      moved += *done ? 1 : 0;
+      moved += 1;
+      if (plan_.dry_run) continue;
+      Result<> done = move(db, match, *event, *to);
+      if (!done) return done;
     }
     changed.recipients += moved;
     changed.messages += moved > 0 ? 1 : 0;
@@ -172,35 +160,16 @@ std::optional<Event> ChangeOperation::event_for(const Match& match) const {
   return plan_.undo ? undoing(plan_.change, match.was) : event_of(plan_.change);
 }
 
-/// False: it stays as it is.
-Result<bool> ChangeOperation::move(Database& db, const Match& match, Event event, State to) {
-  Result<> done;
-  if (plan_.change == Change::reroute) {
-    const Result<std::optional<std::int64_t>> there =
-        reroute_recipient(core_, db, match, plan_.next_hop, plan_.now);
-    if (!there) return fail(there.error());
-    if (!*there) return false;
-    done = clear_back_off(db, **there);
-  } else if (plan_.change == Change::redirect) {
-    const Result<bool> added = redirect_recipient(core_, db, match, plan_.to, plan_.now);
-    if (!added || !*added) return added;
-    done = write_state(db, match, event, to);
-  } else if (event == Event::retry) {
+Result<> ChangeOperation::move(Database& db, const Match& match, Event event, State to) {
+  if (event == Event::retry) {
     Run row(db, kRetry);
     row << number(match.message) << match.index << millis(plan_.now);
-    done = row.done();
-    if (done) done = clear_back_off(db, match.destination);
-  } else {
-    done = write_state(db, match, event, to);
+    Result<> written = row.done();
+    return written ? clear_back_off(db, match.destination) : written;
   }
-  if (!done) return fail(done.error());
-  return true;
-}
-
-Result<> ChangeOperation::write_state(Database& db, const Match& match, Event event, State to) {
   const bool now = event == Event::release && !plan_.undo;
   // What is not kept belongs to no change.
-  const std::uint64_t change = plan_.for_good || plan_.change == Change::redirect ? 0 : plan_.number;
+  const std::uint64_t change = plan_.for_good ? 0 : plan_.number;
   Run row(db, kChange);
   row << number(match.message) << match.index << static_cast<int>(to) << (now ? millis(plan_.now) : match.next_attempt)
       << change << static_cast<int>(match.state);
@@ -213,8 +182,6 @@ Result<> ChangeOperation::write_state(Database& db, const Match& match, Event ev
   told.kind = *kind_of(event);
   told.recipient = match.address;
   told.text = plan_.reason;
-  if (plan_.change == Change::redirect)
-    told.text = "redirected to <" + plan_.to.text() + ">" + (plan_.reason.empty() ? "" : ": " + plan_.reason);
   history_.push_back(std::move(told));
   return {};
 }

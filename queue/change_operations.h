@@ -16,9 +16,6 @@ namespace waypost::queue {
 
 std::string_view to_text(Change change);  ///< "hold", ..., "delete": ChangeRecord::what
 
-/// The event that makes the change; of reroute, which leaves states as they are, one that means the same recipients.
-Event event_of(Change change);
-
 /// What undoes a change of a recipient that `was` in that state before it; nullopt: nothing does.
 std::optional<Event> undoing(Change change, State was);
 
@@ -33,8 +30,6 @@ struct ChangePlan {
   bool dry_run = false;
   WallTime now;
   std::uint64_t number = 0;  ///< of its record; that of the undo, where it is one
-  std::string next_hop;      ///< as ChangeRequest
-  smtp::Path to;             ///< likewise
 };
 
 /// Writes the record; `change.number` is its number then.
@@ -71,8 +66,7 @@ class ChangeOperation : public Operation {
 
  private:
   std::optional<Event> event_for(const Match& match) const;
-  Result<bool> move(Database& db, const Match& match, Event event, State to);
-  Result<> write_state(Database& db, const Match& match, Event event, State to);
+  Result<> move(Database& db, const Match& match, Event event, State to);
   Result<> clear_back_off(Database& db, std::int64_t destination);
   Result<> message_done(Database& db, Id message);
   Result<> add_to_record(Database& db);

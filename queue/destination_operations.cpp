@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "queue/forwarding.h"
 #include "queue/rows.h"
 
 namespace waypost::queue {
@@ -281,6 +282,8 @@ Result<> RedirectOperation::redirect(Database& db, const Due& due, std::uint32_t
     const std::int64_t known =
         sum_of_recipient(due.message->id, index, row.text(0), row.integer(3), row.text(4), notify, row.text(2));
     if (known != row.integer(5) || wall_time(row.integer(6)) > now_) return {};
+    // An administrator's word, given since the routes were asked.
+    if (is_rerouted(row.text(4))) return {};
     sum = sum_of_recipient(due.message->id, index, row.text(0), destination, due.destination, notify, row.text(2));
   }
   Run row(db, kRedirect);

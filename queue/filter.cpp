@@ -37,7 +37,7 @@ std::string quoted(std::string_view text) {
 }
 
 // SQLite nests no deeper than a thousand conditions.
-constexpr std::size_t kMaxIds = 10000, kMaxOthers = 200;
+constexpr std::size_t kMaxIds = 10000, kMaxOthers = 200, kMaxExpressions = 10;
 
 /// One word of the filter as it stands, and its text without quotes.
 struct Word {
@@ -257,7 +257,7 @@ std::string words_of(const Term& term) {
 
 Result<Filter> parse_filter(std::string_view text) {
   Filter filter;
-  std::size_t ids = 0, others = 0;
+  std::size_t ids = 0, others = 0, expressions = 0;
   for (text = trim_front(text); !text.empty(); text = trim_front(text)) {
     Result<Word> word = take(text);
     if (!word) return fail(word.error());
@@ -266,6 +266,8 @@ Result<Filter> parse_filter(std::string_view text) {
     std::size_t& count = term->field == Field::id ? ids : others;
     std::size_t most = term->field == Field::id ? kMaxIds : kMaxOthers;
     if (++count > most) return fail(Errc::invalid, "more than " + std::to_string(most) + " terms of a kind");
+    // Each is made anew for each slice of the queue.
+    if (term->regex && ++expressions > kMaxExpressions) return fail(Errc::invalid, "more than 10 regular expressions");
     filter.terms.push_back(*std::move(term));
   }
   return filter;

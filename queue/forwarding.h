@@ -1,11 +1,15 @@
-// queue/forwarding.h: a recipient's mail is sent elsewhere, as an administrator wants it. Storage thread.
+// queue/forwarding.h: Store::forward(): recipients are sent elsewhere, as an administrator wants it.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "queue/reading.h"
+#include "queue/history.h"
+#include "queue/storage_thread.h"
+#include "queue/store.h"
 #include "queue/store_core.h"
 
 namespace waypost::queue {
@@ -13,15 +17,26 @@ namespace waypost::queue {
 /// The destination of a domain's mail that goes to another next hop: "b.example/smtp:[192.0.2.7]:25". "": the usual
 /// one.
 std::string rerouted(std::string_view destination, std::string_view next_hop);
+/// Whether it is such a one: the name of no route has a colon.
+bool is_rerouted(std::string_view destination);
 
-/// The recipient waits at that destination from now on, and is tried at once where it is deferred: the destination's
-/// number. nullopt: it is there already, or is damaged, and stays as it is, to be found.
-Result<std::optional<std::int64_t>> reroute_recipient(StoreCore& core, Database& db, const Match& match,
-                                                      std::string_view next_hop, WallTime now);
+class ForwardOperation : public Operation {
+ public:
+  ForwardOperation(StoreCore& core, const ForwardRequest& request);
+  Result<> apply(Database& db) override;
+  void committed() override;
+  std::size_t forwarded = 0;
 
-/// Another recipient of the message, who waits as this one does and whom notifications call by the address that the
-/// sender knows (RFC 3461 §5.2.7). None where the new one is among those that wait. False: it is the one that is
-/// there already, or is damaged.
-Result<bool> redirect_recipient(StoreCore& core, Database& db, const Match& match, const smtp::Path& to, WallTime now);
+ private:
+  struct Row;
+  Result<std::optional<Row>> read(Database& db, std::uint32_t index) const;
+  Result<bool> reroute(Database& db, const Row& row);
+  Result<bool> redirect(Database& db, const Row& row);
+  Result<> add(Database& db, const Row& row, const std::string& address);
+
+  StoreCore& core_;
+  const ForwardRequest& request_;
+  std::vector<HistoryEvent> history_;
+};
 
 }  // namespace waypost::queue

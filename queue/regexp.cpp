@@ -12,6 +12,14 @@
 namespace waypost::queue {
 namespace {
 
+re2::RE2::Options options() {
+  re2::RE2::Options options;
+  options.set_log_errors(false);
+  options.set_case_sensitive(false);
+  options.set_max_mem(1 << 20);
+  return options;
+}
+
 std::string_view text_of(sqlite3_value* value) {
   const unsigned char* text = sqlite3_value_text(value);
   if (text == nullptr) return {};
@@ -28,7 +36,7 @@ void regexp(sqlite3_context* context, int, sqlite3_value** arguments) {
   std::unique_ptr<re2::RE2> made;
   if (expression == nullptr) {
     const std::string_view text = text_of(arguments[0]);
-    made = std::make_unique<re2::RE2>(re2::StringPiece(text.data(), text.size()), re2::RE2::Quiet);
+    made = std::make_unique<re2::RE2>(re2::StringPiece(text.data(), text.size()), options());
     expression = made.get();
   }
   const std::string_view text = text_of(arguments[1]);
@@ -43,7 +51,7 @@ void regexp(sqlite3_context* context, int, sqlite3_value** arguments) {
 Result<> check_regexp(std::string_view expression) {
   constexpr std::size_t kMost = 500;
   if (expression.size() > kMost) return fail(Errc::invalid, "it is longer than 500 octets");
-  const re2::RE2 made(re2::StringPiece(expression.data(), expression.size()), re2::RE2::Quiet);
+  const re2::RE2 made(re2::StringPiece(expression.data(), expression.size()), options());
   if (made.ok()) return {};
   return fail(Errc::invalid, escape(made.error(), 200));
 }

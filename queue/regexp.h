@@ -9,7 +9,7 @@ struct sqlite3;
 
 namespace waypost::queue {
 
-/// Errors: invalid, with what is wrong with it.
+/// Case does not matter. Errors: invalid, with what is wrong with it.
 Result<> check_regexp(std::string_view expression);
 
 /// Of a connection that was just opened; a code of SQLite. What is no expression matches nothing, and NULL is none.

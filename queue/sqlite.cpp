@@ -1,6 +1,7 @@
 // queue/sqlite.cpp
 #include "queue/sqlite.h"
 
+#include <new>
 #include <utility>
 
 #include <sqlite3.h>
@@ -61,7 +62,11 @@ constexpr int kMostArguments = 8;
 void call_function(sqlite3_context* context, int count, sqlite3_value** values) {
   std::int64_t arguments[kMostArguments] = {};
   for (int i = 0; i < count; ++i) arguments[i] = sqlite3_value_int64(values[i]);
-  (*static_cast<std::function<void(const std::int64_t*)>*>(sqlite3_user_data(context)))(arguments);
+  try {
+    (*static_cast<std::function<void(const std::int64_t*)>*>(sqlite3_user_data(context)))(arguments);
+  } catch (const std::bad_alloc&) {
+    sqlite3_result_error_nomem(context);  // through SQLite, which is C, no exception goes
+  }
 }
 
 void forget_function(void* function) {

@@ -11,6 +11,7 @@
 #include "queue/change_operations.h"
 #include "queue/destination_operations.h"
 #include "queue/due_operations.h"
+#include "queue/forwarding.h"
 #include "queue/sqlite_queue.h"
 #include "queue/write_operations.h"
 
@@ -62,6 +63,7 @@ class SqliteStore : public Store {
   net::Task<Result<Listing>> list(Filter filter, std::optional<Id> after, std::size_t limit, WallTime now) override;
   net::Task<Result<Counts>> count(Filter filter, WallTime now) override;
   net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) override;
+  net::Task<Result<std::size_t>> forward(ForwardRequest request) override;
   net::Task<Result<Matches>> match(Filter filter, Id after, WallTime now) override;
   net::Task<Result<Changed>> change(ChangeRequest request) override;
   net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) override;
@@ -312,6 +314,13 @@ net::Task<Result<Counts>> SqliteStore::count(Filter filter, WallTime now) {
   }
 }
 
+net::Task<Result<std::size_t>> SqliteStore::forward(ForwardRequest request) {
+  ForwardOperation operation(core_, request);
+  Result<> done = co_await run(operation);
+  if (!done) co_return fail(done.error());
+  co_return operation.forwarded;
+}
+
 net::Task<Result<Matches>> SqliteStore::match(Filter filter, Id after, WallTime now) {
   Conditions conditions = conditions_of(filter, now);
   MatchOperation operation(filter, conditions, after);
@@ -341,8 +350,6 @@ net::Task<Result<Changed>> SqliteStore::change(ChangeRequest request) {
   // What is not recorded cannot be undone.
   plan.for_good = request.for_good || request.who.empty();
   plan.dry_run = request.dry_run;
-  plan.next_hop = std::move(request.next_hop);
-  plan.to = std::move(request.to);
   plan.now = request.now;
   if (plan.dry_run) {
     Changed would;

@@ -71,14 +71,7 @@ struct Counts {
   std::uint64_t octets = 0;
   std::optional<WallTime> oldest;
 };
-enum class Change : std::uint8_t {
-  hold,
-  release,
-  retry,
-  remove,
-  reroute,  ///< they wait for another next hop from now on
-  redirect  ///< another recipient takes their place, for good
-};
+enum class Change : std::uint8_t { hold, release, retry, remove };
 /// What an administrator does to recipients.
 struct ChangeRequest {
   Change change = Change::hold;
@@ -87,8 +80,6 @@ struct ChangeRequest {
   std::string who;    ///< "": no administrator, so that it is not recorded
   std::string reason;
   bool for_good = false;  ///< remove: nothing is kept to undo it with; also of what was removed before and is kept
-  std::string next_hop;   ///< reroute: as the destination's name has it, behind that of the domain; "": the usual one
-  smtp::Path to;          ///< redirect
   bool dry_run = false;   ///< counts alone
   WallTime now;
 };
@@ -100,11 +91,20 @@ struct Changed {
 struct ChangeRecord {
   std::uint64_t number = 0;  ///< they grow, and none is given twice
   WallTime time;
-  std::string what;  ///< "hold", "release", "retry", "delete", "reroute", "undo", "dest hold", ...
+  std::string what;  ///< "hold", "release", "retry", "delete", "undo", "bounce", "dest hold", ...
   std::string who, meant, reason;
   std::uint64_t messages = 0, recipients = 0;
   std::uint64_t undone_by = 0;                  ///< a change; 0: none
   static constexpr std::size_t kMost = 20'000;  ///< older ones are forgotten
+};
+/// Recipients of a message that are sent elsewhere, as an administrator wants it.
+struct ForwardRequest {
+  Id message;
+  std::vector<std::uint32_t> recipients;  ///< their numbers
+  std::optional<smtp::Path> to;  ///< another recipient takes their place, for good; nullopt: the next hop counts
+  std::string next_hop;          ///< as the destination's name has it, behind that of the domain; "": the usual one
+  std::string reason;
+  WallTime now;
 };
 /// Recipients that a filter means (Store::match).
 struct Matches {
@@ -205,6 +205,11 @@ class Store {
   virtual net::Task<Result<Counts>> count(Filter filter, WallTime now) = 0;
   /// The largest `limit` groups of what the filter means.
   virtual net::Task<Result<Groups>> group(Filter filter, GroupBy by, std::size_t limit, WallTime now) = 0;
+  /// How many wait elsewhere now: tried at once where they are deferred. The others are there already, wait no more,
+  /// or are damaged. No attempt for one of them is to be under way. Another recipient is as the old one was, and
+  /// notifications call it by the address that the sender knows (RFC 3461 §5.2.7); there is none where the address is
+  /// among those that wait.
+  virtual net::Task<Result<std::size_t>> forward(ForwardRequest request) = 0;
   /// A slice of the recipients that the filter means.
   virtual net::Task<Result<Matches>> match(Filter filter, Id after, WallTime now) = 0;
   /// It is recorded before the first slice; where nothing was changed the record goes again.

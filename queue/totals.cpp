@@ -15,15 +15,15 @@ constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
   "CASE WHEN " row ".state IN (0, 1) THEN " row ".state WHEN " row ".state = 6 AND " row \
   ".change > 0 THEN 2 ELSE -1 END"
 constexpr const char* kTriggers =
-    "CREATE TEMP TRIGGER total_message_in AFTER INSERT ON main.message BEGIN "
+    "CREATE TEMP TRIGGER IF NOT EXISTS total_message_in AFTER INSERT ON main.message BEGIN "
     "SELECT waypost_total(new.id, 1, new.size, -1, -1); END;"
-    "CREATE TEMP TRIGGER total_message_out AFTER DELETE ON main.message BEGIN "
+    "CREATE TEMP TRIGGER IF NOT EXISTS total_message_out AFTER DELETE ON main.message BEGIN "
     "SELECT waypost_total(old.id, -1, -old.size, -1, -1); END;"
-    "CREATE TEMP TRIGGER total_recipient_in AFTER INSERT ON main.recipient BEGIN "
+    "CREATE TEMP TRIGGER IF NOT EXISTS total_recipient_in AFTER INSERT ON main.recipient BEGIN "
     "SELECT waypost_total(new.message, 0, 0, -1, " WAYPOST_KIND("new") "); END;"
-    "CREATE TEMP TRIGGER total_recipient_moved AFTER UPDATE OF state, change ON main.recipient BEGIN "
+    "CREATE TEMP TRIGGER IF NOT EXISTS total_recipient_moved AFTER UPDATE OF state, change ON main.recipient BEGIN "
     "SELECT waypost_total(old.message, 0, 0, " WAYPOST_KIND("old") ", " WAYPOST_KIND("new") "); END;"
-    "CREATE TEMP TRIGGER total_recipient_out AFTER DELETE ON main.recipient BEGIN "
+    "CREATE TEMP TRIGGER IF NOT EXISTS total_recipient_out AFTER DELETE ON main.recipient BEGIN "
     "SELECT waypost_total(old.message, 0, 0, " WAYPOST_KIND("old") ", -1); END;";
 constexpr int kArguments = 5;
 

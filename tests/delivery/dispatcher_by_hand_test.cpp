@@ -37,14 +37,47 @@ Host& forgetful(RelayWorld& world) {
   return host;
 }
 
-/// As an administrator does it, to all that waits.
-void change_all(RelayWorld& world, queue::ChangeRequest request) {
+ByHand by_hand(RelayWorld& world, HandOrder order, const std::string& filter = "") {
+  struct Do {
+    static net::Task<> it(Dispatcher& dispatcher, HandOrder order, std::optional<ByHand>& out) {
+      ByHand done = co_await dispatcher.by_hand(std::move(order));
+      out.emplace(std::move(done));
+    }
+  };
+  const Result<queue::Filter> parsed = queue::parse_filter(filter);
+  REQUIRE(parsed);
+  order.filter = *parsed;
+  std::optional<ByHand> out;
+  net::Scope scope(world.runtime, [](std::string_view) {});
+  scope.spawn(Do::it(*world.dispatcher, std::move(order), out));
+  world.until([&] { return scope.running() == 0; }, 5s);
+  REQUIRE(out);
+  CHECK_FALSE(out->cut_short);
+  CHECK(out->failed == 0);
+  return *out;
+}
+
+ByHand bounce(RelayWorld& world, const std::string& filter) {
+  HandOrder order;
+  order.reason = "their wish";
+  return by_hand(world, std::move(order), filter);
+}
+
+HandOrder reroute(const std::string& next_hop) {
+  HandOrder order;
+  order.kind = HandOrder::Kind::reroute;
+  order.next_hop = next_hop;
+  return order;
+}
+
+void hold_all(RelayWorld& world) {
   struct Do {
     static net::Task<> it(queue::Store& store, queue::ChangeRequest request, bool& done) {
       const Result<queue::Changed> changed = co_await store.change(std::move(request));
       done = changed && changed->recipients > 0;
     }
   };
+  queue::ChangeRequest request;
   request.who = "ann";
   request.now = world.runtime.wall_now();
   bool done = false;
@@ -52,24 +85,6 @@ void change_all(RelayWorld& world, queue::ChangeRequest request) {
   scope.spawn(Do::it(*world.store, std::move(request), done));
   world.until([&] { return scope.running() == 0; }, 5s);
   REQUIRE(done);
-}
-
-Dispatcher::Bounced bounce(RelayWorld& world, const std::string& filter) {
-  struct Do {
-    static net::Task<> it(Dispatcher& dispatcher, queue::Filter filter,
-                          std::optional<Result<Dispatcher::Bounced>>& out) {
-      Result<Dispatcher::Bounced> done = co_await dispatcher.bounce(std::move(filter), "their wish");
-      out.emplace(std::move(done));
-    }
-  };
-  std::optional<Result<Dispatcher::Bounced>> out;
-  const Result<queue::Filter> parsed = queue::parse_filter(filter);
-  REQUIRE(parsed);
-  net::Scope scope(world.runtime, [](std::string_view) {});
-  scope.spawn(Do::it(*world.dispatcher, *parsed, out));
-  world.until([&] { return scope.running() == 0; }, 5s);
-  REQUIRE(*out);
-  return **out;
 }
 
 }  // namespace
@@ -148,7 +163,7 @@ TEST_SUITE("delivery/dispatcher_by_hand") {
     host.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
     for (int i = 0; i < 120; ++i) world.submit("s@a.test", {"r@b.test", "q@b.test"});
     world.pass(10s);
-    const Dispatcher::Bounced bounced = bounce(world, "to:r@b.test");
+    const ByHand bounced = bounce(world, "to:r@b.test");
     CHECK(bounced.messages == 120);
     CHECK(bounced.recipients == 120);
     CHECK(bounced.busy == 0);
@@ -163,6 +178,19 @@ TEST_SUITE("delivery/dispatcher_by_hand") {
     CHECK(host.taken[0].to == std::vector<std::string>{"<q@b.test>"});
   }
 
+  TEST_CASE("bounced by hand: not the notifications that this makes") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
+    Host& host = own_host(world, "b.test", "192.0.2.1");
+    Host& sender = own_host(world, "a.test", "192.0.2.100");
+    host.on_rcpt = sender.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    for (int i = 0; i < 400; ++i) world.submit("s@a.test", {"r@b.test"});
+    world.pass(10s);
+    CHECK(bounce(world, "").messages == 400);
+    sender.on_rcpt = [](const std::string&) { return "250 ok"; };
+    REQUIRE(world.drained(30min));
+    CHECK(sender.taken.size() == 400);
+  }
+
   TEST_CASE("bounced by hand: what is held, too; not what is attempted just now") {
     RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
     Host& host = own_host(world, "b.test", "192.0.2.1");
@@ -170,16 +198,17 @@ TEST_SUITE("delivery/dispatcher_by_hand") {
     host.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
     world.submit("s@a.test", {"r@b.test"});
     world.pass(1s);
-    change_all(world, {});
+    hold_all(world);
     CHECK(bounce(world, "").messages == 1);
     REQUIRE(world.until([&] { return sender.taken.size() == 1; }, 1min));
     CHECK(world.empty());
     world.submit("s@a.test", {"r@b.test"});
     host.banner = "220-wait";
     REQUIRE(world.until([&] { return host.open > 0; }, 1min));
-    const Dispatcher::Bounced bounced = bounce(world, "");
-    CHECK(bounced.messages == 0);
-    CHECK(bounced.busy == 1);
+    for (const ByHand& done : {bounce(world, ""), by_hand(world, reroute("smtp:[192.0.2.9]"))}) {
+      CHECK(done.messages == 0);
+      CHECK(done.busy == 1);
+    }
     CHECK_FALSE(world.empty());
   }
 
@@ -191,10 +220,7 @@ TEST_SUITE("delivery/dispatcher_by_hand") {
     world.submit("s@a.test", {"r@b.test"});
     world.pass(1s);
     other.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
-    queue::ChangeRequest reroute;
-    reroute.change = queue::Change::reroute;
-    reroute.next_hop = "smtp:[192.0.2.9]";
-    change_all(world, reroute);
+    CHECK(by_hand(world, reroute("smtp:[192.0.2.9]")).recipients == 1);
     REQUIRE(world.until([&] { return other.connections > 0; }, 1min));
     other.on_rcpt = [](const std::string&) { return "250 ok"; };
     const int before = host.connections;

@@ -254,6 +254,9 @@ class TappedStore : public queue::Store {
   net::Task<Result<queue::Counts>> count(queue::Filter filter, queue::WallTime now) override {
     return store_.count(std::move(filter), now);
   }
+  net::Task<Result<std::size_t>> forward(queue::ForwardRequest request) override {
+    return store_.forward(std::move(request));
+  }
   net::Task<Result<queue::Matches>> match(queue::Filter filter, queue::Id after, queue::WallTime now) override {
     return store_.match(std::move(filter), after, now);
   }

@@ -24,6 +24,31 @@ TEST_SUITE("mta/cmd_config") {
     CHECK(t.said("error: " + folder.path() + "/rules.toml:2:1: rule[1].nam: unknown key (did you mean \"name\"?)"));
   }
 
+  TEST_CASE("values are whole, and as TOML has them") {
+    Terminal t;
+    tests::TemporaryFolder folder;
+    t.file = folder.path() + "/waypost.toml";
+    const std::string text = std::string(300, 'x') + " \\\\ \\\"quoted\\\" " + std::string(50, 'y');
+    std::ofstream(t.file) << "hostname = \"relay.example\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n"
+                             "[[route]]\nmatch = \"*\"\nnext_hop = \"reject:" +
+                                 text + "\"\n";
+    CHECK(t.run({"config", "show", "route.next_hop"}) == 0);
+    CHECK(t.out.str() == "route[1].next_hop = \"reject:" + text + "\"\n");
+    CHECK(t.run({"config", "get", "route.next_hop"}) == 0);
+    CHECK(t.out.str() == "reject:" + std::string(300, 'x') + " \\ \"quoted\" " + std::string(50, 'y') + "\n");
+
+    ConfigEpochs epochs;
+    const std::string long_value(100'000, 'z');
+    CHECK(epochs.adopt("f", {{"a", long_value, ""}}, tests::kNow) == 1);
+    CHECK(epochs.adopt("f", {{"a", long_value, ""}}, tests::kNow) == 1);
+    CHECK(epochs.adopt("f", {{"a", long_value + "z", ""}}, tests::kNow) == 2);
+    CHECK(epochs.text().size() < 1000);
+    for (int i = 0; i < 300; ++i) epochs.adopt("f", {{"a", std::to_string(i), ""}}, tests::kNow);
+    CHECK(epochs.all().size() == ConfigEpochs::kMost);
+    CHECK(epochs.all().back().number == 302);
+    CHECK(epochs.find(1) == nullptr);
+  }
+
   TEST_CASE("config check asks no daemon") {
     Terminal t;
     t.away = Error(Errc::refused, "nobody");
@@ -62,6 +87,8 @@ TEST_SUITE("mta/cmd_config") {
     CHECK(t.run({"config", "get", "listener[2].role"}) == 0);
     CHECK(t.out.str() == "submission\n");
     CHECK(t.run({"config", "get", "route.match"}) == 1);
+    CHECK(t.run({"config", "show", "route.match"}) == 1);
+    CHECK(t.run({"config", "show", "client"}) == 1);
     CHECK(t.run({"config", "get", "colour"}) == 64);
     CHECK(t.run({"config", "explain", "queue.expire"}) == 0);
     CHECK(t.said("queue.expire: default \"5d\"\nnot set in "));
@@ -85,7 +112,7 @@ TEST_SUITE("mta/cmd_config") {
     CHECK(t.run({"config", "diff", "2", "1"}) == 1);
     CHECK(t.out.str() == "- queue.expire = \"1d\"\n+ queue.expire = \"5d\"\n");
     CHECK(t.run({"config", "diff", "1"}) == 1);
-    CHECK(t.run({"config", "diff", "7"}) == 1);
+    CHECK(t.run({"config", "diff", "7"}) == 66);
     CHECK(t.complained("configuration 7 is not known"));
     CHECK(t.run({"config", "epochs"}) == 0);
     CHECK(t.out.str().find("1  ") == 0);

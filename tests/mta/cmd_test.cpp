@@ -250,7 +250,7 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.out.str() == "rerouted 2 messages, 3 recipients. Back again: waypost queue reroute ... --to usual\n");
     CHECK(t.run({"queue", "redirect", kFirst, "--to", "x@d.example"}) == 0);
     CHECK(t.out.str() == "redirected 1 message, 2 recipients\n");
-    CHECK(t.backend.to == "x@d.example");
+    CHECK(t.backend.orders.back().to.text() == "x@d.example");
   }
 
   TEST_CASE("a change by a filter says what it would do, and asks for --yes") {

@@ -309,16 +309,21 @@ TEST_SUITE("mta/control_api") {
         json_of(a.post("/v1/queue/change", "{\"change\":\"bounce\",\"all\":true,\"reason\":\"gone\"}"));
     CHECK(bounced["messages"] == 2);
     CHECK(bounced["busy"] == 1);
-    CHECK(a.backend.reason == "gone");
+    CHECK(a.backend.orders.at(0).reason == "gone");
     REQUIRE(a.backend.records.size() == 1);
     CHECK(a.backend.records[0].what == "bounce");
-    CHECK(a.post("/v1/queue/change", "{\"change\":\"reroute\",\"all\":true,\"to\":\"smtp:[192.0.2.7]:26\"}").status ==
-          200);
-    CHECK(a.backend.next_hop == "smtp:[192.0.2.7]:26");
-    CHECK(a.backend.meant == "all, to smtp:[192.0.2.7]:26");
-    CHECK(a.post("/v1/queue/change", "{\"change\":\"redirect\",\"ids\":[\"" + kFirst + "\"],\"to\":\"x@d.example\"}")
-              .status == 200);
-    CHECK(a.backend.to == "x@d.example");
+    CHECK(a.backend.records[0].recipients == 3);
+    const auto order = [&a](const std::string& change, const std::string& which, const std::string& to) {
+      return a.post("/v1/queue/change", "{\"change\":\"" + change + "\"," + which + ",\"to\":\"" + to + "\"}").status;
+    };
+    CHECK(order("reroute", "\"all\":true", "smtp:[192.0.2.7]:26") == 200);
+    CHECK(a.backend.orders.at(1).next_hop == "smtp:[192.0.2.7]:26");
+    CHECK(a.backend.records.at(1).meant == "all, to smtp:[192.0.2.7]:26");
+    CHECK(order("redirect", "\"ids\":[\"" + kFirst + "\"]", "x@d.example") == 200);
+    CHECK(a.backend.orders.at(2).to.text() == "x@d.example");
+    a.backend.cut_short = Error(Errc::cancelled, "the daemon is stopping");
+    CHECK(order("reroute", "\"all\":true", "usual") == 503);
+    CHECK(a.backend.records.size() == 4);
   }
 
   TEST_CASE("a trace joins the history and what still waits") {

@@ -34,9 +34,10 @@ class FakeBackend : public mta::ControlBackend {
   std::vector<queue::Filter> changed;  ///< filters of the changes that were made
   std::string reason;                  ///< of the last one
   bool for_good = false;               ///< likewise
-  std::string next_hop, to, meant;     ///< likewise
-  std::uint64_t busy = 0;              ///< messages that a bounce finds under way
-  std::size_t largest_page = 0;        ///< that was asked for
+  std::vector<delivery::HandOrder> orders;
+  std::uint64_t busy = 0;          ///< messages that an order finds under way
+  std::optional<Error> cut_short;  ///< of an order
+  std::size_t largest_page = 0;    ///< that was asked for
 
   void add(queue::Id id, const std::string& from, const std::vector<std::string>& to) {
     queue::MessageRow message;
@@ -105,9 +106,6 @@ class FakeBackend : public mta::ControlBackend {
     changed.push_back(request.filter);
     reason = request.reason;
     for_good = request.for_good;
-    next_hop = request.next_hop;
-    meant = request.meant;
-    to = request.to.text();
     queue::Changed done;
     for (const queue::MessageRow& message : messages) {
       if (!matches(request.filter, message)) continue;
@@ -163,12 +161,12 @@ class FakeBackend : public mta::ControlBackend {
   }
   std::size_t in_doubt = 0;  ///< recipients of any message
   std::string settled_as{};  ///< the last one
-  Result<delivery::Dispatcher::Bounced> bounce(const queue::Filter& filter, const std::string& why) override {
+  Result<delivery::ByHand> by_hand(delivery::HandOrder order) override {
     if (failure) return fail(*failure);
-    changed.push_back(filter);
-    reason = why;
-    const Result<queue::Counts> counts = count(filter);
-    return delivery::Dispatcher::Bounced{counts->messages, counts->recipients, busy};
+    const Result<queue::Counts> counts = count(order.filter);
+    changed.push_back(order.filter);
+    orders.push_back(std::move(order));
+    return delivery::ByHand{counts->messages, counts->recipients, busy, 0, cut_short};
   }
   Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
                                    const std::string& why) override {

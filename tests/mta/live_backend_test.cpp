@@ -31,20 +31,20 @@ struct Live {
   net::Scope scope{runtime, [](std::string_view) {}};
   std::function<net::Task<Result<ReloadReport>>()> reload = [] { return good(); };
   Rates rates;
-  LiveBackend backend{LiveParts{
-      runtime, scope, store, store.files, history, rates,
-      [] {
-        DaemonFacts facts;
-        facts.hostname = "relay.example";
-        return facts;
-      },
-      [] { return ConfigEpochs(); }, [this] { return reload(); },
-      [](queue::Id, std::string, bool, std::string) { return settled(); },
-      [](queue::Filter, std::string) { return bounced(); }, [](ExplainQuery) { return explained(); },
-      [](std::stop_token stop) { return check(std::move(stop)); },
-      [](std::string folder, std::stop_token) { return back_up(std::move(folder)); }, [] { return measured(); }}};
+  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history, rates,
+                                [] {
+                                  DaemonFacts facts;
+                                  facts.hostname = "relay.example";
+                                  return facts;
+                                },
+                                [] { return ConfigEpochs(); }, [this] { return reload(); },
+                                [](queue::Id, std::string, bool, std::string) { return settled(); },
+                                [](delivery::HandOrder) { return by_hand(); }, [](ExplainQuery) { return explained(); },
+                                [](std::stop_token stop) { return check(std::move(stop)); },
+                                [](std::string folder, std::stop_token) { return back_up(std::move(folder)); },
+                                [] { return measured(); }}};
 
-  static net::Task<Result<delivery::Dispatcher::Bounced>> bounced() { co_return delivery::Dispatcher::Bounced{}; }
+  static net::Task<Result<delivery::ByHand>> by_hand() { co_return delivery::ByHand{}; }
   static net::Task<Result<queue::CheckReport>> check(std::stop_token stop) {
     if (stop.stop_requested()) co_return fail(Errc::cancelled, "stopped");
     queue::CheckReport report;

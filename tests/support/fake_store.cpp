@@ -176,6 +176,10 @@ net::Task<Result<queue::Overdue>> FakeStore::unsettled(queue::Id) {
   co_return fail(Errc::unsupported, "unsettled");
 }
 
+net::Task<Result<std::size_t>> FakeStore::forward(queue::ForwardRequest) {
+  co_return fail(Errc::unsupported, "forward");
+}
+
 net::Task<Result<queue::Matches>> FakeStore::match(queue::Filter, queue::Id, net::WallTime) {
   co_return fail(Errc::unsupported, "match");
 }

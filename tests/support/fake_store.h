@@ -82,6 +82,7 @@ class FakeStore : public queue::Store {
   net::Task<Result<queue::DuePage>> due(queue::DueQuery query) override;
   net::Task<Result<std::vector<queue::Overdue>>> overdue(net::WallTime now, std::size_t limit) override;
   net::Task<Result<queue::Overdue>> unsettled(queue::Id id) override;
+  net::Task<Result<std::size_t>> forward(queue::ForwardRequest request) override;
   net::Task<Result<queue::Matches>> match(queue::Filter filter, queue::Id after, net::WallTime now) override;
   net::Task<Result<std::optional<net::WallTime>>> note_time(std::optional<net::WallTime> now) override;
   net::Task<Result<queue::Undelivered>> undelivered() override;
