@@ -63,12 +63,11 @@ int status(bool json, Console& console) {
                      counted(number_of(store, "wal_pages"), "page", "pages");
   if (answer->contains("disk")) disk += "   disk free " + octets_text(number_of(part("disk"), "free"));
   table.add({"store", disk});
-  const Json& confined = part("confined");
-  std::string confinement = shown(confined, "text");
-  for (const Json& missing : list_of(confined, "missing"))
-    confinement += "   not: " + escape(missing.get<std::string>(), 200);
-  table.add({"confined", confinement});
   to << table.text();
+  const Json& confined = part("confined");
+  to << "confined: " << shown(confined, "text");
+  for (const Json& missing : list_of(confined, "missing")) to << "   not: " << escape(missing.get<std::string>(), 200);
+  to << "\n";
   for (const Json& alert : list_of(*answer, "alerts")) to << "! " << escape(alert.get<std::string>(), 2000) << "\n";
   return 0;
 }

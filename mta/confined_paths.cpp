@@ -63,6 +63,10 @@ ConfinedPaths confined_paths(const conf::Config& config) {
   return paths;
 }
 
+std::vector<std::string> usual_folders() {
+  return {"/var/log/waypost", "/var/mail"};
+}
+
 std::vector<std::string> system_paths() {
   return {// Names, roots of certificates, time zones, and modules for names. Single files may be links to elsewhere.
           "/etc/", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/resolv.conf",

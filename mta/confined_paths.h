@@ -17,6 +17,10 @@ struct ConfinedPaths {
 /// What the configuration names. Sorted, each once.
 ConfinedPaths confined_paths(const conf::Config& config);
 
+/// Where mail and logs usually go, and the packaged unit lets them: a first Maildir, or a log file, needs no restart
+/// then. They need not be there.
+std::vector<std::string> usual_folders();
+
 /// What libraries read; much of it need not be there.
 std::vector<std::string> system_paths();
 

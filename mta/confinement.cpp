@@ -94,7 +94,9 @@ Result<ConfinedPaths> prepare(const conf::Config& config, std::vector<std::strin
                         ": nothing can be written there before it is made and the daemon restarted");
     }
   }
-  for (const std::string& path : drop_folders(config)) {
+  std::vector<std::string> others = drop_folders(config);
+  for (const std::string& path : usual_folders()) others.push_back(path);
+  for (const std::string& path : others) {
     std::error_code failed;
     if (fs::exists(path, failed)) open.write.push_back(real(path));
   }

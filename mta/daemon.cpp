@@ -447,7 +447,10 @@ void Daemon::start_control() {
 }
 
 net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::string folder, std::stop_token stop) {
-  if (!may_write(confinement_, folder)) {
+  auto allowed = std::make_shared<bool>(false);
+  const auto look = [this, allowed, folder] { *allowed = may_write(confinement_, folder); };
+  co_await main.offload(look);
+  if (!*allowed) {
     co_return fail(Errc::denied, escape(folder) + " is not where the daemon may write: name the folder above it in " +
                                      "`writable`, then restart");
   }

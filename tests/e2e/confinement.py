@@ -6,6 +6,7 @@ import os
 import pathlib
 import pwd
 import re
+import shutil
 import signal
 import smtplib
 import subprocess
@@ -93,7 +94,7 @@ class Confinement(harness.TestCase):
                          ("nobody", True, True, []))
         self.assertGreaterEqual(confined["landlock"], 2)
         said = f"user nobody, no capabilities, seccomp, landlock (version {confined['landlock']})"
-        self.assertRegex(self.relay.tool("status").stdout, rf"(?m)^confined +{re.escape(said)}$")
+        self.assertRegex(self.relay.tool("status").stdout, rf"(?m)^confined: {re.escape(said)}$")
         self.assertIn(f"confined: {said}", self.relay.log_text())
 
     def test_all_goes_on(self):
@@ -174,8 +175,24 @@ class Confinement(harness.TestCase):
         self.relay.start()
         self.assertIn('warning: confinement: confine = "off"', self.relay.log_text())
         self.assertEqual(self.confined()["missing"], ['confine = "off"'])
-        self.assertIn('confined  user nobody   not: confine = "off"', self.relay.tool("status").stdout)
+        self.assertIn('confined: user nobody   not: confine = "off"', self.relay.tool("status").stdout)
         self.relay.tool("store", "backup", str(self.logs / "backup"))
+        self.mail()
+        self.came(1)
+
+    @unittest.skipUnless(shutil.which("strace"), "packaging/install-deps installs strace")
+    def test_a_kernel_without(self):
+        """What there is not is done without, and told."""
+        calls = "landlock_create_ruleset,seccomp"
+        seen = self.relay.launch("strace", "-D", "-f", "-qq", "-o", self.folder / "strace.log", "-e", f"trace={calls}",
+                                 "-e", f"inject={calls}:error=ENOSYS")
+        self.relay.logged(r"\bready\b", start=seen)
+        confined = self.confined()
+        self.assertEqual((confined["user"], confined["no_capabilities"], confined["seccomp"], confined["landlock"]),
+                         ("nobody", True, False, 0))
+        self.assertEqual(confined["missing"][0], "landlock: this kernel has none")
+        self.assertRegex(confined["missing"][1], "^seccomp: ")
+        self.assertIn("warning: confinement: landlock: this kernel has none", self.relay.log_text())
         self.mail()
         self.came(1)
 

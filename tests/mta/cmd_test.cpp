@@ -527,7 +527,7 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.run({"status"}) == 0);
     CHECK(t.said("relay.example  up 1d1h   version "));
     CHECK(t.said("relayed 1 203 772"));
-    CHECK(t.said("confined  user waypost, seccomp   not: landlock: this kernel has none\n"));
+    CHECK(t.said("confined: user waypost, seccomp   not: landlock: this kernel has none\n"));
     CHECK(lines(t.out.str()) == 6);
     CHECK(t.run({"status", "--json"}) == 0);
     CHECK(Json::parse(t.out.str())["queue"]["messages"] == 2);

@@ -105,7 +105,11 @@ class Install(unittest.TestCase):
         # Who listens, by address (of /proc/net/tcp, in hexadecimal) and port; 0A is LISTEN.
         table = [line.split() for line in self.debian("cat", "/proc/net/tcp", "/proc/net/tcp6").stdout.splitlines()]
         self.assertEqual([row[1] for row in table if row[3] == "0A"], ["0100007F:0019"])
-        self.assertIn("queue  0 messages", self.debian("waypost", "status").stdout)
+        status = self.debian("waypost", "status").stdout
+        self.assertIn("queue  0 messages", status)
+        # What the unit takes away does not keep the daemon from the rest.
+        self.assertIn("confined: user waypost, no capabilities, seccomp", status)
+        self.assertNotIn("not: ", status)
         verified = self.debian("systemd-analyze", "verify", "--man=no", "waypost.service", "waypost.socket").stdout
         self.assertNotIn("waypost", verified)
 

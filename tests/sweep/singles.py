@@ -232,7 +232,7 @@ class Clock:
     def __init__(self, scene):
         if FAKETIME is None:
             raise Skip("needs libfaketime (Debian: faketime)")
-        self.file = scene.folder / "faketime"
+        self.file = scene.relay.folder / "faketime"  # where a confined daemon reads
         self.set("+0")
         scene.relay.environment.update(LD_PRELOAD=str(FAKETIME), FAKETIME_TIMESTAMP_FILE=str(self.file),
                                        FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1")
