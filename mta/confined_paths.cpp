@@ -67,6 +67,8 @@ std::vector<std::string> system_paths() {
   return {// Names, roots of certificates, time zones, and modules for names. Single files may be links to elsewhere.
           "/etc/", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/resolv.conf",
           "/run/systemd/userdb/", "/usr/", "/lib/", "/lib64/",
+          // Where /etc/resolv.conf may come to be a link to.
+          "/run/NetworkManager/", "/run/connman/", "/run/resolvconf/", "/run/systemd/resolve/",
           // Of the machine.
           "/proc/sys/", "/sys/devices/system/cpu/", "/dev/random", "/dev/urandom"};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <system_error>
@@ -35,17 +36,32 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-/// Without symbolic links, where it can be told.
+constexpr int kMostLinks = 40;  // as the kernel has it
+
+/// Without symbolic links. What they name need not be there.
 std::string real(const std::string& path) {
   std::error_code failed;
   const fs::path whole = fs::absolute(path, failed);
-  std::string found = fs::weakly_canonical(whole, failed).string();
-  if (failed) found = whole;
-  while (found.size() > 1 && found.back() == '/') found.pop_back();
+  std::deque<fs::path> parts(whole.begin(), whole.end());
+  fs::path found = "/";
+  for (int links = 0; !parts.empty();) {
+    const fs::path part = parts.front();
+    parts.pop_front();
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      found = found.parent_path();
+      continue;
+    }
+    found /= part;  // "/" begins anew
+    const fs::path target = fs::read_symlink(found, failed);
+    if (failed || ++links > kMostLinks) continue;
+    found = found.parent_path();
+    parts.insert(parts.begin(), target.begin(), target.end());
+  }
   return found;
 }
 
-/// What rules are made for: of a file its folder, and that of what it links to.
+/// What rules are made for: of a file its folder, and that of what it links to, which may be missing yet.
 std::vector<std::string> folders_to_read(const std::vector<std::string>& paths) {
   std::vector<std::string> folders;
   for (const std::string& path : paths) {
@@ -55,6 +71,7 @@ std::vector<std::string> folders_to_read(const std::vector<std::string>& paths) 
       folders.push_back(target);
       continue;
     }
+    if (path.ends_with('/')) continue;  // of a folder that is not there none above it
     for (const fs::path& file :
          {fs::path(real(fs::path(path).parent_path())) / fs::path(path).filename(), fs::path(target)}) {
       const std::string folder = file.parent_path();

@@ -175,6 +175,8 @@ TEST_SUITE("mta/confinement") {
     CHECK(beyond(confinement, config) == vector<string>{place.at("etc/link/secret")});
     config.tls.certificate = place.at("data/new/../c.pem");
     CHECK(beyond(confinement, config).empty());
+    std::filesystem::create_symlink(place.at("elsewhere/new"), place.at("data/dangling"));
+    CHECK_FALSE(may_write(confinement, place.at("data/dangling")));
     config.tls.certificate = place.at("elsewhere/not-there");  // who reads it says so
     config.log.target = place.at("elsewhere/log");
     CHECK(beyond(confinement, config) == vector<string>{place.at("elsewhere/")});
@@ -213,6 +215,17 @@ TEST_SUITE("mta/confinement") {
     });
     CHECK(ended.wrong == "");
     CHECK(ended.status == 0);
+  }
+
+  TEST_CASE("what a link is to name may come later") {
+    if (is_sanitized()) return;
+    Place place;
+    std::filesystem::create_symlink(place.at("elsewhere/new"), place.at("etc/link"));
+    place.config.tls.certificate = place.at("etc/link");
+    const Ended ended = confined(place.config, [&](Child& child) {
+      child.check(open_of(place.at("elsewhere/secret"), O_RDONLY) >= 0, "beside what the link names");
+    });
+    CHECK(ended.wrong == "");
   }
 
   TEST_CASE("what it never does is refused") {
