@@ -92,12 +92,20 @@ Ended confined(const conf::Config& config, const std::function<void(Child&)>& ru
   return ended;
 }
 
+bool is_missing(const string& what) {
+  const Place place;
+  return !confined(place.config, [&](Child& child) {
+            for (const string& one : child.confinement.missing) child.check(one != what, one);
+          }).wrong.empty();
+}
+
 /// In a build with sanitizers nothing is given up.
 bool is_sanitized() {
-  const Place place;
-  return !confined(place.config, [](Child& child) {
-            child.check(child.confinement.missing != vector<string>{"off in a build with sanitizers"}, "sanitizers");
-          }).wrong.empty();
+  return is_missing("off in a build with sanitizers");
+}
+
+bool has_no_list_of_calls() {
+  return is_missing("seccomp: not on this architecture");
 }
 
 int open_of(const string& path, int flags) {
@@ -229,7 +237,7 @@ TEST_SUITE("mta/confinement") {
   }
 
   TEST_CASE("what it never does is refused") {
-    if (is_sanitized()) return;
+    if (is_sanitized() || has_no_list_of_calls()) return;
     const Place place;
     const Ended ended = confined(place.config, [&](Child& child) {
       __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -262,7 +270,7 @@ TEST_SUITE("mta/confinement") {
   }
 
   TEST_CASE("who runs a program, or looks into another process, is ended") {
-    if (is_sanitized()) return;
+    if (is_sanitized() || has_no_list_of_calls()) return;
     const Place place;
     const std::pair<const char*, std::function<void(Child&)>> cases[] = {
         {"execve", [](Child&) { ::execl("/bin/true", "true", nullptr); }},
