@@ -102,19 +102,22 @@ struct Reread {
   std::shared_ptr<const net::TlsClient> client;
 };
 
-/// What the daemon could not read or write, for want of what it gave up at its start.
+/// What the daemon could not read or write, for want of what it gave up at its start. It did without what the
+/// configuration in force names already, a folder that was missing then.
 void check_confinement(conf::Loaded& fresh, const conf::Config& before, const Confinement& confinement) {
   conf::Config used = fresh.config;
   used.data_dir = before.data_dir;
   used.control_socket = before.control_socket;
   used.submit_socket = before.submit_socket;
   used.writable = before.writable;
+  const std::vector<std::string> done_without = beyond(confinement, before);
   for (const std::string& path : beyond(confinement, used)) {
     conf::Finding finding;
     finding.file = before.file;
     finding.message = escape(path) + " is outside of the folders that the daemon confined itself to at its start";
     finding.hint = "restart it: waypostd(8), Confinement";
-    fresh.errors.push_back(std::move(finding));
+    const bool is_new = std::find(done_without.begin(), done_without.end(), path) == done_without.end();
+    (is_new ? fresh.errors : fresh.warnings).push_back(std::move(finding));
   }
 }
 
