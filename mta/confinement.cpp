@@ -87,9 +87,20 @@ std::vector<std::string> folders_to_read(const std::vector<std::string>& paths) 
   return folders;
 }
 
+/// confined_paths(), and where the log is if its name is a link's.
+ConfinedPaths wanted_paths(const conf::Config& config) {
+  ConfinedPaths paths = confined_paths(config);
+  const std::string& log = config.log.target;
+  std::error_code failed;
+  if (!log::is_file(log) || !fs::is_symlink(log, failed)) return paths;
+  const std::string folder = fs::path(real(log)).parent_path();
+  if (!is_within(folder, {"/dev", "/proc"})) paths.write.push_back(folder);  // a stream needs no folder
+  return paths;
+}
+
 /// All of them are made, and their names synced, while the folders above them can still be opened.
 Result<ConfinedPaths> prepare(const conf::Config& config, std::vector<std::string>& missing) {
-  const ConfinedPaths wanted = confined_paths(config);
+  const ConfinedPaths wanted = wanted_paths(config);
   ConfinedPaths open;
   std::vector<std::string> read = system_paths();
   read.insert(read.end(), wanted.read.begin(), wanted.read.end());
@@ -173,7 +184,7 @@ std::string text_of(const Confinement& confinement) {
 std::vector<std::string> beyond(const Confinement& confinement, const conf::Config& config) {
   std::vector<std::string> out;
   if (confinement.landlock == 0) return out;
-  const ConfinedPaths wanted = confined_paths(config);
+  const ConfinedPaths wanted = wanted_paths(config);
   for (const std::string& path : wanted.read) {
     const bool is_open = is_within(real(path), confinement.open.read) || may_write(confinement, path);
     std::error_code failed;

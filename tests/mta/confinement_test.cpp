@@ -188,6 +188,11 @@ TEST_SUITE("mta/confinement") {
     config.tls.certificate = place.at("elsewhere/not-there");  // who reads it says so
     config.log.target = place.at("elsewhere/log");
     CHECK(beyond(confinement, config) == vector<string>{place.at("elsewhere/")});
+    std::filesystem::create_symlink(place.at("elsewhere/log"), place.at("data/log"));
+    config.log.target = place.at("data/log");
+    CHECK(beyond(confinement, config) == vector<string>{place.at("elsewhere")});
+    config.log.target = "/dev/stdout";
+    CHECK(beyond(confinement, config).empty());
     CHECK(may_write(confinement, place.at("data/backup/monday")));
     CHECK_FALSE(may_write(confinement, place.at("data/../elsewhere/monday")));
     CHECK_FALSE(may_write(confinement, place.at("database")));
