@@ -38,8 +38,13 @@ constexpr bool kSanitized = false;
 
 constexpr int kMostLinks = 40;  // as the kernel has it
 
-/// Without symbolic links. What they name need not be there.
-std::string real(const std::string& path) {
+struct Way {
+  std::string end;                  ///< without symbolic links; what they name need not be there
+  std::vector<std::string> beside;  ///< folders of the links on the way, and of what they name
+};
+
+Way follow(const std::string& path) {
+  Way way;
   std::error_code failed;
   const fs::path whole = fs::absolute(path, failed);
   std::deque<fs::path> parts(whole.begin(), whole.end());
@@ -57,15 +62,30 @@ std::string real(const std::string& path) {
     if (failed || ++links > kMostLinks) continue;
     found = found.parent_path();
     parts.insert(parts.begin(), target.begin(), target.end());
+    const fs::path named = found / target;
+    way.beside.push_back(found);
+    way.beside.push_back((named.has_filename() ? named : named.parent_path()).parent_path());
   }
-  return found;
+  way.end = found;
+  return way;
 }
 
-/// What rules are made for: of a file its folder, and that of what it links to, which may be missing yet.
+std::string real(const std::string& path) {
+  return follow(path).end;
+}
+
+/// What rules are made for: of a file its folder, and that of what it links to, which may be missing yet. A link on the
+/// way may come to name another folder beside the one that it names, as those of certificates do.
 std::vector<std::string> folders_to_read(const std::vector<std::string>& paths) {
   std::vector<std::string> folders;
   for (const std::string& path : paths) {
-    const std::string target = real(path);
+    const Way way = follow(path);
+    const std::string& target = way.end;
+    for (const std::string& beside : way.beside) {
+      const fs::path folder = real(beside);
+      // Nobody means all of /var by /var/run.
+      if (folder.parent_path() != "/") folders.push_back(folder);
+    }
     std::error_code failed;
     if (fs::is_directory(target, failed)) {
       folders.push_back(target);

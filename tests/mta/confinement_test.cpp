@@ -241,6 +241,24 @@ TEST_SUITE("mta/confinement") {
     CHECK(ended.wrong == "");
   }
 
+  TEST_CASE("a link to a folder may come to name another") {
+    if (is_sanitized()) return;
+    Place place;
+    for (const char* name : {"live", "certs", "certs/1", "certs/2", "live/new"})
+      std::filesystem::create_directory(place.at(name));
+    for (const char* name : {"certs/1/c.pem", "certs/2/c.pem", "live/new/c.pem"})
+      std::ofstream(place.at(name)) << "x\n";
+    std::filesystem::create_symlink("../certs/1", place.at("live/host"));
+    place.config.tls.certificate = place.at("live/host/c.pem");
+    const Ended ended = confined(place.config, [&](Child& child) {
+      for (const char* name : {"live/host/c.pem", "certs/2/c.pem", "live/new/c.pem"})
+        child.check(open_of(place.at(name), O_RDONLY) >= 0, name);
+      if (child.confinement.landlock == 0) return;
+      child.refused(open_of(place.at("elsewhere/secret"), O_RDONLY), EACCES, "a file elsewhere");
+    });
+    CHECK(ended.wrong == "");
+  }
+
   TEST_CASE("what it never does is refused") {
     if (is_sanitized() || has_no_list_of_calls()) return;
     const Place place;
