@@ -178,7 +178,8 @@ void give_up(Confinement& confinement, const ConfinedPaths& open) {
 Result<Confinement> confine(const conf::Config& config) {
   Confinement confinement;
   const bool wanted = config.confine && !kSanitized;
-  if (wanted) drop_bounding_set();
+  const Result<> bounded = wanted ? drop_bounding_set() : Result<>();
+  if (!bounded) confinement.missing.push_back(bounded.error().what);
   const Result<> became = become(config.user);
   if (!became) return fail(became.error());
   confinement.user = user_name();
