@@ -458,7 +458,7 @@ void Daemon::start_control() {
 net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::string folder, std::stop_token stop) {
   if (!may_write(confinement_, folder)) {
     co_return fail(Errc::denied, escape(folder) + " is not where the daemon may write: name the folder above it in " +
-                                     "`writable`, then restart");
+                                     "`writable`, and under systemd in ReadWritePaths= of the unit, then restart");
   }
   Result<queue::BackupReport> report = co_await queue_->back_up(main, std::move(folder), std::move(stop));
   co_return report;
