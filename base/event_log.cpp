@@ -89,13 +89,14 @@ Result<std::shared_ptr<Log>> make(const Options& options) {
       sink->set_pattern("%v");
       log->stamp = Stamp::none;
     } else {
-      const bool to_stderr = options.target == "stderr";
-      const int fd = to_stderr ? STDERR_FILENO : ::open(options.target.c_str(), kAppend, kReadableByGroup);
+      const bool to_file = is_file(options.target);
+      const int stream = options.target == "/dev/stdout" ? STDOUT_FILENO : STDERR_FILENO;
+      const int fd = to_file ? ::open(options.target.c_str(), kAppend, kReadableByGroup) : stream;
       if (fd < 0) return fail(Errc::io, "opening the log " + options.target + ": " + std::strerror(errno));
-      const bool to_journal = to_stderr && std::getenv("JOURNAL_STREAM") != nullptr;
-      log->stamp = to_journal ? Stamp::priority : to_stderr ? Stamp::time : Stamp::time_and_host;
+      const bool to_journal = !to_file && std::getenv("JOURNAL_STREAM") != nullptr;
+      log->stamp = to_journal ? Stamp::priority : to_file ? Stamp::time_and_host : Stamp::time;
       auto waiting = [pool = log->pool.get()] { return pool->queue_size(); };  // it runs on a thread of the pool's
-      sink = log->file = std::make_shared<LogSink>(fd, !to_stderr, waiting);
+      sink = log->file = std::make_shared<LogSink>(fd, to_file, waiting);
     }
     log->logger = std::make_shared<spdlog::async_logger>("waypost", sink, log->pool,
                                                          spdlog::async_overflow_policy::overrun_oldest);
@@ -257,6 +258,10 @@ class Event {
 };
 
 }  // namespace
+
+bool is_file(std::string_view target) {
+  return target != "stderr" && target != "syslog" && target != "/dev/stderr" && target != "/dev/stdout";
+}
 
 Result<> open(const Options& options) {
   Result<std::shared_ptr<Log>> made = make(options);

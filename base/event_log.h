@@ -18,14 +18,19 @@ namespace waypost::log {
 enum class Level : std::uint8_t { debug, info, warning, error };
 
 struct Options {
-  std::string target = "stderr";  ///< stderr | syslog | a file's path
+  std::string target = "stderr";  ///< stderr | syslog | /dev/stderr | /dev/stdout | a file's path
   bool json = false;
   Level level = Level::info;
   std::string name = "waypost";  ///< before the slash of the tag
   std::string hostname;          ///< for lines in a file
 };
 
+/// False of syslog, and of the streams that the process was started with, which are not opened by their names: another
+/// user might not.
+bool is_file(std::string_view target);
+
 /// Before the first event that shall be seen; again at a reload. Until then everything from `info` up goes to stderr.
+/// Errors: io; the log is the former then.
 Result<> open(const Options& options);
 /// A file is closed and opened by its name again, after it was moved away. Errors: as open(); the log says so too.
 Result<> reopen();

@@ -92,6 +92,9 @@ Result<Database> Database::open(const std::string& path, std::chrono::millisecon
   sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 0);
   sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, static_cast<int>(kMostOctets));
   sqlite3_busy_timeout(raw, static_cast<int>(patience.count()));
+  // What is sorted: a confined daemon has no folder for temporary files.
+  const int set = sqlite3_exec(raw, "PRAGMA temp_store=MEMORY", nullptr, nullptr, nullptr);
+  if (set != SQLITE_OK) return out.error(set);
   return out;
 }
 

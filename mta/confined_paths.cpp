@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/event_log.h"
 #include "conf/load.h"
 #include "conf/table.h"
 
@@ -52,7 +53,7 @@ ConfinedPaths confined_paths(const conf::Config& config) {
   paths.write.push_back(config.data_dir);
   paths.write.push_back(folder_of(config.control_socket));
   if (!config.submit_socket.empty()) paths.write.push_back(folder_of(config.submit_socket));
-  if (config.log.target.starts_with('/')) paths.write.push_back(folder_of(config.log.target));
+  if (log::is_file(config.log.target)) paths.write.push_back(folder_of(config.log.target));
   for (const conf::Domain& domain : config.domains) {
     if (domain.deliver && domain.deliver->kind == conf::NextHop::Kind::maildir)
       paths.write.push_back(fixed_part(domain.deliver->value));
@@ -71,6 +72,8 @@ std::vector<std::string> system_paths() {
   return {// Names, roots of certificates, time zones, and modules for names. Single files may be links to elsewhere.
           "/etc/", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/resolv.conf",
           "/run/systemd/userdb/", "/usr/", "/lib/", "/lib64/",
+          // Where /etc/resolv.conf may come to be a link to.
+          "/run/NetworkManager/", "/run/connman/", "/run/resolvconf/", "/run/systemd/resolve/",
           // Of the machine.
           "/proc/sys/", "/sys/devices/system/cpu/", "/dev/random", "/dev/urandom"};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <system_error>
@@ -35,26 +36,62 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-/// Without symbolic links, where it can be told.
-std::string real(const std::string& path) {
+constexpr int kMostLinks = 40;  // as the kernel has it
+
+struct Way {
+  std::string end;                  ///< without symbolic links; what they name need not be there
+  std::vector<std::string> beside;  ///< folders of the links on the way, and of what they name
+};
+
+Way follow(const std::string& path) {
+  Way way;
   std::error_code failed;
   const fs::path whole = fs::absolute(path, failed);
-  std::string found = fs::weakly_canonical(whole, failed).string();
-  if (failed) found = whole;
-  while (found.size() > 1 && found.back() == '/') found.pop_back();
-  return found;
+  std::deque<fs::path> parts(whole.begin(), whole.end());
+  fs::path found = "/";
+  for (int links = 0; !parts.empty();) {
+    const fs::path part = parts.front();
+    parts.pop_front();
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      found = found.parent_path();
+      continue;
+    }
+    found /= part;  // "/" begins anew
+    const fs::path target = fs::read_symlink(found, failed);
+    if (failed || ++links > kMostLinks) continue;
+    found = found.parent_path();
+    parts.insert(parts.begin(), target.begin(), target.end());
+    const fs::path named = found / target;
+    way.beside.push_back(found);
+    way.beside.push_back((named.has_filename() ? named : named.parent_path()).parent_path());
+  }
+  way.end = found;
+  return way;
 }
 
-/// What rules are made for: of a file its folder, and that of what it links to.
+std::string real(const std::string& path) {
+  return follow(path).end;
+}
+
+/// What rules are made for: of a file its folder, and that of what it links to, which may be missing yet. A link on the
+/// way may come to name another folder beside the one that it names, as those of certificates do.
 std::vector<std::string> folders_to_read(const std::vector<std::string>& paths) {
   std::vector<std::string> folders;
   for (const std::string& path : paths) {
-    const std::string target = real(path);
+    const Way way = follow(path);
+    const std::string& target = way.end;
+    for (const std::string& beside : way.beside) {
+      const fs::path folder = real(beside);
+      // Nobody means all of /var by /var/run.
+      if (folder.parent_path() != "/") folders.push_back(folder);
+    }
     std::error_code failed;
     if (fs::is_directory(target, failed)) {
       folders.push_back(target);
       continue;
     }
+    if (path.ends_with('/')) continue;  // of a folder that is not there none above it
     for (const fs::path& file :
          {fs::path(real(fs::path(path).parent_path())) / fs::path(path).filename(), fs::path(target)}) {
       const std::string folder = file.parent_path();
@@ -70,9 +107,20 @@ std::vector<std::string> folders_to_read(const std::vector<std::string>& paths) 
   return folders;
 }
 
+/// confined_paths(), and where the log is if its name is a link's.
+ConfinedPaths wanted_paths(const conf::Config& config) {
+  ConfinedPaths paths = confined_paths(config);
+  const std::string& log = config.log.target;
+  std::error_code failed;
+  if (!log::is_file(log) || !fs::is_symlink(log, failed)) return paths;
+  const std::string folder = fs::path(real(log)).parent_path();
+  if (!is_within(folder, {"/dev", "/proc"})) paths.write.push_back(folder);  // a stream needs no folder
+  return paths;
+}
+
 /// All of them are made, and their names synced, while the folders above them can still be opened.
 Result<ConfinedPaths> prepare(const conf::Config& config, std::vector<std::string>& missing) {
-  const ConfinedPaths wanted = confined_paths(config);
+  const ConfinedPaths wanted = wanted_paths(config);
   ConfinedPaths open;
   std::vector<std::string> read = system_paths();
   read.insert(read.end(), wanted.read.begin(), wanted.read.end());
@@ -132,7 +180,8 @@ void give_up(Confinement& confinement, const ConfinedPaths& open) {
 Result<Confinement> confine(const conf::Config& config) {
   Confinement confinement;
   const bool wanted = config.confine && !kSanitized;
-  if (wanted) drop_bounding_set();
+  const Result<> bounded = wanted ? drop_bounding_set() : Result<>();
+  if (!bounded) confinement.missing.push_back(bounded.error().what);
   const Result<> became = become(config.user);
   if (!became) return fail(became.error());
   confinement.user = user_name();
@@ -158,7 +207,7 @@ std::string text_of(const Confinement& confinement) {
 std::vector<std::string> beyond(const Confinement& confinement, const conf::Config& config) {
   std::vector<std::string> out;
   if (confinement.landlock == 0) return out;
-  const ConfinedPaths wanted = confined_paths(config);
+  const ConfinedPaths wanted = wanted_paths(config);
   for (const std::string& path : wanted.read) {
     const bool is_open = is_within(real(path), confinement.open.read) || may_write(confinement, path);
     std::error_code failed;

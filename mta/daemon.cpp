@@ -102,19 +102,22 @@ struct Reread {
   std::shared_ptr<const net::TlsClient> client;
 };
 
-/// What the daemon could not read or write, for want of what it gave up at its start.
+/// What the daemon could not read or write, for want of what it gave up at its start. It did without what the
+/// configuration in force names already, a folder that was missing then.
 void check_confinement(conf::Loaded& fresh, const conf::Config& before, const Confinement& confinement) {
   conf::Config used = fresh.config;
   used.data_dir = before.data_dir;
   used.control_socket = before.control_socket;
   used.submit_socket = before.submit_socket;
   used.writable = before.writable;
+  const std::vector<std::string> done_without = beyond(confinement, before);
   for (const std::string& path : beyond(confinement, used)) {
     conf::Finding finding;
     finding.file = before.file;
     finding.message = escape(path) + " is outside of the folders that the daemon confined itself to at its start";
     finding.hint = "restart it: waypostd(8), Confinement";
-    fresh.errors.push_back(std::move(finding));
+    const bool is_new = std::find(done_without.begin(), done_without.end(), path) == done_without.end();
+    (is_new ? fresh.errors : fresh.warnings).push_back(std::move(finding));
   }
 }
 
@@ -198,9 +201,11 @@ int Daemon::run() {
 int Daemon::open() {
   const std::shared_ptr<const conf::Config> config = config_.get();
   // A file is made by the user who has to open it again.
-  const bool log_waits = geteuid() == 0 && !config->user.empty() && config->log.target.starts_with('/');
-  if (!log_waits) {
-    if (const int failed = open_log(); failed != 0) return failed;
+  log::Options log = log_options(*config);
+  if (geteuid() == 0 && !config->user.empty() && log::is_file(log.target)) log.target = "stderr";
+  if (const Result<> opened = log::open(log); !opened) {
+    log::failure(opened.error().what);
+    return EX_CANTCREAT;
   }
   log::starting(WAYPOST_VERSION, config->file);
   const std::size_t descriptors = raise_descriptor_limit();
@@ -228,8 +233,7 @@ int Daemon::open() {
     return confined.error().code == Errc::not_found ? EX_CONFIG : exit_code(confined.error());
   }
   confinement_ = *std::move(confined);
-  // Again: the thread that writes it is to be confined, too.
-  if (const int failed = open_log(); failed != 0) return failed;
+  open_log_again(log);
   log::confined(text_of(confinement_));
   if (const int failed = open_queue(); failed != 0) return failed;
   number_config();
@@ -237,11 +241,14 @@ int Daemon::open() {
   return open_control();
 }
 
-int Daemon::open_log() {
+/// The thread that writes it is to be confined, too. Where its file is closed to us now, the `first` log goes on: mail
+/// matters more.
+void Daemon::open_log_again(const log::Options& first) {
   const Result<> opened = log::open(log_options(*config_.get()));
-  if (opened) return 0;
-  log::failure(opened.error().what);
-  return EX_CANTCREAT;
+  if (opened) return;
+  if (!log::is_file(first.target)) (void)log::open(first);
+  log::warning(opened.error().what + ": the log stays " +
+               (log::is_file(first.target) ? "as it was opened at the start" : "on stderr"));
 }
 
 /// Delivery has as many connections as clients may have: each side leaves the other its descriptors (RELIABILITY F44).
@@ -452,7 +459,7 @@ net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::
   co_await main.offload(look);
   if (!*allowed) {
     co_return fail(Errc::denied, escape(folder) + " is not where the daemon may write: name the folder above it in " +
-                                     "`writable`, then restart");
+                                     "`writable`, and under systemd in ReadWritePaths= of the unit, then restart");
   }
   Result<queue::BackupReport> report = co_await queue_->back_up(main, std::move(folder), std::move(stop));
   co_return report;

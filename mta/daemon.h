@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/event_log.h"
 #include "conf/config.h"
 #include "mta/admin.h"
 #include "mta/authenticator.h"
@@ -48,7 +49,7 @@ class Daemon {
   };
 
   int open();
-  int open_log();
+  void open_log_again(const log::Options& first);
   int listen();
   int open_admin();
   std::vector<std::shared_ptr<net::ListenSocket>> passed_sockets();

@@ -98,9 +98,15 @@ std::string user_name() {
   return failed != 0 || found == nullptr ? std::to_string(geteuid()) : std::string(entry.pw_name);
 }
 
-void drop_bounding_set() {
+Result<> drop_bounding_set() {
   // The kernel may know more of them than the header: EINVAL is the end.
-  for (unsigned long one = 0; prctl(PR_CAPBSET_DROP, one, 0, 0, 0) == 0; ++one) continue;
+  for (unsigned long one = 0;; ++one) {
+    const int has = prctl(PR_CAPBSET_READ, one, 0, 0, 0);
+    if (has < 0 && errno == EINVAL) return {};
+    if (has == 0 || (has > 0 && prctl(PR_CAPBSET_DROP, one, 0, 0, 0) == 0)) continue;
+    if (errno == EPERM && geteuid() != 0) return {};
+    return fail(from_errno("bounding set"));
+  }
 }
 
 Result<> drop_capabilities() {

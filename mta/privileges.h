@@ -23,8 +23,9 @@ Result<> become(const std::string& user);
 /// The name of the user that this process is, or the number where there is no name.
 std::string user_name();
 
-/// What no program that this one ran could ever have: nothing. Where that may be said, which root may.
-void drop_bounding_set();
+/// What no program that this one ran could ever have: nothing. Root may say so; for who is not root, and gets no new
+/// privileges, it goes without saying. Errors: denied, io.
+Result<> drop_bounding_set();
 
 /// All that this thread has, and what it could pass on. Errors: denied, io.
 Result<> drop_capabilities();

@@ -20,6 +20,13 @@
 namespace waypost::mta {
 namespace {
 
+// Others have other calls (socketcall(), mmap2(), futex_time64()), or clone() with its flags elsewhere.
+#if (defined(__x86_64__) && defined(__LP64__)) || defined(__aarch64__)
+constexpr bool kKnownArchitecture = true;
+#else
+constexpr bool kKnownArchitecture = false;
+#endif
+
 // What the daemon and its libraries call, and what other versions of these call in its place. To find what is missing:
 // `journalctl -k --grep type=1326` names the call by its number ("syscall="), `strace -f` where it comes from. Names
 // that libseccomp, or the architecture, has not are passed over.
@@ -133,6 +140,7 @@ void add_rules(Filter& filter) {
 }  // namespace
 
 Result<> restrict_system_calls() {
+  if (!kKnownArchitecture) return fail(Errc::unsupported, "seccomp: not on this architecture");
   // clone3() has its flags where no filter sees them: without it clone() is called, whose flags are looked at. It is
   // tried for each thread, and apart, so that the kernel does not log it.
   Filter threads(SCMP_ACT_ALLOW);

@@ -39,7 +39,8 @@ Result<Database> open_copy(const std::string& path) {
   Result<Database> db = Database::open(path, "", Database::Mode::read_write);
   if (!db) return db;
   Result<> set = db->run(
-      "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA cache_size=-512");
+      "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; "
+      "PRAGMA cache_size=-512");
   if (!set) return fail(set.error());
   return db;
 }
@@ -48,7 +49,7 @@ Result<Database> open_copy(const std::string& path) {
 Result<> mark_closed(const std::string& path) {
   Result<Database> db = Database::open(path, "", Database::Mode::read_write);
   if (!db) return fail(db.error());
-  Result<> set = db->run("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF");
+  Result<> set = db->run("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY");
   if (!set) return set;
   Result<> marked = StoreCore::mark_closed(*db);
   if (!marked) return marked;

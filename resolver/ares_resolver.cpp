@@ -1,10 +1,12 @@
 #include "resolver/ares_resolver.h"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <span>
 #include <vector>
 
+#include "base/event_log.h"
 #include "base/metrics.h"
 #include "resolver/ares_channel.h"
 #include "resolver/ares_settings.h"
@@ -18,6 +20,13 @@ namespace waypost::resolver {
 namespace {
 
 constexpr std::uint16_t kDnsPort = 53;
+
+/// Once for all loops, and again when it could be read meanwhile.
+void tell_unreadable(const Result<std::string>& text, const char* instead) {
+  static std::atomic<bool> told = false;
+  const bool before = told.exchange(!text);
+  if (!text && !before) log::warning(text.error().what + ": " + instead);
+}
 
 /// The servers of one state of the configuration. A question keeps those that it began with.
 struct Servers {
@@ -144,8 +153,11 @@ Result<> AresResolver::open() {
     addresses.push_back(*address);
   }
   if (config_.servers.empty()) {
-    stamp_ = stamp_of(settings_.resolv_conf);
-    addresses = parse_resolv_conf(read_text(settings_.resolv_conf), settings_.system_port);
+    const FileStamp stamp = stamp_of(settings_.resolv_conf);
+    const Result<std::string> text = read_text(settings_.resolv_conf);
+    tell_unreadable(text, "the name server is 127.0.0.1 until it can be");
+    if (text) stamp_ = stamp;
+    addresses = parse_resolv_conf(text.value_or(""), settings_.system_port);
     look_at_ = runtime_.now() + settings_.look_again;
   }
   return use(addresses);
@@ -156,15 +168,15 @@ net::Task<> AresResolver::look_for_changes() {
   if (stopped_ || !config_.servers.empty() || runtime_.now() < look_at_) co_return;
   look_at_ = runtime_.now() + settings_.look_again;
   FileStamp stamp;
-  std::string text;
+  Result<std::string> text = fail(Errc::not_found, "");
   std::function<void()> read = [this, &stamp, &text] {
     stamp = stamp_of(settings_.resolv_conf);
     text = read_text(settings_.resolv_conf);
   };
   co_await runtime_.offload(read);
-  // A file that is not there is being replaced: the servers of the old one serve on.
-  if (stopped_ || stamp == stamp_ || stamp == FileStamp()) co_return;
-  Result<> used = use(parse_resolv_conf(text, settings_.system_port));
+  tell_unreadable(text, "the name servers that were known serve on");
+  if (stopped_ || !text || stamp == stamp_ || stamp == FileStamp()) co_return;
+  Result<> used = use(parse_resolv_conf(*text, settings_.system_port));
   if (used) stamp_ = stamp;
 }
 

@@ -1,11 +1,14 @@
 #include "resolver/system_servers.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
+#include <cerrno>
+#include <cstring>
 #include <optional>
+#include <utility>
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/text.h"
 
@@ -35,13 +38,27 @@ FileStamp stamp_of(const std::string& path) {
   return stamp;
 }
 
-std::string read_text(const std::string& path) {
-  constexpr std::size_t kMaxOctets = 65536;
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kMaxOctets, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
-  return text;
+Result<std::string> read_text(const std::string& path) {
+  constexpr std::size_t kMostOctets = 65536;
+  const auto failed = [&] {
+    const int number = errno;
+    const Errc code = number == EACCES ? Errc::denied : number == ENOENT ? Errc::not_found : Errc::io;
+    return fail(code, path + " cannot be read: " + std::strerror(number));
+  };
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return failed();
+  std::string text(kMostOctets, '\0');
+  std::size_t octets = 0;
+  ssize_t got = 1;
+  while (octets < text.size() && got > 0) {
+    got = ::read(fd, text.data() + octets, text.size() - octets);
+    if (got > 0) octets += static_cast<std::size_t>(got);
+  }
+  text.resize(octets);
+  Result<std::string> out = std::move(text);
+  if (got < 0) out = failed();
+  ::close(fd);
+  return out;
 }
 
 }  // namespace waypost::resolver

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "net/address.h"
 
 namespace waypost::resolver {
@@ -21,8 +22,9 @@ struct FileStamp {
   bool operator==(const FileStamp&) const = default;
 };
 
-/// Blocks. A file that is not there has the default stamp, and reads as "".
+/// Blocks. A file that is not there has the default stamp.
 FileStamp stamp_of(const std::string& path);
-std::string read_text(const std::string& path);
+/// Blocks. Its first 64 KiB. Errors: denied, not_found, io.
+Result<std::string> read_text(const std::string& path);
 
 }  // namespace waypost::resolver

@@ -55,6 +55,11 @@ class LogToFile {
 }  // namespace
 
 TEST_SUITE("base/event_log") {
+  TEST_CASE("what is opened by its name") {
+    for (const char* file : {"/var/log/waypost/log", "/dev/null", "/dev/stdout.log"}) CHECK(log::is_file(file));
+    for (const char* other : {"stderr", "syslog", "/dev/stderr", "/dev/stdout"}) CHECK_FALSE(log::is_file(other));
+  }
+
   TEST_CASE("what several threads log arrives whole, each one's lines in their order") {
     LogToFile log;
     std::vector<std::thread> threads;

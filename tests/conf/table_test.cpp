@@ -1,5 +1,6 @@
 #include "conf/table.h"
 
+#include <chrono>
 #include <fstream>
 #include <string>
 
@@ -72,6 +73,15 @@ TEST_SUITE("conf/table") {
     CHECK(domain.relocated == std::map<std::string, std::string>{{"old", "new@c.example"}});
     t.db.run("DELETE FROM aliases WHERE name = 'a b'");
     CHECK(texts(t.load_names().errors).empty());
+  }
+
+  TEST_CASE("sorting needs no temporary file") {
+    const Tables t;
+    Result<Database> db = Database::open(t.path, std::chrono::milliseconds(0));
+    REQUIRE(db);
+    const Result<std::vector<TableRow>> store = db->rows("PRAGMA temp_store");
+    REQUIRE(store);
+    CHECK(*store == std::vector<TableRow>{{"2"}});  // memory
   }
 
   TEST_CASE("a view serves as a table") {

@@ -166,7 +166,8 @@ class Confinement(harness.TestCase):
         self.relay.start()
         refused = self.relay.tool("store", "backup", str(self.folder / "log/backup"), check=False)
         self.assertEqual(refused.returncode, 77, refused.stderr)
-        self.assertIn("log/backup is not where the daemon may write: name the folder above it in `writable`, then restart",
+        self.assertIn("log/backup is not where the daemon may write: name the folder above it in `writable`, and under "
+                      "systemd in ReadWritePaths= of the unit, then restart",
                       refused.stderr)
 
     def test_off(self):

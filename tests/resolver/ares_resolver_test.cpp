@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -496,13 +497,17 @@ TEST_SUITE("resolver/ares_resolver") {
         co_await Harness::ask_in_turn(resolver, names, into);
         std::remove(conf.path().c_str());
         co_await Harness::ask_in_turn(resolver, names, into);
+        std::filesystem::create_directory(conf.path());  // is there, and cannot be read
+        co_await Harness::ask_in_turn(resolver, names, into);
+        std::filesystem::remove(conf.path());
       }
     };
     h.run(Steps::run(h.resolver(), file, answers));
-    REQUIRE(answers.size() == 3);
+    REQUIRE(answers.size() == 4);
     CHECK(answers[0].status == Status::timed_out);
     CHECK(answers[1].status == Status::found);
     CHECK(answers[2].status == Status::found);  // the file is gone: its last servers serve on
+    CHECK(answers[3].status == Status::found);
   }
 
   TEST_CASE("questions that are out when resolv.conf changes end with their server") {

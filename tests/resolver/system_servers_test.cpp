@@ -32,7 +32,10 @@ TEST_SUITE("resolver/system_servers") {
 
   TEST_CASE("a file that is not there has the default stamp") {
     CHECK(stamp_of("/nonexistent/resolv.conf") == FileStamp());
-    CHECK(read_text("/nonexistent/resolv.conf") == "");
+    const Result<std::string> text = read_text("/nonexistent/resolv.conf");
+    REQUIRE_FALSE(text);
+    CHECK(text.error().code == Errc::not_found);
+    CHECK_FALSE(read_text("/"));
   }
 }
 
