@@ -202,8 +202,9 @@ TEST_SUITE("delivery/dispatcher_by_hand") {
     CHECK(bounce(world, "").messages == 1);
     REQUIRE(world.until([&] { return sender.taken.size() == 1; }, 1min));
     CHECK(world.empty());
-    world.submit("s@a.test", {"r@b.test"});
+    world.pass(1min);  // its connection is not kept any more
     host.banner = "220-wait";
+    world.submit("s@a.test", {"r@b.test"});
     REQUIRE(world.until([&] { return host.open > 0; }, 1min));
     for (const ByHand& done : {bounce(world, ""), by_hand(world, reroute("smtp:[192.0.2.9]"))}) {
       CHECK(done.messages == 0);

@@ -245,6 +245,7 @@ TEST_SUITE("mta/cmd") {
     t.backend.busy = 2;
     CHECK(t.run({"queue", "bounce", "to:d@d.example", "--yes"}) == 2);
     CHECK(t.complained("2 messages are being attempted just now"));
+    t.backend.busy = 0;
     CHECK(t.run({"queue", "reroute", "--all", "--yes"}) == 64);
     CHECK(t.run({"queue", "reroute", "--all", "--to", "smtp:[192.0.2.7]", "--yes"}) == 0);
     CHECK(t.out.str() == "rerouted 2 messages, 3 recipients. Back again: waypost queue reroute ... --to usual\n");
