@@ -38,6 +38,8 @@ template <class T>
 std::string toml_text(const T& value) {
   if constexpr (requires { value.text(); }) {
     return toml_text(std::string(value.text()));
+  } else if constexpr (requires { value.path; }) {
+    return toml_text(std::string(value.path));
   } else if constexpr (requires { value.begin(); }) {
     std::string out;
     for (const auto& each : value) out += (out.empty() ? "" : ", ") + toml_text(each);

@@ -36,7 +36,7 @@ ControlAnswer measured(const AdminSources& sources) {
 ControlAnswer answer_admin(const ControlRequest& request, const AdminSources& sources) {
   const bool is_health = request.path == "/health";
   if (!is_health && request.path != "/metrics") return {404, "there are /metrics and /health\n", kText};
-  if (request.method != "GET") return {405, "GET is meant\n", kText};
+  if (request.method != "GET" && request.method != "HEAD") return {405, "GET is meant\n", kText};
   try {
     return is_health ? health(sources) : measured(sources);
   } catch (const std::exception& thrown) {

@@ -15,6 +15,7 @@
 #include "conf/suggest.h"
 #include "delivery/reply_rules.h"
 #include "mta/certificates.h"
+#include "mta/host_checks.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -23,6 +24,7 @@ int config_check(const std::string& file, bool json, Console& console) {
   conf::Loaded loaded = conf::load(file);
   delivery::check_reply_rules(loaded);
   check_certificates(loaded, net::system_clock().wall_now());
+  check_host(loaded);
   const auto print = [&](const std::vector<conf::Finding>& findings, const char* severity) {
     for (const conf::Finding& finding : findings) {
       if (json)

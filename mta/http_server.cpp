@@ -62,7 +62,9 @@ struct Callbacks {
       exchange->request.path = url;
       exchange->request.uid = peer_uid(connection);
       MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_parameter, &exchange->request);
-      if (server.bounds_.body > 0 || exchange->request.method == MHD_HTTP_METHOD_GET) return MHD_YES;
+      const bool reads =
+          exchange->request.method == MHD_HTTP_METHOD_GET || exchange->request.method == MHD_HTTP_METHOD_HEAD;
+      if (server.bounds_.body > 0 || reads) return MHD_YES;
       exchange->answer = {MHD_HTTP_METHOD_NOT_ALLOWED, "GET is meant\n", "text/plain"};
       return send(connection, exchange->answer);
     }

@@ -23,7 +23,7 @@ class HttpServer {
  public:
   struct Bounds {
     unsigned connections = 100;
-    std::size_t body = 1 << 20;      ///< 0: requests have none, and only GET is answered
+    std::size_t body = 1 << 20;      ///< 0: requests have none, and only GET and HEAD are answered
     std::size_t header = 64 * 1024;  ///< request line and header together
     /// Of a client that is not waiting for an answer: so that those who hold all places with half requests hold them
     /// briefly.

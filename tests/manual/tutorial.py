@@ -30,7 +30,7 @@ def main():
             (folder / secret).chmod(0o640)
         (folder / "conf.d/office.toml").write_text(configuration.replace("/etc/waypost/secrets", name))
         checked = run(program, "--config", folder / "waypost.toml", "config", "check")
-        if checked.returncode != 0 or "no errors\n" not in checked.stdout:
+        if checked.returncode != 0 or "no errors" not in checked.stdout:
             wrong.append(checked.stdout + checked.stderr)
     verbs = {tuple(re.findall(r"[a-z]+", words)) for line in lines if (words := line.partition("waypost ")[2]) and line.startswith("waypost ")}
     for verb in verbs:

@@ -80,6 +80,7 @@ TEST_SUITE("mta/cmd_config") {
     CHECK(t.said("\nqueue.expire = \"5d\"\n"));
     CHECK(t.said("\nlistener[1].tls = (not set)\n"));
     CHECK(t.said("\ndelivery.tls = \"opportunistic\"\n"));
+    CHECK(t.said("\ndelivery.reply_rules = [\"shipped\"]\n"));
     CHECK(t.run({"config", "show", "queue.expir"}) == 64);
     CHECK(t.complained("did you mean queue.expire?"));
     CHECK(t.run({"config", "get", "listener.address"}) == 0);

@@ -105,7 +105,8 @@ TEST_SUITE("mta/metrics") {
     CHECK(ask("GET", "/health").body == "ok\n");
     for (const char* path : {"/", "/v1/status", "/v1/queue", "/metrics/", "/health?x", ""})
       CHECK(ask("GET", path).status == 404);
-    for (const char* method : {"POST", "DELETE", "HEAD", ""}) CHECK(ask(method, "/metrics").status == 405);
+    for (const char* method : {"POST", "DELETE", "OPTIONS", ""}) CHECK(ask(method, "/metrics").status == 405);
+    CHECK(ask("HEAD", "/metrics").status == 200);
 
     facts.reload_failed = true;
     facts.corrupt_drops = 2;
