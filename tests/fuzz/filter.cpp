@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <re2/re2.h>
+
 #include "base/escape.h"
 #include "base/text.h"
 #include "tests/fuzz/memory_queue.h"
@@ -26,7 +28,7 @@ struct Row {
   std::string to;
   State state = State::deferred;
   std::uint32_t tries = 0;
-  std::string status, reply;
+  std::string status, reply, host;
   bool waits = false;        ///< its next attempt is later
   std::uint64_t change = 0;  ///< the last one of it
 };
@@ -38,6 +40,7 @@ struct Stored {
 
 constexpr std::string_view kBackedOff = "down.example";
 constexpr std::string_view kDownStatus = "4.4.1", kDownReason = "connect: timed out 100%";
+constexpr std::string_view kDownHost = "MX.down.example[192.0.2.9]:25";
 
 struct World {
   fuzz::MemoryQueue queue;
@@ -50,15 +53,16 @@ struct World {
     queue.runtime.advance(std::chrono::minutes(50));
     accept("", {"ann@shop.example"}, "", "", 10);
     accept("\"a b\\\"*\"@c.example", {"q@down.example", "\xC3\xBC@b.example"}, "bob", "2001:db8::1", 2000);
-    settle(1, 0, queue::Event::attempt_deferred, "4.2.2", "452 4.2.2 Mailbox full");
-    settle(1, 1, queue::Event::attempt_relayed, "2.0.0", "250 ok");
-    settle(3, 1, queue::Event::attempt_deferred, "4.3.0", "450 try_again \\ 5%");
+    settle(1, 0, queue::Event::attempt_deferred, "4.2.2", "452 4.2.2 Mailbox full", "mx1.gmail.com[192.0.2.7]:25");
+    settle(1, 1, queue::Event::attempt_relayed, "2.0.0", "250 ok", "[192.0.2.8]:25");
+    settle(3, 1, queue::Event::attempt_deferred, "4.3.0", "450 try_again \\ 5%", "");
     queue::DestinationState down;
     down.name = kBackedOff;
     down.failures = 2;
     down.next_attempt = now() + std::chrono::hours(1);
     down.status = kDownStatus;
     down.reason = kDownReason;
+    down.host = kDownHost;
     Result<> settled = queue.run(queue.store->settle_destination(down));
     fuzz::check(settled.has_value(), "the world is made");
     queue::Filter first = *queue::parse_filter(messages[0].id.text());
@@ -109,7 +113,7 @@ struct World {
   }
 
   void settle(std::size_t message, std::uint32_t index, queue::Event event, const std::string& status,
-              const std::string& reply) {
+              const std::string& reply, const std::string& host) {
     queue::Settlement settlement;
     settlement.message = messages[message].id;
     queue::RecipientOutcome outcome;
@@ -117,6 +121,7 @@ struct World {
     outcome.event = event;
     outcome.status = status;
     outcome.reply = reply;
+    outcome.host = host;
     outcome.next_attempt = now() + std::chrono::minutes(5);
     settlement.recipients.push_back(outcome);
     Result<bool> done = queue.run(queue.store->settle(std::move(settlement)));
@@ -126,6 +131,7 @@ struct World {
     row.tries = 1;
     row.status = status;
     row.reply = reply;
+    row.host = host;
     row.waits = true;
   }
 };
@@ -162,6 +168,10 @@ class Reference {
       case Field::destination:
         // Its row is the destination's as long as something waits for it, and these never go.
         return fuzz::matches(term.text, std::string_view(row.to).substr(row.to.rfind('@') + 1));
+      case Field::mx: {
+        const std::string_view host = down && row.state == State::deferred ? kDownHost : std::string_view(row.host);
+        return fuzz::matches(term.text, host) || fuzz::matches(term.text, host.substr(0, host.find('[')));
+      }
       case Field::age: {
         auto age = std::chrono::floor<std::chrono::seconds>(world_.now() - message.arrival);
         return compares(term.compare, static_cast<std::uint64_t>(age.count()), term.number);
@@ -173,8 +183,8 @@ class Reference {
       case Field::change:
         return compares(term.compare, row.change, term.number);
       case Field::error:
-        return found(term.text, row.status) || found(term.text, row.reply) ||
-               (down && (found(term.text, kDownStatus) || found(term.text, kDownReason)));
+        return found(term, row.status) || found(term, row.reply) ||
+               (down && (found(term, kDownStatus) || found(term, kDownReason)));
       case Field::state:
         if (term.text == "active") return row.state == State::deferred && !row.waits && !down;
         return term.text == queue::to_text(row.state);
@@ -210,7 +220,12 @@ class Reference {
   static bool address(std::string_view pattern, std::string_view text) {
     return pattern.empty() || pattern == "<>" ? text.empty() : fuzz::matches(pattern, text);
   }
-  static bool found(const std::string& pattern, std::string_view text) {
+  static bool found(const queue::Term& term, std::string_view text) {
+    const std::string& pattern = term.text;
+    if (term.regex) {
+      const bool whole = pattern.find('\0') == std::string::npos;
+      return whole && re2::RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), re2::RE2("(?i)" + pattern));
+    }
     return fuzz::matches("*" + std::string(pattern.starts_with('@') ? "*" : "") + pattern + "*", text);
   }
 
