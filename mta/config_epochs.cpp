@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <xxhash.h>
+
 #include "mta/control_json.h"
 #include "mta/output.h"
 
@@ -31,8 +33,7 @@ std::string member(const Json& json, const char* key) {
 
 std::string ConfigEpochs::short_value(const std::string& value) {
   if (value.size() <= kLongestValue) return value;
-  std::uint64_t sum = 14695981039346656037ULL;  // FNV-1a: nobody gains by values that have the same
-  for (const char c : value) sum = (sum ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  const std::uint64_t sum = XXH3_64bits(value.data(), value.size());
   return "(" + std::to_string(value.size()) + " octets, sum " + std::to_string(sum) + ")";
 }
 

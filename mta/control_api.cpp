@@ -1,9 +1,7 @@
 #include "mta/control_api.h"
 
 #include <algorithm>
-#include <array>
 #include <exception>
-#include <set>
 #include <span>
 #include <utility>
 
