@@ -121,9 +121,27 @@ Connection::Connection(net::Runtime& runtime, Peer peer, ClientSettings settings
       tls_(in_clear(policy_, "")),
       stream_(std::move(stream)),
       lines_(*stream_, peer_.as != nullptr && peer_.as->login ? kLongestAuthLine : kBufferOctets),
-      longest_line_(kMaxReplyLine) {}
+      longest_line_(kMaxReplyLine) {
+  if (is_heard()) note(dialogue::Voice::event, "connected from " + stream_->local().text());
+}
 
-Connection::~Connection() = default;
+Connection::~Connection() {
+  if (dialogue::is_watched()) note(dialogue::Voice::event, "closed");
+}
+
+void Connection::note(dialogue::Voice voice, std::string text) const {
+  dialogue::Line line;
+  line.connection = number_;
+  line.peer = peer_.text();
+  line.address = peer_.address.host();
+  line.voice = voice;
+  line.text = std::move(text);
+  if (settings_.transcript) {
+    settings_.transcript->push_back(line);
+    settings_.transcript->back().time = std::chrono::system_clock::now();
+  }
+  if (dialogue::is_watched()) dialogue::note(std::move(line));
+}
 
 /// All that comes before a transaction; why the host cannot be used, if so.
 net::Task<std::optional<HostFailure>> Connection::begin() {
@@ -230,6 +248,7 @@ net::Task<std::optional<HostFailure>> Connection::secure() {
     co_return of_error(Stage::handshake, shaken.error(), host);
   }
   tls_ = judge(policy_, tls->info());
+  if (is_heard()) note(dialogue::Voice::event, tls_.text());
   if (is_enough(policy_, tls_)) co_return std::nullopt;
   co_return too_little_tls(tls_, host);
 }
@@ -253,6 +272,7 @@ net::Task<std::optional<HostFailure>> Connection::log_in() {
   SaslClient client = *std::move(made);
   std::vector<std::string> secrets{login.password, base64_encode(login.password), initial_of(client.command())};
   longest_line_ = kLongestAuthLine;
+  logging_in_ = true;
   parser_.keep(longest_line_);
   Result<smtp::Reply> reply = co_await command(client.command());
   while (reply && reply->code == 334) {
@@ -270,6 +290,7 @@ net::Task<std::optional<HostFailure>> Connection::log_in() {
     reply = co_await command(*answer);
   }
   longest_line_ = kMaxReplyLine;
+  logging_in_ = false;
   parser_.keep(smtp::ReplyParser::kMaxLineOctets);
   if (!reply) co_return of_error(Stage::auth, reply.error(), host);
   if (repeats(reply->text(), secrets)) reply->lines.assign(1, kWithheld);
@@ -334,6 +355,7 @@ net::Task<Result<smtp::Reply>> Connection::reply_before_command(net::TimePoint d
 net::Task<Result<>> Connection::flush(net::TimePoint deadline) {
   std::string commands = std::exchange(pending_, {});
   std::string_view piece = commands;
+  if (is_heard()) note_commands(commands);
   co_return co_await stream_->write(piece, deadline);
 }
 
@@ -346,11 +368,39 @@ net::Task<Result<smtp::Reply>> Connection::read_reply(net::TimePoint deadline) {
     if (!reply) co_return ended(reply.error());
     if (!*reply) continue;
     if ((*reply)->code == 421) usable_ = false;
+    if (is_heard()) note_reply(**reply);
     co_return std::move(**reply);
   }
 }
 
+void Connection::note_commands(std::string_view commands) const {
+  while (!commands.empty()) {
+    const std::size_t end = commands.find("\r\n");
+    const std::string_view line = commands.substr(0, end);
+    const bool is_response = logging_in_ && !line.starts_with("AUTH ");
+    note(dialogue::Voice::ours, is_response ? "(not shown)" : dialogue::shown_command(line));
+    commands.remove_prefix(std::min(commands.size(), line.size() + 2));
+  }
+}
+
+void Connection::note_reply(const smtp::Reply& reply) const {
+  // What is said while we log in may repeat it.
+  if (logging_in_) return note(dialogue::Voice::peer, std::to_string(reply.code) + " (not shown)");
+  const std::string wire = reply.wire();
+  std::string_view rest = wire;
+  while (!rest.empty()) {
+    const std::size_t end = rest.find("\r\n");
+    note(dialogue::Voice::peer, std::string(rest.substr(0, end)));
+    rest.remove_prefix(end + 2);
+  }
+}
+
 net::Task<Result<>> Connection::send_body(std::span<const std::string_view> pieces) {
+  if (is_heard()) {
+    std::size_t octets = 0;
+    for (const std::string_view piece : pieces) octets += piece.size();
+    note(dialogue::Voice::ours, "(body, " + std::to_string(octets) + " octets)");
+  }
   if (lines_.buffered() > 0) co_return ended(Error(Errc::protocol, "a reply before the message"));
   Result<> sent = co_await stream_->write(pieces, runtime_.now() + settings_.data_timeout);
   if (!sent) co_return ended(sent.error());

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/dialogue.h"
 #include "delivery/connect_either.h"
 #include "delivery/disposition.h"
 #include "delivery/identity.h"
@@ -59,6 +60,8 @@ struct ClientSettings {
   int tls_retry = 1;                                           ///< as Config::Delivery
   std::shared_ptr<const ReplyRules> rules{};                   ///< about replies; null: there are none
   net::Duration handshake_timeout = std::chrono::seconds(60);  ///< or command_timeout, where that is less
+  /// What is said goes here, too, as those who watch see it.
+  std::shared_ptr<std::vector<dialogue::Line>> transcript{};
 };
 
 /// A session that is ready for a transaction. One loop. Closed by its destructor, politely by quit().
@@ -141,6 +144,10 @@ class Connection {
   net::Task<Result<>> flush(net::TimePoint deadline);
   net::Task<Result<smtp::Reply>> read_reply(net::TimePoint deadline);
   tl::unexpected<Error> ended(Error error);
+  bool is_heard() const { return settings_.transcript || dialogue::is_watched(); }
+  void note(dialogue::Voice voice, std::string text) const;
+  void note_commands(std::string_view commands) const;
+  void note_reply(const smtp::Reply& reply) const;
 
   net::Runtime& runtime_;
   Peer peer_;
@@ -151,6 +158,8 @@ class Connection {
   net::LineBuffer lines_;
   smtp::ReplyParser parser_;
   std::size_t longest_line_;  ///< of a reply; what is longer is cut
+  bool logging_in_ = false;   ///< what is said now is not for others
+  const std::uint64_t number_ = dialogue::new_connection();
   smtp::Extensions extensions_;
   std::string pending_;
   std::size_t transactions_ = 0;

@@ -163,6 +163,7 @@ TlsEvidence judge(const TlsPolicy& policy, const net::TlsInfo& info) {
   evidence.cipher = info.cipher;
   evidence.bits = info.bits;
   if (!info.peer) return verdict_of(std::move(evidence), Verdict::untrusted, "no certificate");
+  evidence.certificate = info.peer;
   const net::TlsPeer& peer = *info.peer;
   evidence.names.assign(peer.names.begin(),
                         peer.names.begin() + static_cast<std::ptrdiff_t>(std::min(peer.names.size(), kNamesKept)));

@@ -1,6 +1,7 @@
 // delivery/tls_policy.h: what TLS a session with an exchanger must have, and what one has. Pure.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,6 +66,7 @@ struct TlsEvidence {
   int bits = 0;
   std::string why;                 ///< of none and untrusted: "not offered", "self-signed certificate"
   std::vector<std::string> names;  ///< the certificate's, the first of them
+  std::optional<net::TlsPeer> certificate{};
   bool is_encrypted() const { return verdict != Verdict::none; }
   /// "TLSv1.3/TLS_AES_256_GCM_SHA384/256 untrusted: self-signed certificate; opportunistic by delivery.tls; for
   /// mx.b.example", "none: not offered; opportunistic by delivery.tls"; "" where policy.source is. One line without

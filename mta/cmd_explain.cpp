@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/escape.h"
+#include "mta/cmd_probe.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -81,6 +82,15 @@ int explain(const ExplainOptions& options, Console& console) {
   if (goals > list_of(*answer, "ways").size())
     table.add({"", "and " + grouped(goals - list_of(*answer, "ways").size()) + " more that the alias stands for"});
   console.out << table.text();
+  if (!options.probe) return 0;
+  for (const Json& way : list_of(*answer, "ways")) {
+    ControlRequest probe;
+    probe.path = "/v1/probe";
+    probe.query["destination"] = text_of(way, "destination");
+    const std::optional<Json> probed = console.fetch(probe);
+    if (!probed) return console.exit_code;
+    write_probe(*probed, false, console);
+  }
   return 0;
 }
 
@@ -92,6 +102,7 @@ void add_explain(CLI::App& app, Console& console) {
   verb->add_option("--client", options->client, "The client's address (127.0.0.1)")->type_name("IP");
   verb->add_option("--login", options->login, "Whom the client has logged in as")->type_name("NAME");
   verb->add_option("--role", options->role, "Of the listener: mx, or submission (with --login)")->type_name("ROLE");
+  verb->add_flag("--probe", options->probe, "Ask the hosts, too, as waypost probe does; not with --json");
   verb->add_flag("--json", options->json, "One JSON object, keys stable");
   verb->footer("Example: waypost explain x@gmail.com --client 10.1.4.20 --from scan@office.example");
   verb->callback([options, &console] { console.exit_code = explain(*options, console); });

@@ -10,7 +10,7 @@ namespace waypost::mta {
 
 struct ExplainOptions {
   std::string to, from, client, login, role;
-  bool json = false;
+  bool json = false, probe = false;
 };
 
 int explain(const ExplainOptions& options, Console& console);

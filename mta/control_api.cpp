@@ -5,11 +5,15 @@
 #include <span>
 #include <utility>
 
+#include "base/dialogue.h"
 #include "base/escape.h"
 #include "base/event_log.h"
 #include "base/text.h"
+#include "conf/values.h"
 #include "mta/alerts.h"
 #include "mta/control_json.h"
+#include "queue/forwarding.h"
+#include "smtp/address.h"
 
 namespace waypost::mta {
 namespace {
@@ -126,6 +130,8 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/dest") return get ? destinations(request) : refuse(405, "GET is meant");
   if (path == "/v1/dest/change") return post ? change_destination(request) : refuse(405, "POST is meant");
   if (path == "/v1/explain") return get ? explain(request) : refuse(405, "GET is meant");
+  if (path == "/v1/probe") return get ? probe(request) : refuse(405, "GET is meant");
+  if (path == "/v1/watch") return get ? watch(request) : refuse(405, "GET is meant");
   if (path == "/v1/rates") return get ? rates() : refuse(405, "GET is meant");
   if (path == "/v1/trace") return get ? trace(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");
@@ -306,6 +312,36 @@ ControlAnswer ControlApi::explain(const ControlRequest& request) {
   const Result<Explanation> explanation = backend_.explain(query);
   if (!explanation) return answer_of(explanation.error());
   return answer(explanation_json(*explanation, backend_.now()));
+}
+
+ControlAnswer ControlApi::probe(const ControlRequest& request) {
+  std::string destination = smtp::domain_key(request.parameter("destination"));
+  if (destination.empty()) return refuse(400, "destination says whose hosts are meant");
+  if (const std::string hop = request.parameter("next_hop"); !hop.empty()) {
+    const Result<conf::NextHop> parsed = conf::parse_next_hop(hop);
+    if (!parsed) return refuse(400, "next_hop: " + parsed.error().what);
+    destination = queue::rerouted(destination, parsed->text());
+  }
+  const Result<delivery::Probe> probe = backend_.probe(destination);
+  return probe ? answer(probe_json(destination, *probe)) : answer_of(probe.error());
+}
+
+ControlAnswer ControlApi::watch(const ControlRequest& request) {
+  const Result<std::uint64_t> from = number(request, "from", 0);
+  if (!from) return answer_of(from.error());
+  const std::string direction = request.parameter("direction");
+  if (!direction.empty() && direction != "in" && direction != "out") return refuse(400, "direction is in or out");
+  std::optional<conf::Network> network;
+  if (const std::string peer = request.parameter("peer"); !peer.empty()) {
+    const Result<conf::Network> parsed = conf::parse_network(peer);
+    if (!parsed) return refuse(400, "peer: " + parsed.error().what);
+    network = *parsed;
+  }
+  const auto wanted = [&](const dialogue::Line& line) {
+    if (!direction.empty() && line.inbound != (direction == "in")) return false;
+    return !network || network->contains(line.address);
+  };
+  return answer(watch_json(dialogue::read(*from, kMaxWatched, wanted)));
 }
 
 ControlAnswer ControlApi::rates() {

@@ -19,6 +19,8 @@
 //   POST /v1/attempt/settle {"id":ID,"to":"","delivered":true,"reason":""}
 //   GET  /v1/rates
 //   GET  /v1/explain?to=&from=&client=&login=&role=
+//   GET  /v1/probe?destination=&next_hop=   a session with each of its hosts: may take a minute
+//   GET  /v1/watch?from=&direction=in|out&peer=  what was said since line `from`; 0 begins, and says where
 //   GET  /v1/config?epoch=                  a configuration that was in force, or the one that is; a list of all
 //                                           without their settings: GET /v1/config/epochs
 //   POST /v1/reload
@@ -41,6 +43,7 @@
 #include "base/result.h"
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
+#include "delivery/probe.h"
 #include "mta/config_epochs.h"
 #include "mta/confinement.h"
 #include "mta/explain.h"
@@ -114,6 +117,8 @@ class ControlBackend {
   virtual Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) = 0;
   virtual Result<> change_destination(queue::DestinationChange change) = 0;
   virtual Result<Explanation> explain(const ExplainQuery& query) = 0;
+  /// As delivery::probe(), of a destination's name.
+  virtual Result<delivery::Probe> probe(const std::string& destination) = 0;
   virtual queue::Files& files() = 0;
   virtual Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) = 0;
   virtual Result<DaemonFacts> facts() = 0;
@@ -135,6 +140,7 @@ class ControlApi {
   static constexpr std::size_t kMaxContent = 1 << 20;  ///< octets of content in one answer
   static constexpr std::size_t kMaxGroups = 1000;      ///< in the answer to a count
   static constexpr std::size_t kMaxTrace = 1000;       ///< messages in the answer to a trace
+  static constexpr std::size_t kMaxWatched = 1000;     ///< lines in the answer to a watch
   static constexpr std::size_t kSample = 3;            ///< ids that show what a change would meet
 
   explicit ControlApi(ControlBackend& backend) : backend_(backend) {}
@@ -161,6 +167,8 @@ class ControlApi {
   ControlAnswer change_destination(const ControlRequest& request);
   ControlAnswer rates();
   ControlAnswer explain(const ControlRequest& request);
+  ControlAnswer probe(const ControlRequest& request);
+  ControlAnswer watch(const ControlRequest& request);
   ControlAnswer config(const ControlRequest& request);
   ControlAnswer epochs();
   ControlAnswer reload(const ControlRequest& request);

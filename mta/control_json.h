@@ -38,6 +38,8 @@ Json event_json(const queue::HistoryEvent& event);
 Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now);
 Json destination_json(const queue::DestinationRow& row, net::WallTime now);
 Json explanation_json(const Explanation& explanation, net::WallTime now);
+Json probe_json(const std::string& destination, const delivery::Probe& probe);
+Json watch_json(const dialogue::Page& page);
 Json rate_json(const Rates::Row& row);
 Json facts_json(const DaemonFacts& facts);
 Json finding_json(const conf::Finding& finding, const char* severity);

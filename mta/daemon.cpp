@@ -427,22 +427,23 @@ int Daemon::open_submit_socket() {
 
 void Daemon::start_control() {
   net::Runtime& first = *loops_.front().runtime;
-  backend_ = std::make_unique<LiveBackend>(
-      LiveParts{first, *scope_, relay_->store(), *files_, *history_, rates_, [this] { return facts(); },
-                [this] { return epochs_; }, [this] { return reload(); },
-                [this](queue::Id id, std::string address, bool delivered, std::string reason) {
-                  return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
-                },
-                [this](delivery::HandOrder order) { return by_hand(std::move(order)); },
-                [this](ExplainQuery query) {
-                  return explain(config_.get(), relay_->dispatcher(), relay_->store(), std::move(query),
-                                 loops_.front().runtime->wall_now());
-                },
-                [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
-                [this, &first](std::string folder, std::stop_token stop) {
-                  return back_up(first, std::move(folder), std::move(stop));
-                },
-                [this] { return measures(); }});
+  backend_ = std::make_unique<LiveBackend>(LiveParts{
+      first, *scope_, relay_->store(), *files_, *history_, rates_, [this] { return facts(); },
+      [this] { return epochs_; }, [this] { return reload(); },
+      [this](queue::Id id, std::string address, bool delivered, std::string reason) {
+        return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
+      },
+      [this](delivery::HandOrder order) { return by_hand(std::move(order)); },
+      [this](ExplainQuery query) {
+        return explain(config_.get(), relay_->dispatcher(), relay_->store(), std::move(query),
+                       loops_.front().runtime->wall_now());
+      },
+      [this](std::string destination, std::stop_token stop) { return probe(std::move(destination), std::move(stop)); },
+      [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
+      [this, &first](std::string folder, std::stop_token stop) {
+        return back_up(first, std::move(folder), std::move(stop));
+      },
+      [this] { return measures(); }});
   api_ = std::make_unique<ControlApi>(*backend_);
   Result<> started = control_->start(*api_);
   if (started && admin_)
@@ -451,6 +452,16 @@ void Daemon::start_control() {
   log::failure(started.error().what);
   log::flush();
   std::_Exit(EX_OSERR);
+}
+
+net::Task<Result<delivery::Probe>> Daemon::probe(std::string destination, std::stop_token stop) {
+  net::Runtime& main = *loops_.front().runtime;
+  delivery::Dispatcher::Found found = co_await relay_->dispatcher().find_plan(destination);
+  delivery::ClientSettings settings = delivery::Dispatcher::client_settings(*config_.get());
+  settings.tls = certificates_.client();
+  delivery::Probe probed =
+      co_await delivery::probe(main, std::move(destination), std::move(found), std::move(settings), std::move(stop));
+  co_return probed;
 }
 
 net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::string folder, std::stop_token stop) {

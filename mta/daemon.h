@@ -67,6 +67,7 @@ class Daemon {
   DaemonFacts facts() const;
   net::Task<Result<delivery::ByHand>> by_hand(delivery::HandOrder order);
   net::Task<Result<Measures>> measures();
+  net::Task<Result<delivery::Probe>> probe(std::string destination, std::stop_token stop);
   net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop);
   void hang_up();
   net::Task<> reload_for_signal();

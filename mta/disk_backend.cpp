@@ -43,6 +43,7 @@ class DiskBackend : public ControlBackend {
   }
   Result<> change_destination(queue::DestinationChange) override { return fail(needs_daemon()); }
   Result<Explanation> explain(const ExplainQuery&) override { return fail(needs_daemon()); }
+  Result<delivery::Probe> probe(const std::string&) override { return fail(needs_daemon()); }
   queue::Files& files() override { return *files_; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override {
     // A queue that never had mail has no history yet.

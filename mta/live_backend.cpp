@@ -9,6 +9,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds kRead = 60s;     // a page, a count
+constexpr std::chrono::seconds kProbe = 120s;   // delivery::kProbeStep for each step of a session, and the DNS
 constexpr std::chrono::seconds kChange = 600s;  // goes through the whole queue, a slice at a time
 constexpr std::chrono::seconds kWhole = 4h;     // reads all of it, bodies too
 
@@ -138,6 +139,11 @@ Result<> LiveBackend::change_destination(queue::DestinationChange change) {
 
 Result<Explanation> LiveBackend::explain(const ExplainQuery& query) {
   return wait<Explanation>([&parts = parts_, query] { return parts.explain(query); }, kRead);
+}
+
+Result<delivery::Probe> LiveBackend::probe(const std::string& destination) {
+  return wait<delivery::Probe>(
+      [&parts = parts_, destination, stop = stopping_.get_token()] { return parts.probe(destination, stop); }, kProbe);
 }
 
 Result<std::vector<queue::HistoryEvent>> LiveBackend::find(const queue::HistoryQuery& query) {

@@ -31,6 +31,7 @@ struct LiveParts {
       settle_doubt;
   std::function<net::Task<Result<delivery::ByHand>>(delivery::HandOrder)> by_hand;
   std::function<net::Task<Result<Explanation>>(ExplainQuery)> explain;
+  std::function<net::Task<Result<delivery::Probe>>(std::string destination, std::stop_token)> probe;
   std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
   std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
   std::function<net::Task<Result<Measures>>()> measures;
@@ -58,6 +59,7 @@ class LiveBackend : public ControlBackend {
   Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override;
   Result<> change_destination(queue::DestinationChange change) override;
   Result<Explanation> explain(const ExplainQuery& query) override;
+  Result<delivery::Probe> probe(const std::string& destination) override;
   queue::Files& files() override { return parts_.files; }
   Result<std::vector<queue::HistoryEvent>> find(const queue::HistoryQuery& query) override;
   Result<DaemonFacts> facts() override;

@@ -99,6 +99,7 @@ net::Task<Result<>> Session::converse() {
   if (peer_.user()) co_await recognise_user();
   may_xclient_ = conf::any_contains(listener_.xclient, client_.address);
   log::connected(client_name_);
+  note(dialogue::Voice::event, "connected to " + stream_->local().text());
   if (closing_) co_return co_await flush();
   if (listener_.tls == conf::ListenerTls::implicit) {
     Result<> secured = co_await secure(tls_server());
@@ -128,6 +129,7 @@ net::Task<Result<>> Session::converse() {
       co_return fail(std::move(line.error()));
     }
 
+    if (dialogue::is_watched()) note(dialogue::Voice::peer, dialogue::shown_command(line->text));
     std::optional<smtp::Reply> reply = answer(*line);
     if (!reply) {
       Result<smtp::Reply> done = co_await carry_out();
@@ -214,6 +216,32 @@ net::Task<Result<>> Session::flush() {
   Result<> sent = co_await stream_->write(pieces, deadline);
   out_.clear();
   co_return sent;
+}
+
+void Session::say(const smtp::Reply& reply) {
+  const std::string wire = reply.wire();
+  out_ += wire;
+  if (!dialogue::is_watched()) return;
+  // A challenge is half of a proof of the password.
+  if (reply.code == 334) return note(dialogue::Voice::ours, "334 (not shown)");
+  std::string_view rest = wire;
+  while (!rest.empty()) {
+    const std::size_t end = rest.find("\r\n");
+    note(dialogue::Voice::ours, rest.substr(0, end));
+    rest.remove_prefix(end + 2);
+  }
+}
+
+void Session::note(dialogue::Voice voice, std::string_view text) const {
+  if (!dialogue::is_watched()) return;
+  dialogue::Line line;
+  line.connection = connection_;
+  line.inbound = true;
+  line.peer = client_name_;
+  line.address = client_.address;
+  line.voice = voice;
+  line.text = text;
+  dialogue::note(std::move(line));
 }
 
 smtp::Reply Session::close_with(smtp::Reply reply) {
@@ -518,6 +546,7 @@ net::Task<> serve(std::unique_ptr<net::Stream> stream, ServerContext& context, c
     log::connection_lost(session.client_name(), timeout ? "timeout" : "lost connection", session.last_verb());
   }
   log::disconnected(session.client_name(), why);
+  session.note(dialogue::Voice::event, "closed: " + why);
 }
 
 }  // namespace waypost::mta

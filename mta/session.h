@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/dialogue.h"
 #include "base/result.h"
 #include "conf/config.h"
 #include "delivery/notify.h"
@@ -80,6 +81,8 @@ class Session {
 
   const std::string& client_name() const { return client_name_; }  ///< for the log: `unknown[192.0.2.1]`
   const std::string& last_verb() const { return last_verb_; }      ///< likewise: CONNECT before there was one
+  /// For those who watch. dialogue::is_watched() is asked here.
+  void note(dialogue::Voice voice, std::string_view text) const;
 
  private:
   struct Reception;  // session_data.cpp: a body on its way
@@ -107,7 +110,7 @@ class Session {
   smtp::Reply later(smtp::Command command);
   smtp::Reply weigh(smtp::Reply reply);
   smtp::Reply close_with(smtp::Reply reply);
-  void say(const smtp::Reply& reply) { out_ += reply.wire(); }
+  void say(const smtp::Reply& reply);
   void use(std::shared_ptr<const conf::Config> config);
   void classify();
   net::TimePoint command_deadline() const;
@@ -205,6 +208,7 @@ class Session {
   const conf::Listener& listener_;
   Limits::Token place_;
   const std::stop_token stop_;
+  const std::uint64_t connection_ = dialogue::new_connection();
   std::shared_ptr<const conf::Config> config_;
   net::LineBuffer in_;
   std::string out_;    // replies that wait for the end of their group (RFC 2920 §3.2)

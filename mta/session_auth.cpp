@@ -109,6 +109,7 @@ net::Task<Result<std::string>> Session::ask(std::string challenge) {
   waiting_ = Waiting::nothing;
   if (said_goodbye_) co_return fail(Errc::cancelled, "stopped within AUTH");
   if (!line) co_return fail(std::move(line.error()));
+  note(dialogue::Voice::peer, "(not shown)");
   if (line->end == net::LineBuffer::End::too_long) co_return fail(Errc::too_big, "a response is too long");
   co_return std::string(line->text);
 }

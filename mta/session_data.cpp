@@ -158,6 +158,8 @@ std::optional<smtp::Reply> Session::chunk_refusal() const {
 /// The body is known as far as it has to be.
 net::Task<Result<smtp::Reply>> Session::finish_body(Reception& reception) {
   last_verb_ = "END-OF-MESSAGE";
+  if (dialogue::is_watched())
+    note(dialogue::Voice::peer, "(body, " + std::to_string(reception.decoder.notes().octets) + " octets)");
   std::optional<smtp::Reply> refused = verdict(reception);
   if (reception.no_place) refused = storage_reply(*reception.no_place);
   if (refused) {

@@ -18,6 +18,7 @@
 #include "mta/cmd_dest.h"
 #include "mta/cmd_explain.h"
 #include "mta/cmd_health.h"
+#include "mta/cmd_probe.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
@@ -87,6 +88,8 @@ int run(int argc, char** argv) {
   add_trace(app, console);
   add_why(app, console);
   add_explain(app, console);
+  add_probe(app, console);
+  add_watch(app, console);
   add_audit(app, console);
   add_rates(app, console);
   add_store(app, console);

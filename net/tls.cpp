@@ -134,6 +134,14 @@ int on_client_hello(SSL* ssl, int* alert, void* server) {
   return set ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
+std::string name_text(const X509_NAME* name) {
+  BioPtr out(BIO_new(BIO_s_mem()));
+  X509_NAME_print_ex(out.get(), name, 0, XN_FLAG_RFC2253);
+  char* text = nullptr;
+  const long length = BIO_get_mem_data(out.get(), &text);
+  return length > 0 ? escape(std::string_view(text, static_cast<std::size_t>(length))) : "";
+}
+
 }  // namespace
 
 TlsPeer describe_peer(const SSL* ssl, X509* certificate) {
@@ -146,11 +154,10 @@ TlsPeer describe_peer(const SSL* ssl, X509* certificate) {
   if (size > 0)
     peer.spki_sha256 = hex(sha256(std::string(reinterpret_cast<char*>(der), static_cast<std::size_t>(size))));
   OPENSSL_free(der);
-  BioPtr out(BIO_new(BIO_s_mem()));
-  X509_NAME_print_ex(out.get(), X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253);
-  char* text = nullptr;
-  long length = BIO_get_mem_data(out.get(), &text);
-  if (length > 0) peer.subject = escape(std::string_view(text, static_cast<std::size_t>(length)));
+  peer.subject = name_text(X509_get_subject_name(certificate));
+  peer.issuer = name_text(X509_get_issuer_name(certificate));
+  peer.not_before = to_wall(X509_get0_notBefore(certificate));
+  peer.not_after = to_wall(X509_get0_notAfter(certificate));
   peer.names = certificate_names(certificate);
   ERR_clear_error();
   return peer;

@@ -98,9 +98,10 @@ struct TlsTarget {
 /// A certificate as the other side showed it.
 struct TlsPeer {
   bool verified = false;
-  std::string trouble;             ///< why it is not verified: "self-signed certificate"
-  std::string spki_sha256;         ///< of its public key (SubjectPublicKeyInfo), in lower-case hex
-  std::string subject;             ///< "CN=mx.b.example,O=B" (RFC 2253)
+  std::string trouble;          ///< why it is not verified: "self-signed certificate"
+  std::string spki_sha256;      ///< of its public key (SubjectPublicKeyInfo), in lower-case hex
+  std::string subject, issuer;  ///< "CN=mx.b.example,O=B" (RFC 2253)
+  WallTime not_before{}, not_after{};
   std::vector<std::string> names;  ///< as TlsIdentity::names()
 };
 

@@ -99,12 +99,6 @@ Result<> read_key(const std::string& text, const std::string& file, TlsIdentity:
               quoted(file) + (is_pem ? " holds a damaged key: " + reason : " holds no private key in PEM form"));
 }
 
-WallTime to_wall(const ASN1_TIME* time) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
-  return WallTime(std::chrono::seconds(timegm(&parts)));
-}
-
 std::string text_of(const ASN1_STRING* text) {
   const auto* octets = reinterpret_cast<const char*>(ASN1_STRING_get0_data(text));
   return std::string(octets, static_cast<std::size_t>(std::max(ASN1_STRING_length(text), 0)));
@@ -125,6 +119,12 @@ std::string common_name(const X509* certificate) {
 }
 
 }  // namespace
+
+WallTime to_wall(const ASN1_TIME* time) {
+  std::tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
+  return WallTime(std::chrono::seconds(timegm(&parts)));
+}
 
 std::string openssl_reason(const std::string& otherwise) {
   unsigned long last = ERR_peek_last_error();

@@ -38,6 +38,7 @@ using StorePtr = OpensslPtr<X509_STORE, X509_STORE_free>;
 /// The last of OpenSSL's errors of this thread, in words, and forgets them all; `otherwise` if there is none.
 std::string openssl_reason(const std::string& otherwise);
 
+WallTime to_wall(const ASN1_TIME* time);
 std::vector<std::string> certificate_names(const X509* certificate);
 TlsPeer describe_peer(const SSL* ssl, X509* certificate);
 

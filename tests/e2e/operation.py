@@ -21,6 +21,49 @@ class Operation(harness.TestCase):
         return ('[[domain]]\nname = "local.test.example"\n'
                 f'deliver = "maildir:{self.folder}/waypost/mail/{{domain}}/{{local}}"\n')
 
+    def test_probe_and_watch(self):
+        """What hosts would say is asked without mail; what is said is seen as it is said, but no secret."""
+        sink = smtp.Sink(harness.free_port(), "127.0.0.51", keep=True)
+        relay = self.waypost(queue='retry = ["1s"]', extra=self.to_sink("127.0.0.51", sink.port)).start()
+        probed = relay.tool("probe", "away.example", "--dialogue").stdout
+        self.assertIn(f"[127.0.0.51]:{sink.port}", probed)
+        self.assertIn("ready for mail", probed)
+        self.assertRegex(probed, r"> EHLO ")
+        self.assertRegex(probed, r"> QUIT")
+        self.assertEqual(sink.messages, [])
+        nobody = harness.free_port()
+        refused = relay.tool("probe", "away.example", "--to", f"smtp:[127.0.0.51]:{nobody}", check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("refused", refused.stdout)
+        explained = relay.tool("explain", "r@away.example", "--probe").stdout
+        self.assertIn("ready for mail", explained)
+
+        watch = subprocess.Popen([harness.WAYPOST, "--config", str(relay.config), "watch", "--for", "20s"],
+                                 stdout=subprocess.PIPE, text=True)
+        seen = []
+        reader = threading.Thread(target=lambda: seen.extend(iter(watch.stdout.readline, "")), daemon=True)
+        reader.start()
+
+        def talked():
+            with smtp.Client(relay.mx, timeout=20) as client:
+                client.command("AUTH PLAIN c2VjcmV0LW9mLW1pbmU=")
+                client.command("c2VjcmV0LW9mLW1pbmU=")
+                client.send("s@client.test.example", ["r@away.example"], CONTENT)
+            return any("in " in line and "< MAIL FROM:<s@client.test.example>" in line for line in seen)
+
+        harness.wait_for("what clients say", talked, 15, every=0.3)
+        harness.wait_for("what we say", lambda: any(" out " in line and "> RCPT TO:<r@away.example>" in line
+                                                    for line in seen), 15)
+        watch.terminate()
+        watch.wait(10)
+        reader.join(10)
+        watch.stdout.close()
+        everything = "".join(seen)
+        self.assertIn("AUTH PLAIN (not shown)", everything)
+        self.assertIn(f"(body, {len(CONTENT)} octets)", everything)
+        self.assertNotIn("c2VjcmV0", everything)
+        self.assertNotIn("to be kept", everything)
+
     def test_stop_under_load_loses_nothing(self):
         """F61: SIGTERM again and again under load; whatever got 250 arrives, no session is cut off after its dot."""
         arrived, lock = set(), threading.Lock()

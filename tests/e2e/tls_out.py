@@ -75,6 +75,13 @@ class TlsOut(harness.TestCase):
         events = [json.loads(row) for row in relay.tool("trace", queue_id, "--json").stdout.splitlines()]
         self.assertEqual([event["tls"] for event in events if event["event"] == "relayed"], [evidence])
 
+        host = json.loads(relay.tool("probe", "b.example", "--json").stdout)["hosts"][0]
+        self.assertEqual(host["tls"], evidence)
+        self.assertEqual(host["certificate"]["names"], ["other.example"])
+        self.assertEqual(host["certificate"]["issuer"], "CN=other.example")
+        self.assertLess(host["certificate"]["not_before"], host["certificate"]["not_after"])
+        self.assertEqual(len(sink.messages), 1)
+
     def test_opportunistic_falls_back_and_remembers(self):
         sinks = {how: self.sink(how) for how in (*BROKEN, "stall")}
         relay = self.relay([f'match = "{how}.example"\nnext_hop = "smtp:[127.0.0.1]:{sink.port}"'

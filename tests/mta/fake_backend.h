@@ -195,6 +195,12 @@ class FakeBackend : public mta::ControlBackend {
     return explanation;
   }
   mta::ExplainQuery explained;
+  Result<delivery::Probe> probe(const std::string& destination) override {
+    probed = destination;
+    return probe_result;
+  }
+  std::string probed;
+  delivery::Probe probe_result;
   mta::Explanation explanation;
   Result<std::vector<mta::Rates::Row>> rates() override { return rate_rows; }
   std::uint64_t corrupt_drops = 0;

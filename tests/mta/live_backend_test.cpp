@@ -40,7 +40,7 @@ struct Live {
                                 [] { return ConfigEpochs(); }, [this] { return reload(); },
                                 [](queue::Id, std::string, bool, std::string) { return settled(); },
                                 [](delivery::HandOrder) { return by_hand(); }, [](ExplainQuery) { return explained(); },
-                                [](std::stop_token stop) { return check(std::move(stop)); },
+                                nullptr, [](std::stop_token stop) { return check(std::move(stop)); },
                                 [](std::string folder, std::stop_token) { return back_up(std::move(folder)); },
                                 [] { return measured(); }}};
 

@@ -16,6 +16,7 @@
 #include "mta/cmd_dest.h"
 #include "mta/cmd_explain.h"
 #include "mta/cmd_health.h"
+#include "mta/cmd_probe.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
@@ -55,6 +56,7 @@ struct Terminal {
     add_trace(app, console);
     add_why(app, console);
     add_explain(app, console);
+    add_probe(app, console);
     add_completion(app, console);
     add_audit(app, console);
     add_dest(app, console);

@@ -1,0 +1,100 @@
+#include "base/dialogue.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <utility>
+
+#include "base/escape.h"
+#include "base/text.h"
+
+namespace waypost::dialogue {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// What is kept. Leaked: threads note to the end of the process.
+struct Kept {
+  std::atomic<Clock::rep> watched_until{0};  // 0: nobody watches
+  std::atomic<std::uint64_t> connections{0};
+  std::mutex mutex;  // of what follows
+  std::deque<Line> lines;
+  std::uint64_t next = 1;
+};
+
+Kept& kept() {
+  static Kept* const all = new Kept;
+  return *all;
+}
+
+constexpr std::array<std::string_view, 19> kCommands = {"HELO", "EHLO", "LHLO", "MAIL",    "RCPT",    "DATA", "BDAT",
+                                                        "RSET", "NOOP", "VRFY", "EXPN",    "HELP",    "ETRN", "QUIT",
+                                                        "AUTH", "SEND", "TURN", "XCLIENT", "STARTTLS"};
+
+constexpr std::size_t kMechanism = 20;  // octets of a name of SASL (RFC 4422 §3.1)
+
+}  // namespace
+
+std::uint64_t new_connection() {
+  return kept().connections.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+bool is_watched() {
+  Kept& all = kept();
+  const Clock::rep until = all.watched_until.load(std::memory_order_relaxed);
+  if (until == 0) return false;
+  if (Clock::now().time_since_epoch().count() < until) return true;
+  std::lock_guard lock(all.mutex);
+  if (all.watched_until.load(std::memory_order_relaxed) != until) return true;  // somebody began meanwhile
+  all.watched_until.store(0, std::memory_order_relaxed);
+  std::deque<Line>().swap(all.lines);
+  return false;
+}
+
+void note(Line line) {
+  line.text = escape(line.text, kMaxText);
+  line.time = std::chrono::system_clock::now();
+  Kept& all = kept();
+  std::lock_guard lock(all.mutex);
+  line.number = all.next++;
+  all.lines.push_back(std::move(line));
+  if (all.lines.size() > kKept) all.lines.pop_front();
+}
+
+Page read(std::uint64_t from, std::size_t most, const std::function<bool(const Line&)>& wanted) {
+  Kept& all = kept();
+  std::lock_guard lock(all.mutex);
+  all.watched_until.store((Clock::now() + kWatched).time_since_epoch().count(), std::memory_order_relaxed);
+  Page page;
+  page.next = all.next;
+  if (from == 0 || from >= all.next) return page;
+  const std::uint64_t oldest = all.next - all.lines.size();
+  if (from < oldest) page.missed = oldest - from;
+  for (std::size_t at = from > oldest ? from - oldest : 0; at < all.lines.size(); ++at) {
+    const Line& line = all.lines[at];
+    if (!wanted(line)) continue;
+    if (page.lines.size() == most) {
+      page.next = line.number;
+      break;
+    }
+    page.lines.push_back(line);
+  }
+  return page;
+}
+
+std::string shown_command(std::string_view line) {
+  std::string_view rest = line;
+  const std::string verb = to_upper(take_word(rest));
+  if (std::find(kCommands.begin(), kCommands.end(), verb) == kCommands.end())
+    return "(no command, " + std::to_string(line.size()) + " octets, not shown)";
+  if (verb != "AUTH") return std::string(line);
+  const std::string_view mechanism = take_word(rest);
+  const bool is_name = mechanism.size() <= kMechanism && std::all_of(mechanism.begin(), mechanism.end(), [](char c) {
+                         return is_alnum(c) || c == '-' || c == '_';
+                       });
+  return verb + " " + (is_name ? std::string(mechanism) : "") + (rest.empty() && is_name ? "" : " (not shown)");
+}
+
+}  // namespace waypost::dialogue

@@ -1,0 +1,52 @@
+// base/dialogue.h: what is said on connections, line by line, while somebody watches (waypost watch). Any thread.
+#pragma once
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace waypost::dialogue {
+
+/// Whose line it is: '<' the peer's, '>' ours, '*' nobody's, which tells what happened.
+enum class Voice : char { peer = '<', ours = '>', event = '*' };
+
+struct Line {
+  std::uint64_t number = 0;  ///< in order, over all connections
+  std::chrono::system_clock::time_point time;
+  std::uint64_t connection = 0;  ///< as new_connection()
+  bool inbound = false;
+  std::string peer;     ///< "mx1.b.example[192.0.2.7]:25"
+  std::string address;  ///< of it, numeric
+  Voice voice = Voice::event;
+  std::string text;  ///< one line, escaped, at most kMaxText octets
+};
+constexpr std::size_t kMaxText = 512;
+
+/// A number for one connection of this process.
+std::uint64_t new_connection();
+
+/// True while somebody watches, and for kWatched after that. What is noted at other times is not kept: ask first. Of
+/// secrets the caller notes that they are there, and of bodies how long they are.
+bool is_watched();
+constexpr std::chrono::seconds kWatched{10};
+/// With a new number and the time of now. The oldest of kKept lines makes room.
+void note(Line line);
+constexpr std::size_t kKept = 10'000;
+
+struct Page {
+  std::vector<Line> lines;
+  std::uint64_t next = 0;    ///< to ask for what comes after
+  std::uint64_t missed = 0;  ///< lines that had to make room before they were read
+};
+/// The lines from `from` on that `wanted` is true for, at most `most` of them. 0: none, but from now on somebody
+/// watches.
+Page read(std::uint64_t from, std::size_t most, const std::function<bool(const Line&)>& wanted);
+
+/// A command as it may be shown: what AUTH says is left out, and what is no command, since it may be a password that
+/// came too late.
+std::string shown_command(std::string_view line);
+
+}  // namespace waypost::dialogue

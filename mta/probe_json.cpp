@@ -1,0 +1,91 @@
+// mta/probe_json.cpp: the JSON of `waypost probe` and `waypost watch`.
+#include <chrono>
+#include <string>
+
+#include "delivery/probe.h"
+#include "mta/control_json.h"
+#include "smtp/extensions.h"
+
+namespace waypost::mta {
+namespace {
+
+std::string voice_text(dialogue::Voice voice) {
+  return std::string(1, static_cast<char>(voice));
+}
+
+Json certificate_json(const net::TlsPeer& peer) {
+  Json json;
+  json["subject"] = peer.subject;
+  json["issuer"] = peer.issuer;
+  json["names"] = peer.names;
+  json["not_before"] = time_json(peer.not_before);
+  json["not_after"] = time_json(peer.not_after);
+  json["spki_sha256"] = peer.spki_sha256;
+  json["trouble"] = peer.trouble;
+  return json;
+}
+
+Json host_json(const delivery::ProbedHost& host) {
+  Json json;
+  json["preference"] = host.preference;
+  json["name"] = host.peer.name;
+  json["host"] = host.peer.text();
+  json["ready"] = host.ready;
+  json["milliseconds"] = std::chrono::duration_cast<std::chrono::milliseconds>(host.took).count();
+  if (!host.ready) {
+    json["status"] = host.failure.status;
+    json["reason"] = host.failure.reason;
+  }
+  json["tls"] = host.ready ? host.tls.text() : host.failure.tls;
+  if (host.tls.certificate) json["certificate"] = certificate_json(*host.tls.certificate);
+  if (host.ready) json["offers"] = smtp::ehlo_keywords(host.offered);
+  if (host.ready && host.peer.as != nullptr && host.peer.as->login) json["login"] = host.peer.as->login->user;
+  json["dialogue"] = Json::array();
+  for (const dialogue::Line& line : host.dialogue) {
+    Json each;
+    each["time"] = time_json(std::chrono::time_point_cast<net::WallTime::duration>(line.time));
+    each["voice"] = voice_text(line.voice);
+    each["text"] = line.text;
+    json["dialogue"].push_back(std::move(each));
+  }
+  return json;
+}
+
+}  // namespace
+
+Json probe_json(const std::string& destination, const delivery::Probe& probe) {
+  const delivery::Plan& plan = probe.found.plan;
+  Json json;
+  json["schema"] = 1;
+  json["destination"] = destination;
+  json["trouble"] = nullptr;
+  if (plan.key.empty()) json["trouble"] = probe.found.trouble.status + " " + probe.found.trouble.reason;
+  if (plan.kind == delivery::Plan::Kind::fail) json["trouble"] = plan.status + " " + plan.text;
+  if (plan.kind == delivery::Plan::Kind::maildir) json["maildir"] = plan.text;
+  if (plan.kind == delivery::Plan::Kind::discard) json["discard"] = true;
+  json["hosts"] = Json::array();
+  for (const delivery::ProbedHost& host : probe.hosts) json["hosts"].push_back(host_json(host));
+  json["left_out"] = probe.left_out;
+  return json;
+}
+
+Json watch_json(const dialogue::Page& page) {
+  Json json;
+  json["schema"] = 1;
+  json["lines"] = Json::array();
+  for (const dialogue::Line& line : page.lines) {
+    Json each;
+    each["time"] = time_json(std::chrono::time_point_cast<net::WallTime::duration>(line.time));
+    each["connection"] = line.connection;
+    each["direction"] = line.inbound ? "in" : "out";
+    each["peer"] = line.peer;
+    each["voice"] = voice_text(line.voice);
+    each["text"] = line.text;
+    json["lines"].push_back(std::move(each));
+  }
+  json["next"] = page.next;
+  json["missed"] = page.missed;
+  return json;
+}
+
+}  // namespace waypost::mta
