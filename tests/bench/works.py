@@ -12,11 +12,13 @@ import socket
 import statistics
 import struct
 import subprocess
+import threading
 import time
 from concurrent import futures
 
 import harness
 import servers
+import smtp
 import tls
 from processes import memory, spent
 
@@ -192,11 +194,44 @@ class Latency:
         return dict(zip([row.title for row in self.rows], [replied["p50"], replied["p99"], took[49], took[98]]))
 
 
+class Trickle:
+    """Mail that flows meanwhile, one message at a time, and how long each waits from its final dot to 250, in ms."""
+
+    PAUSE = 0.01
+    CONTENT = b"Subject: meanwhile\r\n\r\n" + b"The quick brown fox jumps over the lazy dog, again and again.\r\n" * 64 + b".\r\n"
+
+    def __init__(self, port):
+        self.port, self.took, self.ending = port, [], threading.Event()
+
+    def run(self):
+        with smtp.Client(self.port, timeout=60) as client:
+            while not self.ending.wait(self.PAUSE):
+                client.expect(250, "MAIL FROM:<sender@client.test.example>")
+                client.expect(250, "RCPT TO:<user@d0.bench.example>")
+                client.expect(354, "DATA")
+                began = time.monotonic()
+                client.socket.sendall(self.CONTENT)
+                if client.reply()[0] != 250:
+                    raise AssertionError("a message was refused meanwhile")
+                self.took.append(1000 * (time.monotonic() - began))
+
+    def __enter__(self):
+        self.pool = futures.ThreadPoolExecutor()
+        self.running = self.pool.submit(self.run)
+        return self
+
+    def __exit__(self, *_):
+        self.ending.set()
+        self.pool.shutdown()
+        self.running.result()
+
+    def figures(self):
+        return statistics.median(self.took), statistics.quantiles(self.took, n=100, method="inclusive")[98], max(self.took)
+
+
 class Backlog:
     """Waypost alone, with so many messages waiting for a site that is dead: what healthy mail does beside them, and how
-    quick the tool is."""
-
-    TRICKLE = 100  # messages, one at a time, while the tool changes the queue
+    quick the tool is. Mail flows in and out while the tool works, and for a while without it."""
 
     names = [WAYPOST]
 
@@ -215,9 +250,12 @@ class Backlog:
                 Row(f"{size:,} waiting: disk, of the content", unit="x", less=True, limit=1.6 if size > small else None, digits=2),
                 Row(f"{size:,} waiting: the tool's first page", unit="s", less=True, limit=0.1, digits=3),
                 Row(f"{size:,} waiting: a filter over all", unit="s", less=True, limit=3, digits=2),
+                Row(f"{size:,} waiting: those with an error", unit="s", less=True, limit=3, digits=2),
                 Row(f"{size:,} waiting: hold all of a filter", unit="s", less=True, limit=20, digits=1),
                 Row(f"{size:,} waiting: undo that", unit="s", less=True, limit=20, digits=1),
-                Row(f"{size:,} waiting: final dot to 250 meanwhile, p99", unit="ms", less=True, digits=1),
+                *[Row(f"{size:,} waiting: {what}, {share}", unit="ms", less=True, digits=1)
+                  for what in ("dot to 250", "beside the tool") for share in ("p50", "p99", "longest")],
+                *[Row(f"{size:,} waiting: {share}, for the tool", unit="ms", less=True, limit=20, digits=1) for share in ("p99", "longest")],
             ]
 
     def __call__(self, name, folder, scale):
@@ -245,11 +283,13 @@ class Backlog:
                     if size > waiting + count:
                         waits(size - count - waiting)
                     rates = waits(count if size > count else size), *self.healthy(relay, sink, healthy, count)
-                    healthy += count + self.TRICKLE
+                    healthy += count
                     content = waiting * CONTENT
-                    figures |= zip([row.title for row in self.rows if row.title.startswith(f"{size:,} waiting")], [
-                        *rates, relay.memory() / 1e6, self.restart(relay), disk_usage(relay.data / "queue.db") / content,
-                        *self.tool(relay)])
+                    alone = [relay.memory() / 1e6, self.restart(relay), disk_usage(relay.data / "queue.db") / content]
+                    tool, meanwhile = self.tool(relay, 10 * scale)
+                    sink.wait(healthy := healthy + meanwhile)
+                    figures |= zip([row.title for row in self.rows if row.title.startswith(f"{size:,} waiting")],
+                                   [*rates, *alone, *tool])
             finally:
                 relay.stop()
                 shutil.rmtree(folder / "waypost", ignore_errors=True)
@@ -263,21 +303,27 @@ class Backlog:
         return count / accepted, count / (time.monotonic() - began)
 
     @staticmethod
-    def tool(relay):
+    def tool(relay, seconds):
+        """Its figures, and how many messages went through meanwhile. `seconds`: how long these flow without it."""
         def took(*words):
             began = time.monotonic()
             said = relay.tool(*words, timeout=600).stdout
             return time.monotonic() - began, said
 
         harness.wait_for("its socket", lambda: relay.tool("health", check=False).returncode == 0, 30)
-        page, _ = took("queue", "list", "--limit", "50")
-        scan, _ = took("queue", "count", "to:*1@*", "age:<30d")
-        with futures.ThreadPoolExecutor() as beside:
-            trickle = beside.submit(load, relay.mx, connections=1, messages=Backlog.TRICKLE, pause=20)
+        with Trickle(relay.mx) as without:
+            harness.wait_for("the first ones", lambda: len(without.took) > 10, 30)
+            time.sleep(seconds)
+        with Trickle(relay.mx) as beside:
+            harness.wait_for("the first ones", lambda: len(beside.took) > 10, 30)
+            page, _ = took("queue", "list", "--limit", "50")
+            scan, _ = took("queue", "count", "to:*1@*", "age:<30d")
+            error, _ = took("queue", "count", 'error:"refused"')
             hold, said = took("queue", "hold", "to:@*.dead.example", "--yes")
             undo, _ = took("undo", re.search(r"waypost undo (\d+)", said)[1])
-            meanwhile = trickle.result()["reply_us"]["p99"] / 1000
-        return page, scan, hold, undo, meanwhile
+        alone, meanwhile = without.figures(), beside.figures()
+        figures = [page, scan, error, hold, undo, *alone, *meanwhile, *(more - less for less, more in zip(alone[1:], meanwhile[1:]))]
+        return figures, len(without.took) + len(beside.took)
 
     @staticmethod
     def restart(relay):

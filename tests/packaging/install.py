@@ -54,7 +54,7 @@ class Install(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="waypost-install-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.tree = system.make_tree([*dependencies(), "ca-certificates"])
+        cls.tree = system.make_tree([*dependencies(), "ca-certificates", "python3"])
         cls.newer = newer(cls.folder)
 
     def setUp(self):
@@ -136,6 +136,11 @@ class Install(unittest.TestCase):
         self.assertIn("queue  0 messages", self.debian("runuser", "-u", "ann", "--", "waypost", "status").stdout)
         self.debian("useradd", "bob")
         self.assertNotEqual(self.debian("runuser", "-u", "bob", "--", "waypost", "status", check=False).returncode, 0)
+
+    def test_what_autopkgtest_runs(self):
+        self.install(PACKAGE)
+        shutil.copy(system.ROOT / "packaging/debian/tests/relay", self.debian.path("/srv/relay"))
+        self.debian("/srv/relay")
 
     def test_it_takes_and_delivers_and_an_upgrade_refuses_nobody(self):
         self.install(PACKAGE)
