@@ -96,6 +96,14 @@ explain bob@office.example --client 192.0.2.9
 explain sales@office.example
 explain x@one.dead.example --client 127.0.0.40 --json
 explain nonsense
+explain x@one.dead.example --probe
+probe one.dead.example
+probe one.dead.example --json
+probe office.example
+probe nobody.example
+probe x.example --to nonsense
+watch --for nonsense
+watch --peer nonsense
 dest list
 dest list --json
 dest show one.dead.example
@@ -390,6 +398,7 @@ class ToolOutput(harness.TestCase):
         text = re.sub(r'"(confined|store|disk)":\{[^{}]*\}', r'"\1":{...}', text)
         text = re.sub(r"(\bpid |waypost/\w+\[)\d+", r"\1N", text)
         text = re.sub(r'"(longest_slice_us|pages|slices|octets_on_disk)":\d+', r'"\1":N', text)
+        text = re.sub(r'(\bafter |\bin |"milliseconds":)\d+(?= ms\b|,)', r"\1N", text)
         # What `config check` says of this machine.
         text = re.sub(r"^.*\bclock\b.*\n", "", text, flags=re.M)
         text = re.sub(r"no errors, \d+ warnings?", "no errors, N warnings", text)
