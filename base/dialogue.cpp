@@ -1,14 +1,11 @@
 #include "base/dialogue.h"
 
-#include <algorithm>
-#include <array>
 #include <atomic>
 #include <deque>
 #include <mutex>
 #include <utility>
 
 #include "base/escape.h"
-#include "base/text.h"
 
 namespace waypost::dialogue {
 namespace {
@@ -28,12 +25,6 @@ Kept& kept() {
   static Kept* const all = new Kept;
   return *all;
 }
-
-constexpr std::array<std::string_view, 19> kCommands = {"HELO", "EHLO", "LHLO", "MAIL",    "RCPT",    "DATA", "BDAT",
-                                                        "RSET", "NOOP", "VRFY", "EXPN",    "HELP",    "ETRN", "QUIT",
-                                                        "AUTH", "SEND", "TURN", "XCLIENT", "STARTTLS"};
-
-constexpr std::size_t kMechanism = 20;  // octets of a name of SASL (RFC 4422 §3.1)
 
 }  // namespace
 
@@ -82,19 +73,6 @@ Page read(std::uint64_t from, std::size_t most, const std::function<bool(const L
     page.lines.push_back(line);
   }
   return page;
-}
-
-std::string shown_command(std::string_view line) {
-  std::string_view rest = line;
-  const std::string verb = to_upper(take_word(rest));
-  if (std::find(kCommands.begin(), kCommands.end(), verb) == kCommands.end())
-    return "(no command, " + std::to_string(line.size()) + " octets, not shown)";
-  if (verb != "AUTH") return std::string(line);
-  const std::string_view mechanism = take_word(rest);
-  const bool is_name = mechanism.size() <= kMechanism && std::all_of(mechanism.begin(), mechanism.end(), [](char c) {
-                         return is_alnum(c) || c == '-' || c == '_';
-                       });
-  return verb + " " + (is_name ? std::string(mechanism) : "") + (rest.empty() && is_name ? "" : " (not shown)");
 }
 
 }  // namespace waypost::dialogue

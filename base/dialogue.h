@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace waypost::dialogue {
@@ -29,7 +28,7 @@ constexpr std::size_t kMaxText = 512;
 std::uint64_t new_connection();
 
 /// True while somebody watches, and for kWatched after that. What is noted at other times is not kept: ask first. Of
-/// secrets the caller notes that they are there, and of bodies how long they are.
+/// secrets the caller notes that they are there (smtp::shown_command()), and of bodies how long they are.
 bool is_watched();
 constexpr std::chrono::seconds kWatched{10};
 /// With a new number and the time of now. The oldest of kKept lines makes room.
@@ -44,9 +43,5 @@ struct Page {
 /// The lines from `from` on that `wanted` is true for, at most `most` of them. 0: none, but from now on somebody
 /// watches.
 Page read(std::uint64_t from, std::size_t most, const std::function<bool(const Line&)>& wanted);
-
-/// A command as it may be shown: what AUTH says is left out, and what is no command, since it may be a password that
-/// came too late.
-std::string shown_command(std::string_view line);
 
 }  // namespace waypost::dialogue

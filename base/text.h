@@ -100,6 +100,16 @@ inline std::vector<std::string_view> split(std::string_view text, char at) {
   }
 }
 
+/// "a, b": the words with ", " between; none of them is "".
+inline std::string join(const std::vector<std::string>& words, std::string_view between) {
+  std::string out;
+  for (const std::string& word : words) {
+    if (!out.empty()) out += between;
+    out += word;
+  }
+  return out;
+}
+
 /// Takes the next word off the front of `text`: spaces and tabs before it are skipped. "" when there is none.
 constexpr std::string_view take_word(std::string_view& text) {
   text = trim_front(text);

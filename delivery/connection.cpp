@@ -11,6 +11,7 @@
 #include "delivery/sasl_client.h"
 #include "net/secure_random.h"
 #include "net/tls_stream.h"
+#include "smtp/command.h"
 
 namespace waypost::delivery {
 
@@ -378,7 +379,7 @@ void Connection::note_commands(std::string_view commands) const {
     const std::size_t end = commands.find("\r\n");
     const std::string_view line = commands.substr(0, end);
     const bool is_response = logging_in_ && !line.starts_with("AUTH ");
-    note(dialogue::Voice::ours, is_response ? "(not shown)" : dialogue::shown_command(line));
+    note(dialogue::Voice::ours, is_response ? "(not shown)" : smtp::shown_command(line));
     commands.remove_prefix(std::min(commands.size(), line.size() + 2));
   }
 }

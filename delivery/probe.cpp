@@ -21,10 +21,7 @@ std::vector<ProbedHost> hosts_of(const Dispatcher::Found& found) {
       for (const net::Address& address : host.addresses) {
         ProbedHost one;
         one.preference = host.preference;
-        one.peer.name = host.name.starts_with("[") ? address.host() : host.name;
-        one.peer.address = address;
-        one.peer.protocol = hop.protocol;
-        one.peer.tls = found.tls.at(at);
+        one.peer = peer_at(hop, host, address, found.tls.at(at));
         one.peer.as = found.as;
         one.peer.given = found.given;
         for (const net::Address& source : found.plan.sources)

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "base/escape.h"
+#include "base/text.h"
 #include "conf/values.h"
 #include "smtp/address.h"
 #include "smtp/sender_rule.h"
@@ -56,12 +57,6 @@ bool is_from(const conf::Route& route, const smtp::Path& reverse_path, const std
          (route.logins.empty() || std::any_of(route.logins.begin(), route.logins.end(), is_login));
 }
 
-std::string joined(const std::vector<std::string>& values) {
-  std::string out;
-  for (const std::string& value : values) out += (out.empty() ? "" : " ") + value;
-  return out;
-}
-
 /// Null where the route leaves it to the rest of the configuration.
 std::shared_ptr<const Identity> identity_of(const conf::Route& route) {
   if (!route.login && route.source.empty() && route.ehlo.empty()) return nullptr;
@@ -74,7 +69,7 @@ std::shared_ptr<const Identity> identity_of(const conf::Route& route) {
   }
   as.name = route.name;
   if (as.name.empty() && route.login) as.name = "as " + escape(route.login->user, kShownUser);
-  if (as.name.empty()) as.name = "from " + (route.source.empty() ? route.ehlo : joined(route.source));
+  if (as.name.empty()) as.name = "from " + (route.source.empty() ? route.ehlo : join(route.source, " "));
   std::string text;
   add_identity(text, route);
   as.mark = XXH3_64bits(text.data(), text.size());

@@ -67,6 +67,12 @@ void Site::host_failed() {
   limit_ = std::max(limit_ / 2, 1);
 }
 
+Peer peer_at(const Plan::Hop& hop, const resolver::Exchanger& host, const net::Address& address, const TlsTerms& tls) {
+  // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
+  const std::string name = host.name.starts_with("[") ? address.host() : host.name;
+  return Peer{name, address, hop.protocol, tls};
+}
+
 std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, const std::vector<TlsTerms>& tls) const {
   std::minstd_rand random(static_cast<std::uint32_t>(chance ^ (chance >> 32)));
   std::vector<Peer> good;
@@ -82,11 +88,8 @@ std::vector<Peer> Site::candidates(net::TimePoint now, std::uint64_t chance, con
       from = to;
     }
     for (const resolver::Exchanger& host : hosts) {
-      for (const net::Address& address : host.addresses) {
-        // A host that was given as a literal is called by its address: `192.0.2.1[192.0.2.1]:25`.
-        const std::string name = host.name.starts_with("[") ? address.host() : host.name;
-        (comes_last(address, now) ? avoided : good).push_back(Peer{name, address, next_hop.protocol, tls[at]});
-      }
+      for (const net::Address& address : host.addresses)
+        (comes_last(address, now) ? avoided : good).push_back(peer_at(next_hop, host, address, tls[at]));
     }
   }
   good.insert(good.end(), avoided.begin(), avoided.end());

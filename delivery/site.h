@@ -36,6 +36,9 @@ struct Plan {
   std::vector<net::Address> sources;  ///< relay: to connect from, of families that its hosts have; none: any
 };
 
+/// A host of a next hop, by one of its addresses.
+Peer peer_at(const Plan::Hop& hop, const resolver::Exchanger& host, const net::Address& address, const TlsTerms& tls);
+
 /// The first of the limits for sites that is for this one, or nullptr.
 const conf::OutLimit* limit_of_site(const conf::Config& config, const Plan& plan);
 /// The same for a domain.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.h"
 #include "delivery/route.h"
 #include "net/address.h"
 
@@ -83,12 +84,6 @@ std::string plain(std::string text) {
   return text;
 }
 
-std::string joined(const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "" : " ") + name;
-  return out;
-}
-
 TlsEvidence verdict_of(TlsEvidence evidence, Verdict verdict, std::string why = "") {
   evidence.verdict = verdict;
   evidence.why = plain(std::move(why));
@@ -125,9 +120,9 @@ std::string tls_key(const TlsTerms& terms, const std::string& destination) {
   if (terms.level == usual.level && terms.source == usual.source && !terms.implicit) return key;
   key += ";" + std::string(word(terms.level)) + " by " + terms.source;
   if (terms.implicit) key += " implicit";
-  if (terms.level == Level::fingerprint) key += " " + joined(terms.fingerprints);
+  if (terms.level == Level::fingerprint) key += " " + join(terms.fingerprints, " ");
   if (terms.level != Level::verify) return key;
-  if (!terms.names.empty()) return key + " " + joined(terms.names);
+  if (!terms.names.empty()) return key + " " + join(terms.names, " ");
   if (terms.host_is_given) return key;
   return key + " " + (terms.domain.empty() ? destination : terms.domain);
 }

@@ -10,12 +10,6 @@
 namespace waypost::mta {
 namespace {
 
-std::string joined(const Json& list) {
-  std::string out;
-  for (const Json& each : list) out += (out.empty() ? "" : ", ") + escape(each.get<std::string>());
-  return out;
-}
-
 std::string client_text(const ExplainOptions& options, const Json& answer) {
   std::string out = options.client.empty() ? "127.0.0.1" : options.client;
   if (!options.login.empty()) out += " logged in as " + options.login;

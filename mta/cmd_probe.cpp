@@ -16,12 +16,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kBetween{250};
 
-std::string joined(const Json& list) {
-  std::string out;
-  for (const Json& each : list) out += (out.empty() ? "" : ", ") + escape(each.get<std::string>());
-  return out;
-}
-
 void add_certificate(const Json& certificate, Table& table) {
   if (!certificate.is_object()) return;
   table.add({"  certificate", "for " + joined(list_of(certificate, "names")) + "; until " +

@@ -103,6 +103,12 @@ std::string shown(const Json& json, const char* key) {
   return escape(text_of(json, key), 2000);
 }
 
+std::string joined(const Json& list) {
+  std::string out;
+  for (const Json& each : list) out += (out.empty() ? "" : ", ") + escape(each.get<std::string>());
+  return out;
+}
+
 std::string shown_time(const Json& json, const char* key) {
   const std::optional<net::WallTime> time = time_of_json(text_of(json, key));
   return time ? local_time(*time) : "";

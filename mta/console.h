@@ -41,6 +41,8 @@ std::uint64_t number_of(const Json& json, const char* key);
 const Json& list_of(const Json& json, const char* key);
 /// A peer's text, fit for a terminal, on one line.
 std::string shown(const Json& json, const char* key);
+/// Peers' texts, likewise: "PIPELINING, SIZE".
+std::string joined(const Json& list);
 /// A time of the JSON in this machine's zone; "" if there is none.
 std::string shown_time(const Json& json, const char* key);
 

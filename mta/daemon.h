@@ -55,7 +55,6 @@ class Daemon {
   std::vector<std::shared_ptr<net::ListenSocket>> passed_sockets();
   int read_certificates();
   int open_queue();
-  void number_config();
   Result<> open_databases();
   conf::Config within_descriptors(conf::Config config) const;
   int open_control();
@@ -69,20 +68,24 @@ class Daemon {
   net::Task<Result<Measures>> measures();
   net::Task<Result<delivery::Probe>> probe(std::string destination, std::stop_token stop);
   net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop);
-  void hang_up();
-  net::Task<> reload_for_signal();
-  void reload_is_over();
   std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
   net::Task<> keep_rates();
   net::Task<> keep_watchdog(net::Duration interval);
   void pass_watchdog(std::size_t next);
   std::string secret();
-  /// Errors: busy (one is under way), cancelled (the daemon stops).
-  net::Task<Result<ReloadReport>> reload();
   void stop(const std::string& why);
   net::Task<> wind_down();
   [[noreturn]] void cut_off();
   std::vector<net::Address> own_addresses() const;
+  static log::Options log_options(const conf::Config& config);
+
+  // daemon_reload.cpp
+  void number_config();
+  void hang_up();
+  net::Task<> reload_for_signal();
+  /// Errors: busy (one is under way), cancelled (the daemon stops).
+  net::Task<Result<ReloadReport>> reload();
+  void reload_is_over();
 
   ConfigHolder config_;
   Confinement confinement_;  ///< since open()

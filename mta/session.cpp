@@ -99,7 +99,7 @@ net::Task<Result<>> Session::converse() {
   if (peer_.user()) co_await recognise_user();
   may_xclient_ = conf::any_contains(listener_.xclient, client_.address);
   log::connected(client_name_);
-  note(dialogue::Voice::event, "connected to " + stream_->local().text());
+  if (dialogue::is_watched()) note(dialogue::Voice::event, "connected to " + stream_->local().text());
   if (closing_) co_return co_await flush();
   if (listener_.tls == conf::ListenerTls::implicit) {
     Result<> secured = co_await secure(tls_server());
@@ -129,7 +129,7 @@ net::Task<Result<>> Session::converse() {
       co_return fail(std::move(line.error()));
     }
 
-    if (dialogue::is_watched()) note(dialogue::Voice::peer, dialogue::shown_command(line->text));
+    if (dialogue::is_watched()) note(dialogue::Voice::peer, smtp::shown_command(line->text));
     std::optional<smtp::Reply> reply = answer(*line);
     if (!reply) {
       Result<smtp::Reply> done = co_await carry_out();
@@ -546,7 +546,7 @@ net::Task<> serve(std::unique_ptr<net::Stream> stream, ServerContext& context, c
     log::connection_lost(session.client_name(), timeout ? "timeout" : "lost connection", session.last_verb());
   }
   log::disconnected(session.client_name(), why);
-  session.note(dialogue::Voice::event, "closed: " + why);
+  if (dialogue::is_watched()) session.note(dialogue::Voice::event, "closed: " + why);
 }
 
 }  // namespace waypost::mta

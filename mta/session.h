@@ -81,7 +81,7 @@ class Session {
 
   const std::string& client_name() const { return client_name_; }  ///< for the log: `unknown[192.0.2.1]`
   const std::string& last_verb() const { return last_verb_; }      ///< likewise: CONNECT before there was one
-  /// For those who watch. dialogue::is_watched() is asked here.
+  /// For those who watch; nothing where nobody does.
   void note(dialogue::Voice voice, std::string_view text) const;
 
  private:

@@ -54,13 +54,13 @@ net::Task<Result<>> Session::secure(std::shared_ptr<const net::TlsServer> server
   waiting_ = Waiting::nothing;
   if (!shaken) {
     if (shaken.error().code != Errc::cancelled) log::tls_failed(client_name_, shaken.error().what);
-    note(dialogue::Voice::event, "TLS: " + shaken.error().what);
+    if (dialogue::is_watched()) note(dialogue::Voice::event, "TLS: " + shaken.error().what);
     co_return shaken;
   }
   tls_ = tls_stream_->info();
   log::tls_established(client_name_, tls_->version, tls_->cipher, tls_->bits, tls_->server_name,
                        tls_->peer ? tls_->peer->subject : "");
-  note(dialogue::Voice::event, tls_->version + " " + tls_->cipher);
+  if (dialogue::is_watched()) note(dialogue::Voice::event, tls_->version + " " + tls_->cipher);
 
   helo_.clear();  // RFC 3207 §4.2
   esmtp_ = false;

@@ -250,6 +250,23 @@ std::string_view verb(const Command& command) {
   return std::visit(VerbOf{}, command);
 }
 
+std::string shown_command(std::string_view line) {
+  static constexpr std::array<std::string_view, 17> kVerbs = {"HELO", "EHLO", "LHLO", "MAIL",    "RCPT",    "DATA",
+                                                              "BDAT", "RSET", "NOOP", "VRFY",    "EXPN",    "HELP",
+                                                              "ETRN", "QUIT", "AUTH", "XCLIENT", "STARTTLS"};
+  std::string_view rest = line;
+  const std::string verb = to_upper(take_word(rest));
+  if (std::find(kVerbs.begin(), kVerbs.end(), verb) == kVerbs.end())
+    return "(no command, " + std::to_string(line.size()) + " octets, not shown)";
+  if (verb != "AUTH") return std::string(line);
+  constexpr std::size_t kMechanism = 20;  // octets of its name (RFC 4422 §3.1)
+  const std::string_view mechanism = take_word(rest);
+  const bool is_name = mechanism.size() <= kMechanism && std::all_of(mechanism.begin(), mechanism.end(), [](char c) {
+                         return is_alnum(c) || c == '-' || c == '_';
+                       });
+  return verb + " " + (is_name ? std::string(mechanism) : "") + (rest.empty() && is_name ? "" : " (not shown)");
+}
+
 std::optional<std::string_view> foreign_protocol(std::string_view line) {
   // A TLS record (RFC 8446 §5.1): handshake, version 3.x; or the ClientHello of SSL 2 that old scanners send.
   if (line.starts_with("\x16\x03")) return "TLS";

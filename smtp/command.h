@@ -87,8 +87,8 @@ struct Unknown {
   bool operator==(const Unknown&) const = default;
 };
 
-using Command =
-    std::variant<Helo, Ehlo, Mail, Rcpt, Data, Rset, Noop, Quit, Vrfy, Expn, Help, Etrn, StartTls, Auth, Bdat, Xclient, Unknown>;
+using Command = std::variant<Helo, Ehlo, Mail, Rcpt, Data, Rset, Noop, Quit, Vrfy, Expn, Help, Etrn, StartTls, Auth,
+                             Bdat, Xclient, Unknown>;
 
 struct CommandRules {
   /// A path needs no angle brackets: submission, where old devices leave them out. A space after the colon may always
@@ -115,6 +115,10 @@ std::string text(const Command& command);
 
 /// The verb for logs and replies: `MAIL`; of Unknown what was given.
 std::string_view verb(const Command& command);
+
+/// A command line as others may see it, ours to an LMTP server among them: what AUTH says is left out, and what is no
+/// command, since it may be a password that came too late. Not escaped.
+std::string shown_command(std::string_view line);
 
 /// "HTTP" or "TLS" if the first octets of a connection, or a line of it, are of that protocol: an HTTP request line or
 /// Host field, a TLS ClientHello record. Such a peer is sent away (554 5.5.0); it is somebody's browser, or an attack

@@ -21,16 +21,6 @@ const auto kAll = [](const Line&) { return true; };
 }  // namespace
 
 TEST_SUITE("dialogue") {
-  TEST_CASE("what a command says of secrets is left out") {
-    CHECK(shown_command("MAIL FROM:<a@b.example>") == "MAIL FROM:<a@b.example>");
-    CHECK(shown_command("ehlo c.example") == "ehlo c.example");
-    CHECK(shown_command("AUTH PLAIN AGFubgBzZWNyZXQ=") == "AUTH PLAIN (not shown)");
-    CHECK(shown_command("auth login") == "AUTH login");
-    CHECK(shown_command("AUTH AGFubgBzZWNyZXQ=") == "AUTH  (not shown)");
-    CHECK(shown_command("c2VjcmV0") == "(no command, 8 octets, not shown)");
-    CHECK(shown_command("") == "(no command, 0 octets, not shown)");
-  }
-
   TEST_CASE("who watches reads all lines once, in order") {
     const Page begin = read(0, 10, kAll);
     CHECK(is_watched());

@@ -229,6 +229,16 @@ TEST_SUITE("smtp/command") {
     }
   }
 
+  TEST_CASE("what a command says of secrets is left out") {
+    CHECK(shown_command("MAIL FROM:<a@b.example>") == "MAIL FROM:<a@b.example>");
+    CHECK(shown_command("ehlo c.example") == "ehlo c.example");
+    CHECK(shown_command("AUTH PLAIN AGFubgBzZWNyZXQ=") == "AUTH PLAIN (not shown)");
+    CHECK(shown_command("auth login") == "AUTH login");
+    CHECK(shown_command("AUTH AGFubgBzZWNyZXQ=") == "AUTH  (not shown)");
+    CHECK(shown_command("c2VjcmV0") == "(no command, 8 octets, not shown)");
+    CHECK(shown_command("") == "(no command, 0 octets, not shown)");
+  }
+
   TEST_CASE("other protocols are recognised") {
     for (std::string_view line : {"GET / HTTP/1.1", "POST /x HTTP/1.0", "CONNECT mx.example:25 HTTP/1.1",
                                   "HEAD / HTTP/1.1", "PRI * HTTP/2.0", "Host: mx.example", "host: x"})
