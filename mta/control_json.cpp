@@ -304,6 +304,40 @@ Json reload_json(const ReloadReport& report) {
   return json;
 }
 
+Json stats_json(const queue::StoreStats& stats) {
+  Json json;
+  json["schema"] = 1;
+  json["version"] = stats.version;
+  json["database_octets"] = stats.database_octets;
+  json["wal_octets"] = stats.wal_octets;
+  json["history_octets"] = stats.history_octets;
+  json["pages"] = stats.pages;
+  json["free_pages"] = stats.free_pages;
+  json["spool_files"] = stats.spool_files;
+  json["spool_octets"] = stats.spool_octets;
+  json["destinations"] = stats.destinations;
+  json["counted"] = stats.totals.has_value();
+  if (!stats.totals) return json;
+  const auto time = [](const std::optional<net::WallTime>& at) { return at ? time_json(*at) : Json(nullptr); };
+  json["messages"] = stats.totals->messages;
+  json["octets"] = stats.totals->octets;
+  json["deferred"] = stats.totals->deferred;
+  json["held"] = stats.totals->held;
+  json["kept"] = stats.totals->removed;
+  json["oldest_deferred"] = time(stats.totals->oldest_deferred);
+  json["oldest_held"] = time(stats.totals->oldest_held);
+  return json;
+}
+
+Json vacuum_json(const queue::VacuumReport& report) {
+  Json json;
+  json["schema"] = 1;
+  json["pages"] = report.pages;
+  json["octets"] = report.pages * queue::VacuumReport::kPage;
+  json["left"] = report.left;
+  return json;
+}
+
 Json check_json(const queue::CheckReport& report) {
   Json json;
   json["schema"] = 1;
