@@ -1,6 +1,10 @@
 #include "mta/control_json.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "smtp/date.h"
+#include "smtp/parameters.h"
 
 namespace waypost::mta {
 namespace {
@@ -46,6 +50,14 @@ const char* kind_text(queue::HistoryEvent::Kind kind) {
   return "unknown";
 }
 
+/// "", or the value of NOTIFY: "SUCCESS,DELAY".
+std::string notify_text(smtp::Notify notify) {
+  smtp::RcptParameters parameters;
+  parameters.notify.bits = notify.asked();
+  const std::string text = smtp::text(parameters);
+  return text.substr(std::min(text.size(), std::string_view(" NOTIFY=").size()));
+}
+
 Json recipient_json(const queue::RecipientRow& recipient, net::WallTime now) {
   Json json;
   json["address"] = recipient.forward_path.text();
@@ -56,6 +68,8 @@ Json recipient_json(const queue::RecipientRow& recipient, net::WallTime now) {
   json["reply"] = recipient.reply;
   json["host"] = recipient.host;
   json["destination"] = recipient.destination;
+  json["notify"] = notify_text(recipient.notify);
+  json["orcpt"] = recipient.orcpt;
   return json;
 }
 
@@ -94,6 +108,7 @@ Json message_json(const queue::MessageRow& message, net::WallTime now) {
   json["body"] = body_text(message.info.body);
   json["smtputf8"] = message.info.smtputf8;
   json["require_tls"] = message.info.require_tls;
+  json["ret"] = message.info.ret == smtp::Ret::full ? "full" : message.info.ret == smtp::Ret::headers ? "hdrs" : "";
   json["envid"] = message.info.envid;
   json["recipients"] = Json::array();
   for (const queue::RecipientRow& recipient : message.recipients) {
