@@ -347,6 +347,14 @@ void add_queue(CLI::App& app, Console& console) {
   copies->footer("Example: waypost queue export 'from:*@bot.example' --to spam.mbox");
   copies->callback([export_options, &console] { console.exit_code = queue_export(*export_options, console); });
 
+  auto import_options = std::make_shared<QueueImportOptions>();
+  CLI::App* again = queue->add_subcommand("import", "Put what an export wrote into the queue again");
+  again->add_option("--from", import_options->from, "The folder of the export")->required()->type_name("FOLDER");
+  again->add_flag("--release", import_options->release, "Recipients that were held, too: they are tried then");
+  again->add_flag("--dry-run", import_options->dry_run, "Say what would be done, and do nothing");
+  again->footer("Example: waypost queue import --from /srv/old-queue");
+  again->callback([import_options, &console] { console.exit_code = queue_import(*import_options, console); });
+
   struct Verb {
     const char* name;
     const char* help;

@@ -40,12 +40,27 @@ struct QueueExportOptions {
   std::string to;  ///< a folder, or a new file whose name ends with ".mbox"
 };
 
+/// What an export to a folder wrote goes into the queue again, on sendmail's way: the submit socket. So it is as any
+/// mail that comes in: checked, counted by its Received fields against loops, traced, and acknowledged by a reply that
+/// waits for the disk. A second way in would have all of that twice, and the control socket takes no large bodies.
+///
+/// The name says how far a message is. `ID.json` is to be imported; `ID.json.importing` was handed over and no reply
+/// came (or the tool was killed): nobody but its administrator knows whether it is in the queue, and it is not sent
+/// again; `ID.json.imported` is done, and its content `ID.eml.imported`. What only some recipients were taken for is an
+/// `ID.json` of the others.
+struct QueueImportOptions {
+  std::string from;      ///< a folder
+  bool release = false;  ///< recipients that were held, too, which then wait as all others
+  bool dry_run = false;
+};
+
 int queue_list(const QueueListOptions& options, Console& console);
 int queue_count(const QueueCountOptions& options, Console& console);
 int queue_groups(const QueueCountOptions& options, Console& console);
 int queue_shape(const QueueCountOptions& options, Console& console);
 int queue_show(const QueueShowOptions& options, Console& console);
 int queue_export(const QueueExportOptions& options, Console& console);
+int queue_import(const QueueImportOptions& options, Console& console);
 int queue_change(const QueueChangeOptions& options, Console& console);
 
 /// The arguments of a verb as one filter. A shell takes quotes away, hence a value of several words gets them again.

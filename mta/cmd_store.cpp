@@ -36,25 +36,11 @@ int exit_of(Errc code) {
   }
 }
 
-int give_up(Console& console, const Error& error) {
-  std::string what = error.what;
-  if (error.code == Errc::busy) what += ": stop the daemon first";
-  console.give_up(exit_of(error.code), what);
-  return console.exit_code;
-}
-
 /// What the daemon, or the tool in its place, was asked. A status of 1 is a check's own: findings.
 std::optional<Json> ask(Console& console, const ControlRequest& request) {
   std::optional<Json> report = console.fetch(request);
   if (!report && console.exit_code == 1) console.exit_code = EX_NOINPUT;
   return report;
-}
-
-/// The daemon has a working folder of its own.
-std::string absolute(const std::string& path) {
-  std::error_code failed;
-  const std::filesystem::path made = std::filesystem::absolute(path, failed);
-  return failed ? path : made.lexically_normal().string();
 }
 
 std::string mail(const Json& json) {
@@ -126,17 +112,30 @@ int refuse_restore(const queue::RestoreRefusal& refusal, const Error& error, boo
                                                  : "the queue holds " + counted(messages, "message", "messages")) +
                                       ": with --force the backup takes its place, and it is kept beside it");
   } else {
-    return give_up(console, error);
+    return give_up_store(console, error);
   }
   return console.exit_code;
 }
 
 }  // namespace
 
+int give_up_store(Console& console, const Error& error) {
+  std::string what = error.what;
+  if (error.code == Errc::busy) what += ": stop the daemon first";
+  console.give_up(exit_of(error.code), what);
+  return console.exit_code;
+}
+
+std::string absolute_path(const std::string& path) {
+  std::error_code failed;
+  const std::filesystem::path made = std::filesystem::absolute(path, failed);
+  return failed ? path : made.lexically_normal().string();
+}
+
 int store_check(const StoreCheckOptions& options, Console& console) {
   if (!options.folder.empty()) {
     const Result<queue::CheckReport> report = queue::check_folder(options.folder);
-    if (!report) return give_up(console, report.error());
+    if (!report) return give_up_store(console, report.error());
     return finish_check(check_json(*report), options.json, console);
   }
   ControlRequest request;
@@ -149,7 +148,7 @@ int store_check(const StoreCheckOptions& options, Console& console) {
 
 int store_backup(const StoreBackupOptions& options, Console& console) {
   Json order;
-  order["folder"] = absolute(options.folder);
+  order["folder"] = absolute_path(options.folder);
   ControlRequest request;
   request.method = "POST";
   request.path = "/v1/store/backup";
@@ -174,7 +173,7 @@ int store_backup(const StoreBackupOptions& options, Console& console) {
 
 int store_restore(const StoreRestoreOptions& options, Console& console) {
   const Result<std::string> data_dir = console.data_dir();
-  if (!data_dir) return give_up(console, data_dir.error());
+  if (!data_dir) return give_up_store(console, data_dir.error());
   queue::RestoreRefusal refusal;
   const Result<queue::RestoreReport> report = queue::restore(options.folder, *data_dir, options.force, refusal);
   if (!report) return refuse_restore(refusal, report.error(), options.json, console);
@@ -205,10 +204,10 @@ int store_salvage(const StoreSalvageOptions& options, Console& console) {
     return console.exit_code;
   }
   const Result<std::string> data_dir = console.data_dir();
-  if (!data_dir) return give_up(console, data_dir.error());
-  const std::string folder = options.in_place ? "" : absolute(options.folder);
+  if (!data_dir) return give_up_store(console, data_dir.error());
+  const std::string folder = options.in_place ? "" : absolute_path(options.folder);
   const Result<queue::SalvageReport> report = queue::salvage(*data_dir, folder);
-  if (!report) return give_up(console, report.error());
+  if (!report) return give_up_store(console, report.error());
   const Json json = salvage_json(*report);
   if (options.json)
     console.out << to_line(json) << "\n";
@@ -254,6 +253,8 @@ void add_store(CLI::App& app, Console& console) {
   salvage->add_flag("--json", salvage_options->json, "One JSON object, keys stable");
   salvage->footer("Example: waypost store salvage /srv/salvaged");
   salvage->callback([salvage_options, &console] { console.exit_code = store_salvage(*salvage_options, console); });
+
+  add_store_upkeep(*store, console);
 }
 
 }  // namespace waypost::mta

@@ -7,6 +7,7 @@
 
 #include "mta/control_api.h"
 #include "mta/control_json.h"
+#include "mta/sendmail_submit.h"
 
 namespace waypost::mta {
 
@@ -25,6 +26,8 @@ struct Console {
   /// The data folder that the configuration names. Errors: unsupported.
   std::function<Result<std::string>()> data_dir;
   int exit_code = 0;
+  /// Hands a message to the running daemon, on sendmail's way.
+  std::function<Submitted(const Submission&)> submit{};
 
   /// Says why on `err`, and sets the exit code.
   void give_up(int code, const std::string& why);

@@ -137,6 +137,8 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");
   if (path == "/v1/undo") return post ? undo(request) : refuse(405, "POST is meant");
   if (path == "/v1/audit") return get ? audit(request) : refuse(405, "GET is meant");
+  if (path == "/v1/store/stats") return get ? store_stats() : refuse(405, "GET is meant");
+  if (path == "/v1/store/vacuum") return post ? vacuum_store(request) : refuse(405, "POST is meant");
   if (path == "/v1/store/check") return post ? check_store() : refuse(405, "POST is meant");
   if (path == "/v1/store/backup") return post ? back_up(request) : refuse(405, "POST is meant");
   if (path == "/v1/config") return get ? config(request) : refuse(405, "GET is meant");
@@ -381,6 +383,19 @@ ControlAnswer ControlApi::reload(const ControlRequest& request) {
   if (!report) return answer_of(report.error());
   record(request, "reload", report->file, report->errors.empty() ? "" : "refused: it has errors", 0);
   return answer(reload_json(*report), report->errors.empty() ? 200 : 422);
+}
+
+ControlAnswer ControlApi::store_stats() {
+  const Result<queue::StoreStats> stats = backend_.store_stats();
+  if (!stats) return answer_of(stats.error());
+  return answer(stats_json(*stats));
+}
+
+ControlAnswer ControlApi::vacuum_store(const ControlRequest& request) {
+  const Result<queue::VacuumReport> report = backend_.vacuum_store();
+  if (!report) return answer_of(report.error());
+  record(request, "store vacuum", std::to_string(report->pages) + " pages", "", 0);
+  return answer(vacuum_json(*report));
 }
 
 ControlAnswer ControlApi::check_store() {

@@ -25,6 +25,8 @@
 //                                           without their settings: GET /v1/config/epochs
 //   POST /v1/reload
 //   POST /v1/log/reopen
+//   GET  /v1/store/stats                    how much is in the queue's files
+//   POST /v1/store/vacuum                   gives free pages back, while mail goes on
 //   POST /v1/store/check
 //   POST /v1/store/backup {"folder":"/srv/backup/monday"}
 // An answer over 299 is {"error":"..."}: 400 the request makes no sense, 403 no permission for that folder, 404, 405,
@@ -126,6 +128,8 @@ class ControlBackend {
   virtual Result<ConfigEpochs> epochs() = 0;
   /// Errors: busy (one is under way).
   virtual Result<ReloadReport> reload() = 0;
+  virtual Result<queue::StoreStats> store_stats() = 0;
+  virtual Result<queue::VacuumReport> vacuum_store() = 0;
   /// Errors of both: busy (one is under way), and as SqliteQueue::back_up() and check().
   virtual Result<queue::CheckReport> check_store() = 0;
   virtual Result<queue::BackupReport> back_up(const std::string& folder) = 0;
@@ -172,6 +176,8 @@ class ControlApi {
   ControlAnswer config(const ControlRequest& request);
   ControlAnswer epochs();
   ControlAnswer reload(const ControlRequest& request);
+  ControlAnswer store_stats();
+  ControlAnswer vacuum_store(const ControlRequest& request);
   ControlAnswer check_store();
   ControlAnswer back_up(const ControlRequest& request);
   /// Into the log, and into the audit.

@@ -1,6 +1,10 @@
 #include "mta/control_json.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "smtp/date.h"
+#include "smtp/parameters.h"
 
 namespace waypost::mta {
 namespace {
@@ -46,6 +50,14 @@ const char* kind_text(queue::HistoryEvent::Kind kind) {
   return "unknown";
 }
 
+/// "", or the value of NOTIFY: "SUCCESS,DELAY".
+std::string notify_text(smtp::Notify notify) {
+  smtp::RcptParameters parameters;
+  parameters.notify.bits = notify.asked();
+  const std::string text = smtp::text(parameters);
+  return text.substr(std::min(text.size(), std::string_view(" NOTIFY=").size()));
+}
+
 Json recipient_json(const queue::RecipientRow& recipient, net::WallTime now) {
   Json json;
   json["address"] = recipient.forward_path.text();
@@ -56,6 +68,8 @@ Json recipient_json(const queue::RecipientRow& recipient, net::WallTime now) {
   json["reply"] = recipient.reply;
   json["host"] = recipient.host;
   json["destination"] = recipient.destination;
+  json["notify"] = notify_text(recipient.notify);
+  json["orcpt"] = recipient.orcpt;
   return json;
 }
 
@@ -94,6 +108,7 @@ Json message_json(const queue::MessageRow& message, net::WallTime now) {
   json["body"] = body_text(message.info.body);
   json["smtputf8"] = message.info.smtputf8;
   json["require_tls"] = message.info.require_tls;
+  json["ret"] = message.info.ret == smtp::Ret::full ? "full" : message.info.ret == smtp::Ret::headers ? "hdrs" : "";
   json["envid"] = message.info.envid;
   json["recipients"] = Json::array();
   for (const queue::RecipientRow& recipient : message.recipients) {
@@ -301,6 +316,40 @@ Json reload_json(const ReloadReport& report) {
   for (const conf::Finding& finding : report.errors) json["findings"].push_back(finding_json(finding, "error"));
   for (const conf::Finding& finding : report.warnings) json["findings"].push_back(finding_json(finding, "warning"));
   json["restart"] = report.restart;
+  return json;
+}
+
+Json stats_json(const queue::StoreStats& stats) {
+  Json json;
+  json["schema"] = 1;
+  json["version"] = stats.version;
+  json["database_octets"] = stats.database_octets;
+  json["wal_octets"] = stats.wal_octets;
+  json["history_octets"] = stats.history_octets;
+  json["pages"] = stats.pages;
+  json["free_pages"] = stats.free_pages;
+  json["spool_files"] = stats.spool_files;
+  json["spool_octets"] = stats.spool_octets;
+  json["destinations"] = stats.destinations;
+  json["counted"] = stats.totals.has_value();
+  if (!stats.totals) return json;
+  const auto time = [](const std::optional<net::WallTime>& at) { return at ? time_json(*at) : Json(nullptr); };
+  json["messages"] = stats.totals->messages;
+  json["octets"] = stats.totals->octets;
+  json["deferred"] = stats.totals->deferred;
+  json["held"] = stats.totals->held;
+  json["kept"] = stats.totals->removed;
+  json["oldest_deferred"] = time(stats.totals->oldest_deferred);
+  json["oldest_held"] = time(stats.totals->oldest_held);
+  return json;
+}
+
+Json vacuum_json(const queue::VacuumReport& report) {
+  Json json;
+  json["schema"] = 1;
+  json["pages"] = report.pages;
+  json["octets"] = report.pages * queue::VacuumReport::kPage;
+  json["left"] = report.left;
   return json;
 }
 

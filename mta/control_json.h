@@ -46,6 +46,8 @@ Json finding_json(const conf::Finding& finding, const char* severity);
 Json reload_json(const ReloadReport& report);
 
 // Each with "schema": 1, which changes if a key ever has to.
+Json stats_json(const queue::StoreStats& stats);
+Json vacuum_json(const queue::VacuumReport& report);
 Json check_json(const queue::CheckReport& report);
 Json backup_json(const queue::BackupReport& report);
 Json restore_json(const queue::RestoreReport& report);

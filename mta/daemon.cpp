@@ -348,7 +348,8 @@ void Daemon::start_control() {
       [this, &first](std::string folder, std::stop_token stop) {
         return back_up(first, std::move(folder), std::move(stop));
       },
-      [this] { return measures(); }});
+      [this] { return measures(); }, [this, &first] { return queue_->store_stats(first); },
+      [this, &first](std::stop_token stop) { return queue_->vacuum(first, std::move(stop)); }});
   api_ = std::make_unique<ControlApi>(*backend_);
   Result<> started = control_->start(*api_);
   if (started && admin_)

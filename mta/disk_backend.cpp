@@ -58,6 +58,8 @@ class DiskBackend : public ControlBackend {
     return ConfigEpochs::parse(text ? *text : "");
   }
   Result<ReloadReport> reload() override { return fail(needs_daemon()); }
+  Result<queue::StoreStats> store_stats() override { return queue::stats_of_folder(data_dir_); }
+  Result<queue::VacuumReport> vacuum_store() override { return queue::vacuum_folder(data_dir_); }
   Result<queue::CheckReport> check_store() override { return queue::check_folder(data_dir_); }
   Result<queue::BackupReport> back_up(const std::string& folder) override {
     return queue::back_up_folder(data_dir_, folder);

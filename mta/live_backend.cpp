@@ -168,6 +168,15 @@ Result<ReloadReport> LiveBackend::reload() {
   return wait<ReloadReport>([&parts = parts_] { return parts.reload(); }, kRead);
 }
 
+Result<queue::StoreStats> LiveBackend::store_stats() {
+  return wait<queue::StoreStats>([&parts = parts_] { return parts.store_stats(); }, kRead);
+}
+
+Result<queue::VacuumReport> LiveBackend::vacuum_store() {
+  return wait<queue::VacuumReport>([&parts = parts_, stop = stopping_.get_token()] { return parts.vacuum(stop); },
+                                   kWhole);
+}
+
 Result<queue::CheckReport> LiveBackend::check_store() {
   return wait<queue::CheckReport>([&parts = parts_, stop = stopping_.get_token()] { return parts.check(stop); },
                                   kWhole);

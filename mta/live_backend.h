@@ -35,6 +35,8 @@ struct LiveParts {
   std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
   std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
   std::function<net::Task<Result<Measures>>()> measures;
+  std::function<net::Task<Result<queue::StoreStats>>()> store_stats;
+  std::function<net::Task<Result<queue::VacuumReport>>(std::stop_token)> vacuum;
 };
 
 /// Threads call in and wait. After the loop has ended every call returns `cancelled` at once if stop() was called.
@@ -66,6 +68,8 @@ class LiveBackend : public ControlBackend {
   Result<std::vector<Rates::Row>> rates() override { return parts_.rates.rows(now()); }
   Result<ConfigEpochs> epochs() override;
   Result<ReloadReport> reload() override;
+  Result<queue::StoreStats> store_stats() override;
+  Result<queue::VacuumReport> vacuum_store() override;
   Result<queue::CheckReport> check_store() override;
   Result<queue::BackupReport> back_up(const std::string& folder) override;
   Result<Measures> measures();  ///< of the admin address alone

@@ -29,6 +29,8 @@ class SubmitDialogue {
   Result<smtp::Reply> command(const std::string& line);
   /// All of the file, which is in wire form up to its final dot, from its beginning on; the reply to the dot.
   Result<smtp::Reply> content(int file);
+  /// The same by BDAT (RFC 3030) in place of DATA: of a file that has the content and nothing else.
+  Result<smtp::Reply> counted(int file);
 
   int fd() const { return fd_; }
 
@@ -46,6 +48,7 @@ class SubmitDialogue {
 struct Submission {
   smtp::Envelope envelope;
   int content = -1;
+  bool counted = false;  ///< the file has the content octet for octet, which goes by BDAT
 };
 
 /// MAIL and RCPT as they go over the wire, without line ends.
@@ -62,6 +65,8 @@ struct Submitted {
   std::vector<Refusal> refused;               ///< 5xx
   std::vector<smtp::EnvelopeRecipient> left;  ///< the daemon is away, or said 4xx
   std::string why_left;
+  std::vector<smtp::EnvelopeRecipient> taken;  ///< those that the daemon has
+  bool in_doubt = false;  ///< the end of the content went out, and no reply came: it may have some of `left`, too
 };
 
 /// In several transactions, where one may not have so many recipients.

@@ -1,6 +1,7 @@
 // mta/waypost.cpp: the administrator's tool. waypost(8)
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -79,6 +80,11 @@ int run(int argc, char** argv) {
         const Result<> found = find();
         if (!found) return fail(found.error());
         return relay->data_dir();
+      },
+      0,
+      [&file](const Submission& submission) {
+        std::signal(SIGPIPE, SIG_IGN);  // a daemon that closes is an answer
+        return submit(conf::load(file).config.submit_socket, submission, nullptr);
       }};
   add_status(app, console);
   add_health(app, console);

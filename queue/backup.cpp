@@ -323,7 +323,7 @@ Result<BackupReport> back_up_folder(const std::string& data_dir, const std::stri
   {
     Result<Database> db = open_to_read(*own + "/queue.db");
     if (!db) return fail(db.error());
-    Result<> ours = check_version(*db, kQueueSchema);
+    Result<int> ours = version_of(*db, kQueueSchema);
     if (!ours) return fail(ours.error());
     Result<std::int64_t> pages = db->value("PRAGMA page_count");
     if (!pages) return fail(pages.error());

@@ -48,6 +48,8 @@ Result<> read_recipients(Database& db, MessageRow& message) {
     RecipientRow out;
     out.index = static_cast<std::uint32_t>(row.integer(1));
     out.forward_path = shown_path(row.text(3));
+    out.notify.bits = static_cast<std::uint8_t>(row.integer(5));
+    out.orcpt = row.text(6);
     out.attempts = static_cast<std::uint32_t>(row.integer(7));
     out.status = row.text(8);
     out.reply = row.text(9);

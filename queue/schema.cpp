@@ -238,7 +238,9 @@ Result<> check_version(Database& db, const Schema& schema) {
   if (!version) return fail(version.error());
   if (*version == static_cast<int>(schema.steps.size())) return {};
   return fail(Errc::unsupported,
-              schema.name + " was written by an older Waypost: start the daemon once, which brings it up to date");
+              schema.name +
+                  " was written by an older Waypost: start the daemon once, or run `waypost store migrate`, which "
+                  "bring it up to date");
 }
 
 }  // namespace waypost::queue

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/escape.h"
@@ -19,7 +20,9 @@
 #include "queue/replacement.h"
 #include "queue/rows.h"
 #include "queue/schema.h"
+#include "queue/stats.h"
 #include "queue/totals_operation.h"
+#include "queue/vacuum.h"
 
 namespace waypost::queue {
 
@@ -139,6 +142,12 @@ class Queue : public SqliteQueue {
   net::Task<Result<std::optional<Totals>>> totals(net::Runtime& runtime) override {
     return totals_of(*core_, storage_, runtime);
   }
+  net::Task<Result<StoreStats>> store_stats(net::Runtime& runtime) override {
+    return stats_of(*core_, storage_, runtime);
+  }
+  net::Task<Result<VacuumReport>> vacuum(net::Runtime& runtime, std::stop_token stop) override {
+    return queue::vacuum(storage_, runtime, std::move(stop));
+  }
   net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) override {
     LiveQueue queue{*core_, storage_, runtime, copying_};
     return queue::back_up(queue, std::move(folder), std::move(stop));
@@ -199,6 +208,36 @@ Result<> move_wal(Database& db) {
 }
 
 }  // namespace
+
+Result<OfflineQueue> open_offline(const std::string& data_dir) {
+  StoreOptions options;
+  Result<std::string> folder = real_folder(data_dir);
+  if (!folder) return fail(folder.error());
+  options.data_dir = *folder;
+  struct stat facts {};
+  if (::stat((*folder + "/queue.db").c_str(), &facts) != 0)
+    return fail(Errc::not_found, escape(*folder) + "/queue.db is not there");
+  Result<FolderLock> lock = FolderLock::exclusive(*folder);
+  if (!lock) return fail(lock.error());
+  Result<> finished = finish_replacements(*folder);
+  if (!finished) return fail(finished.error());
+  Result<std::unique_ptr<Files>> files = open_files(*folder);
+  if (!files) return fail(files.error());
+  Result<Database> db = open_database(options, *folder, **files);
+  if (!db) return fail(db.error());
+  Result<> moved = move_wal(*db);
+  if (!moved) return fail(moved.error());
+  return OfflineQueue{*std::move(lock), *std::move(files), *std::move(db)};
+}
+
+Result<> close_offline(OfflineQueue queue) {
+  Result<> marked = StoreCore::mark_closed(queue.db);
+  if (!marked) return marked;
+  Result<Database::Checkpointed> moved = queue.db.checkpoint();
+  if (!moved) return fail(moved.error());
+  queue.db.checkpoint_on_close();
+  return {};
+}
 
 Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Files& files, History& history) {
   std::string folder = options.data_dir;

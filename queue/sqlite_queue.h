@@ -3,6 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "queue/files.h"
+#include "queue/lock.h"
 #include "queue/schema.h"
 #include "queue/sqlite_store.h"
 #include "queue/storage_thread.h"
@@ -33,6 +35,17 @@ Result<> check_wal(const std::string& path);
 
 /// Removes spool files that no row names, and those that were being written. Syncs the names of their folders.
 Result<> remove_orphans(Database& db, Files& files);
+
+/// A data folder that no daemon uses, opened to be written to as a start of the daemon opens it: what was left in the
+/// WAL is in the database, which is of the newest version. Errors: as SqliteQueue::open(), and not_found.
+struct OfflineQueue {
+  FolderLock lock;  // given back last
+  std::unique_ptr<Files> files;
+  Database db;
+};
+Result<OfflineQueue> open_offline(const std::string& data_dir);
+/// As a daemon's end: no WAL stays.
+Result<> close_offline(OfflineQueue queue);
 
 /// `path`-wal is there and not empty.
 bool has_wal(const std::string& path);

@@ -16,7 +16,9 @@ namespace waypost::queue {
 
 struct BackupReport;
 struct CheckReport;
+struct StoreStats;
 struct Totals;
+struct VacuumReport;
 
 struct StoreOptions {
   std::string data_dir;
@@ -54,6 +56,9 @@ class SqliteQueue {
   /// counted, and each call goes on with that for a moment.
   virtual net::Task<Result<std::optional<Totals>>> totals(net::Runtime& runtime) = 0;
 
+  /// While mail goes on: queue/stats.h and queue/vacuum.h.
+  virtual net::Task<Result<StoreStats>> store_stats(net::Runtime& runtime) = 0;
+  virtual net::Task<Result<VacuumReport>> vacuum(net::Runtime& runtime, std::stop_token stop) = 0;
   /// While mail goes on: queue/backup.h. They end on the loop of `runtime`, which, like the queue, outlives them.
   virtual net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) = 0;
   virtual net::Task<Result<CheckReport>> check(net::Runtime& runtime, std::stop_token stop) = 0;

@@ -49,6 +49,8 @@ struct WaitingPage {
 struct RecipientRow {
   std::uint32_t index = 0;
   smtp::Path forward_path;
+  smtp::Notify notify;
+  std::string orcpt;
   State state = State::deferred;
   std::uint32_t attempts = 0;
   WallTime next_attempt;            ///< the later one of the recipient's and the destination's

@@ -2,12 +2,14 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "queue/id.h"
+#include "queue/totals.h"
 
 namespace waypost::queue {
 
@@ -50,11 +52,48 @@ struct BackupReport {
   std::chrono::microseconds longest_slice{0};  ///< for so long commits waited at most
 };
 
+/// How much is in the queue's files. The database's and the files' figures are of nearly one moment.
+struct StoreStats {
+  int version = 0;  ///< of its schema
+  std::uint64_t database_octets = 0, wal_octets = 0, history_octets = 0;
+  std::uint64_t pages = 0, free_pages = 0;  ///< of queue.db; free: given back by a vacuum, or used again
+  std::uint64_t spool_files = 0, spool_octets = 0;
+  std::uint64_t destinations = 0;  ///< and sites
+  /// How much waits; nullopt: the running daemon still counts the rows, ask again.
+  std::optional<Totals> totals;
+};
+
+struct VacuumReport {
+  static constexpr std::uint64_t kPage = 4096;  ///< octets of a page
+  std::uint64_t pages = 0;                      ///< that went back to the file system
+  std::uint64_t left = 0;                       ///< free pages that are still there
+};
+
+/// While no daemon runs. Errors: as check_folder().
+Result<StoreStats> stats_of_folder(const std::string& data_dir);
+
+/// While no daemon runs; queue/vacuum.h. A crash leaves the queue as it was, or smaller. Blocks.
+/// Errors: busy (a daemon has it), not_found, denied, damaged, full, unsupported (another version's).
+Result<VacuumReport> vacuum_folder(const std::string& data_dir);
+
+/// Versions of the schemas; 0: there is no such file.
+struct Versions {
+  int queue = 0, newest_queue = 0;
+  int history = 0, newest_history = 0;
+  bool is_newest() const { return queue == newest_queue && (history == 0 || history == newest_history); }
+};
+/// Of a data folder that no daemon uses. Errors: busy, not_found, denied, damaged, unsupported (a newer Waypost's).
+Result<Versions> versions_of_folder(const std::string& data_dir);
+/// What a start of the daemon does first: brings queue.db, and history.db if there is one, to the newest version.
+/// Errors: those of versions_of_folder(); full, io.
+Result<> migrate_folder(const std::string& data_dir);
+
 /// A data folder, or a backup, that no daemon uses. Errors: busy (a daemon has it), not_found, denied, unsupported
 /// (another version's).
 Result<CheckReport> check_folder(const std::string& data_dir);
 
-/// A data folder that no daemon uses. Blocks. Errors: as SqliteQueue::back_up(); busy: a daemon has it.
+/// A data folder that no daemon uses, of this version or an older one. Blocks. Errors: as SqliteQueue::back_up(); busy:
+/// a daemon has it.
 Result<BackupReport> back_up_folder(const std::string& data_dir, const std::string& folder);
 
 }  // namespace waypost::queue

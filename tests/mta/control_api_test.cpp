@@ -125,11 +125,11 @@ TEST_SUITE("mta/control_api") {
     std::string keys;
     for (const auto& [key, value] : message.items()) keys += key + " ";
     CHECK(keys ==
-          "id from size arrival expires message_id client helo protocol listener user body smtputf8 require_tls "
+          "id from size arrival expires message_id client helo protocol listener user body smtputf8 require_tls ret "
           "envid recipients ");
     keys.clear();
     for (const auto& [key, value] : message["recipients"][0].items()) keys += key + " ";
-    CHECK(keys == "address state tries next_attempt status reply host destination ");
+    CHECK(keys == "address state tries next_attempt status reply host destination notify orcpt ");
     CHECK(message["arrival"] == "2026-11-22T07:00:00.000Z");
     CHECK(message["recipients"][1]["address"] == "c@c.example");
     CHECK(a.get("/v1/queue/0000000000ZZ").status == 404);

@@ -228,6 +228,16 @@ class FakeBackend : public mta::ControlBackend {
     if (failure) return fail(*failure);
     return report;
   }
+  queue::StoreStats stats;
+  Result<queue::StoreStats> store_stats() override {
+    if (failure) return fail(*failure);
+    return stats;
+  }
+  queue::VacuumReport vacuumed;
+  Result<queue::VacuumReport> vacuum_store() override {
+    if (failure) return fail(*failure);
+    return vacuumed;
+  }
   Result<queue::CheckReport> check_store() override {
     if (failure) return fail(*failure);
     return checked;
