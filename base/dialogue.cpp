@@ -5,8 +5,6 @@
 #include <mutex>
 #include <utility>
 
-#include "base/escape.h"
-
 namespace waypost::dialogue {
 namespace {
 
@@ -45,7 +43,7 @@ bool is_watched() {
 }
 
 void note(Line line) {
-  line.text = escape(line.text, kMaxText);
+  if (line.text.size() > kMaxText) line.text.resize(kMaxText);
   line.time = std::chrono::system_clock::now();
   Kept& all = kept();
   std::lock_guard lock(all.mutex);
@@ -68,6 +66,7 @@ Page read(std::uint64_t from, std::size_t most, const std::function<bool(const L
     if (!wanted(line)) continue;
     if (page.lines.size() == most) {
       page.next = line.number;
+      page.more = true;
       break;
     }
     page.lines.push_back(line);

@@ -20,7 +20,7 @@ struct Line {
   std::string peer;     ///< "mx1.b.example[192.0.2.7]:25"
   std::string address;  ///< of it, numeric
   Voice voice = Voice::event;
-  std::string text;  ///< one line, escaped, at most kMaxText octets
+  std::string text;  ///< as it was said, of which kMaxText octets are kept
 };
 constexpr std::size_t kMaxText = 512;
 
@@ -38,7 +38,8 @@ constexpr std::size_t kKept = 10'000;
 struct Page {
   std::vector<Line> lines;
   std::uint64_t next = 0;    ///< to ask for what comes after
-  std::uint64_t missed = 0;  ///< lines that had to make room before they were read
+  std::uint64_t missed = 0;  ///< lines, of all connections, that had to make room before they were read
+  bool more = false;         ///< there are more already
 };
 /// The lines from `from` on that `wanted` is true for, at most `most` of them. 0: none, but from now on somebody
 /// watches.

@@ -103,6 +103,7 @@ net::Task<Connection::Opened> Connection::open(net::Runtime& runtime, Reached re
   auto close_it = [to_close] { to_close->close(); };
   std::stop_callback on_stop(stop, close_it);
   std::optional<HostFailure> failure = co_await connection->begin();
+  opened.tls = connection->tls_;
   if (failure) {
     opened.failure = std::move(*failure);
     opened.failure.tls = connection->tls_.text();
@@ -127,7 +128,7 @@ Connection::Connection(net::Runtime& runtime, Peer peer, ClientSettings settings
 }
 
 Connection::~Connection() {
-  if (dialogue::is_watched()) note(dialogue::Voice::event, "closed");
+  if (is_heard()) note(dialogue::Voice::event, "closed");
 }
 
 void Connection::note(dialogue::Voice voice, std::string text) const {
@@ -365,11 +366,12 @@ net::Task<Result<smtp::Reply>> Connection::read_reply(net::TimePoint deadline) {
   while (true) {
     Result<net::LineBuffer::Line> line = co_await lines_.read_line(longest_line_, deadline);
     if (!line) co_return ended(line.error());
+    // What is said while we log in may repeat it.
+    if (is_heard()) note(dialogue::Voice::peer, std::string(line->text.substr(0, logging_in_ ? 3 : line->text.npos)));
     Result<std::optional<smtp::Reply>> reply = parser_.on_line(line->text);
     if (!reply) co_return ended(reply.error());
     if (!*reply) continue;
     if ((*reply)->code == 421) usable_ = false;
-    if (is_heard()) note_reply(**reply);
     co_return std::move(**reply);
   }
 }
@@ -381,18 +383,6 @@ void Connection::note_commands(std::string_view commands) const {
     const bool is_response = logging_in_ && !line.starts_with("AUTH ");
     note(dialogue::Voice::ours, is_response ? "(not shown)" : smtp::shown_command(line));
     commands.remove_prefix(std::min(commands.size(), line.size() + 2));
-  }
-}
-
-void Connection::note_reply(const smtp::Reply& reply) const {
-  // What is said while we log in may repeat it.
-  if (logging_in_) return note(dialogue::Voice::peer, std::to_string(reply.code) + " (not shown)");
-  const std::string wire = reply.wire();
-  std::string_view rest = wire;
-  while (!rest.empty()) {
-    const std::size_t end = rest.find("\r\n");
-    note(dialogue::Voice::peer, std::string(rest.substr(0, end)));
-    rest.remove_prefix(end + 2);
   }
 }
 

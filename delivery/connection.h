@@ -76,7 +76,8 @@ class Connection {
   struct Opened {
     std::unique_ptr<Connection> connection;  ///< null: `failure` says why
     HostFailure failure;
-    Raced raced{};  ///< of open_session(), where there was a rival
+    TlsEvidence tls{};  ///< what was shown, of a failure too
+    Raced raced{};      ///< of open_session(), where there was a rival
   };
   /// A host that has taken a connection; or `failure` says why none has.
   struct Reached {
@@ -147,7 +148,6 @@ class Connection {
   bool is_heard() const { return settings_.transcript || dialogue::is_watched(); }
   void note(dialogue::Voice voice, std::string text) const;
   void note_commands(std::string_view commands) const;
-  void note_reply(const smtp::Reply& reply) const;
 
   net::Runtime& runtime_;
   Peer peer_;

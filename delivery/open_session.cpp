@@ -17,6 +17,11 @@ TlsPolicy policy_for(const Peer& peer, const SessionFor& whom, bool given_up) {
   return tls_policy(question);
 }
 
+bool may_go_in_clear(const TlsPolicy& policy, const Connection::Opened& opened) {
+  const bool failed = !opened.connection && opened.failure.tls_trouble == HostFailure::Tls::handshake;
+  return failed && policy.level == conf::TlsLevel::opportunistic && !policy.given_up;
+}
+
 net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, ClientSettings settings, SessionFor whom,
                                            HostMemory& memory, std::stop_token stop) {
   return open_session(runtime, std::move(peer), std::nullopt, std::move(settings), std::move(whom), memory, stop);
@@ -35,9 +40,7 @@ net::Task<Connection::Opened> open_session(net::Runtime& runtime, Peer peer, std
     Connection::Opened opened = co_await Connection::open(runtime, std::move(reached), settings, policy, stop);
     opened.raced = raced;
     if (opened.connection && opened.connection->tls().is_encrypted()) memory.succeeded(peer.address);
-    const bool may_fall_back = policy.level == conf::TlsLevel::opportunistic && !given_up;
-    if (opened.connection || opened.failure.tls_trouble != HostFailure::Tls::handshake || !may_fall_back)
-      co_return opened;
+    if (!may_go_in_clear(policy, opened)) co_return opened;
     given_up = memory.failed(peer.address, runtime.now()) >= retry;
     if (!given_up || stop.stop_requested()) co_return opened;
     const std::string host = peer.text();

@@ -24,6 +24,9 @@ constexpr net::Duration kTlsGivenUp = std::chrono::hours(72);
 /// What is demanded of a session with this host. `given_up`: as in TlsQuestion.
 TlsPolicy policy_for(const Peer& peer, const SessionFor& whom, bool given_up);
 
+/// True if a host was asked for TLS that has failed, and may have mail in clear all the same.
+bool may_go_in_clear(const TlsPolicy& policy, const Connection::Opened& opened);
+
 /// Connection::open() by the policy of peer.tls. Where opportunistic TLS fails as often as settings.tls_retry says, the
 /// host is remembered and opened again in clear, at once; so it is from then on until the memory ends. `memory` and
 /// `runtime` outlive the await.

@@ -10,9 +10,7 @@
 #include "net/scope.h"
 
 namespace waypost::delivery {
-namespace {
 
-/// In the order of hops and preferences.
 std::vector<ProbedHost> hosts_of(const Dispatcher::Found& found) {
   std::vector<ProbedHost> out;
   for (std::size_t at = 0; at < found.plan.hops.size(); ++at) {
@@ -26,6 +24,7 @@ std::vector<ProbedHost> hosts_of(const Dispatcher::Found& found) {
         one.peer.given = found.given;
         for (const net::Address& source : found.plan.sources)
           if (source.family == address.family && !one.peer.source) one.peer.source = source;
+        if (!one.peer.source && found.as != nullptr && !found.as->source.empty()) continue;
         out.push_back(std::move(one));
       }
     }
@@ -33,20 +32,27 @@ std::vector<ProbedHost> hosts_of(const Dispatcher::Found& found) {
   return out;
 }
 
+namespace {
+
 net::Task<> probe_one(net::Runtime& runtime, ProbedHost& host, ClientSettings settings, SessionFor whom,
                       std::stop_token stop) {
   const net::TimePoint begin = runtime.now();
   auto transcript = std::make_shared<std::vector<dialogue::Line>>();
   settings.transcript = transcript;
   const TlsPolicy policy = policy_for(host.peer, whom, false);
-  Connection::Opened opened = co_await Connection::open(runtime, host.peer, std::move(settings), policy, stop);
+  Connection::Opened opened = co_await Connection::open(runtime, host.peer, settings, policy, stop);
+  if (may_go_in_clear(policy, opened)) {
+    const TlsPolicy clear = policy_for(host.peer, whom, true);
+    opened = co_await Connection::open(runtime, host.peer, std::move(settings), clear, stop);
+  }
   host.took = runtime.now() - begin;
   host.failure = std::move(opened.failure);
+  host.tls = std::move(opened.tls);
   if (opened.connection) {
     host.ready = true;
     host.offered = opened.connection->extensions();
-    host.tls = opened.connection->tls();
     co_await opened.connection->quit();
+    opened.connection.reset();
   }
   host.dialogue = std::move(*transcript);
 }

@@ -37,6 +37,10 @@ constexpr std::size_t kMostProbed = 20;
 /// For each step of a session at most, since somebody waits for the answer.
 constexpr net::Duration kProbeStep = std::chrono::seconds(10);
 
+/// Each address of its hosts, in the order of hops and preferences. None that a route with source addresses of its own
+/// does not go to.
+std::vector<ProbedHost> hosts_of(const Dispatcher::Found& found);
+
 /// All of them at once, as mail for `destination` would be given to them: its TLS policy, its login, its source
 /// address. Nothing that is learnt is remembered. `runtime` outlives it.
 net::Task<Probe> probe(net::Runtime& runtime, std::string destination, Dispatcher::Found found, ClientSettings settings,

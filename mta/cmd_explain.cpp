@@ -77,6 +77,7 @@ int explain(const ExplainOptions& options, Console& console) {
     table.add({"", "and " + grouped(goals - list_of(*answer, "ways").size()) + " more that the alias stands for"});
   console.out << table.text();
   if (!options.probe) return 0;
+  bool ready = true;
   for (const Json& way : list_of(*answer, "ways")) {
     ControlRequest probe;
     probe.path = "/v1/probe";
@@ -84,8 +85,9 @@ int explain(const ExplainOptions& options, Console& console) {
     const std::optional<Json> probed = console.fetch(probe);
     if (!probed) return console.exit_code;
     write_probe(*probed, false, console);
+    ready = ready && is_ready(*probed);
   }
-  return 0;
+  return ready ? 0 : 1;
 }
 
 void add_explain(CLI::App& app, Console& console) {
@@ -96,8 +98,8 @@ void add_explain(CLI::App& app, Console& console) {
   verb->add_option("--client", options->client, "The client's address (127.0.0.1)")->type_name("IP");
   verb->add_option("--login", options->login, "Whom the client has logged in as")->type_name("NAME");
   verb->add_option("--role", options->role, "Of the listener: mx, or submission (with --login)")->type_name("ROLE");
-  verb->add_flag("--probe", options->probe, "Ask the hosts, too, as waypost probe does; not with --json");
-  verb->add_flag("--json", options->json, "One JSON object, keys stable");
+  CLI::Option* probe = verb->add_flag("--probe", options->probe, "Ask the hosts, too, as waypost probe does");
+  verb->add_flag("--json", options->json, "One JSON object, keys stable")->excludes(probe);
   verb->footer("Example: waypost explain x@gmail.com --client 10.1.4.20 --from scan@office.example");
   verb->callback([options, &console] { console.exit_code = explain(*options, console); });
 }

@@ -39,13 +39,6 @@ void add_host(const Json& host, bool dialogue, Table& table) {
     table.add({"", shown_time(line, "time") + " " + shown(line, "voice") + " " + shown(line, "text")});
 }
 
-bool is_ready(const Json& answer) {
-  if (answer.contains("maildir") || answer.contains("discard")) return true;
-  const Json& hosts = list_of(answer, "hosts");
-  return std::any_of(hosts.begin(), hosts.end(),
-                     [](const Json& host) { return host.contains("ready") && host["ready"] == true; });
-}
-
 void write_line(const Json& line, Console& console) {
   const std::string when = shown_time(line, "time");
   console.out << when.substr(when.size() < 8 ? 0 : when.size() - 8) << " #" << number_of(line, "connection") << " "
@@ -67,6 +60,13 @@ void write_probe(const Json& answer, bool dialogue, Console& console) {
   if (number_of(answer, "left_out") > 0)
     table.add({"", "and " + counted(number_of(answer, "left_out"), "address", "addresses") + " more, not asked"});
   console.out << table.text();
+}
+
+bool is_ready(const Json& answer) {
+  if (answer.contains("maildir") || answer.contains("discard")) return true;
+  const Json& hosts = list_of(answer, "hosts");
+  return std::any_of(hosts.begin(), hosts.end(),
+                     [](const Json& host) { return host.contains("ready") && host["ready"] == true; });
 }
 
 int probe(const ProbeOptions& options, Console& console) {
@@ -98,12 +98,13 @@ int watch(const WatchOptions& options, Console& console, const std::function<voi
   if (!options.peer.empty()) request.query["peer"] = options.peer;
   if (options.in != options.out) request.query["direction"] = options.in ? "in" : "out";
   std::uint64_t from = 0;
-  do {
+  for (;;) {
+    const bool last = until && console.now() >= *until;
     request.query["from"] = std::to_string(from);
     const std::optional<Json> answer = console.fetch(request);
     if (!answer) return console.exit_code;
     if (const std::uint64_t missed = number_of(*answer, "missed"); missed > 0)
-      console.err << "waypost: " << counted(missed, "line", "lines") << " went by unseen: narrow it with --peer\n";
+      console.err << "waypost: " << counted(missed, "line", "lines") << ", of all connections, went by unseen\n";
     for (const Json& line : list_of(*answer, "lines")) {
       if (options.json)
         console.out << to_line(line) << "\n";
@@ -113,9 +114,9 @@ int watch(const WatchOptions& options, Console& console, const std::function<voi
     console.out.flush();
     if (!console.out) return EX_IOERR;  // whoever read it has gone
     from = number_of(*answer, "next");
-    sleep();
-  } while (!until || console.now() < *until);
-  return 0;
+    if (last) return 0;
+    if ((*answer)["more"] != true) sleep();
+  }
 }
 
 void add_probe(CLI::App& app, Console& console) {

@@ -18,6 +18,8 @@ struct ProbeOptions {
 int probe(const ProbeOptions& options, Console& console);
 /// The hosts of an answer; for `waypost explain --probe`, too.
 void write_probe(const Json& answer, bool dialogue, Console& console);
+/// Whether mail would be taken by one of them.
+bool is_ready(const Json& answer);
 
 struct WatchOptions {
   std::string peer;  ///< a network; "": all

@@ -234,7 +234,8 @@ int queue_list(const QueueListOptions& options, Console& console) {
     request.query["after"] = resume;
   }
   if (any) return 0;
-  if (!options.json) console.err << (options.filter.empty() ? "the queue is empty\n" : "nothing matches\n");
+  if (!options.json)
+    console.err << "waypost: " << (options.filter.empty() ? "the queue is empty\n" : "nothing matches\n");
   return options.filter.empty() ? 0 : 1;
 }
 

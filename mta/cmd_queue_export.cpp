@@ -173,7 +173,7 @@ int queue_export(const QueueExportOptions& options, Console& console) {
   }
   if (written == 0) {
     if (mbox) ::unlink(options.to.c_str());
-    console.err << "nothing matches\n";
+    console.err << "waypost: nothing matches\n";
     return 1;
   }
   console.out << "wrote " << counted(written, "message", "messages") << " to " << escape(options.to) << "\n";

@@ -42,7 +42,8 @@ std::optional<Json> fetch_groups(const QueueCountOptions& options, Console& cons
 
 int end_of_groups(const QueueCountOptions& options, const Json& answer, const Table& table, Console& console) {
   if (list_of(answer, "groups").empty()) {
-    if (!options.json) console.err << (options.filter.empty() ? "the queue is empty\n" : "nothing matches\n");
+    if (!options.json)
+      console.err << "waypost: " << (options.filter.empty() ? "the queue is empty\n" : "nothing matches\n");
     return options.filter.empty() ? 0 : 1;
   }
   if (!options.json) console.out << table.text();

@@ -321,7 +321,8 @@ class Import {
                    << " for " << counted(recipients_, "recipient", "recipients") << "\n";
     if (troubled_ > 0) return 2;
     if (done_ > 0) return 0;
-    console_.err << (before_ > 0 ? "all of it was imported before\n" : "nothing to import: no ID.json is there\n");
+    console_.err << "waypost: "
+                 << (before_ > 0 ? "all of it was imported before\n" : "nothing to import: no ID.json is there\n");
     return 1;
   }
 

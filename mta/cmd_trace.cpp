@@ -73,7 +73,7 @@ int trace(const TraceOptions& options, Console& console) {
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
   if (list_of(*answer, "messages").empty()) {
-    console.err << "nothing matches\n";
+    console.err << "waypost: nothing matches\n";
     return 1;
   }
   bool first = true;

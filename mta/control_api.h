@@ -181,8 +181,8 @@ class ControlApi {
   ControlAnswer check_store();
   ControlAnswer back_up(const ControlRequest& request);
   /// Into the log, and into the audit.
-  void record(const ControlRequest& request, std::string what, std::string meant, std::string reason,
-              std::uint64_t messages, std::uint64_t recipients = 0);
+  void record(const ControlRequest& request, const std::string& what, const std::string& meant,
+              const std::string& reason, std::uint64_t messages, std::uint64_t recipients = 0);
   /// All that match, up to `limit` messages.
   Result<std::vector<queue::MessageRow>> rows(const queue::Filter& filter, std::size_t limit);
 

@@ -16,18 +16,19 @@ std::string who_asks(std::uint32_t uid) {
   return name.empty() ? "uid=" + std::to_string(uid) : name;
 }
 
-void ControlApi::record(const ControlRequest& request, std::string what, std::string meant, std::string reason,
-                        std::uint64_t messages, std::uint64_t recipients) {
-  log::changed(what, meant, messages, reason, request.uid);
+void ControlApi::record(const ControlRequest& request, const std::string& what, const std::string& meant,
+                        const std::string& reason, std::uint64_t messages, std::uint64_t recipients) {
   queue::ChangeRecord change;
   change.time = backend_.now();
-  change.what = std::move(what);
+  change.what = what;
   change.who = who_asks(request.uid);
-  change.meant = std::move(meant);
-  change.reason = std::move(reason);
+  change.meant = meant;
+  change.reason = reason;
   change.messages = messages;
   change.recipients = recipients;
   const Result<> recorded = backend_.record(std::move(change));
+  if (!recorded && recorded.error().code == Errc::unsupported) return;  // the tool by itself, which has no log either
+  log::changed(what, meant, messages, reason, request.uid);
   // It was done all the same, and the log has it.
   if (!recorded) log::failure("the audit: " + recorded.error().what);
 }

@@ -30,9 +30,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// Each has one of the control socket's workers (HttpServer::Limits) for a minute or two.
+constexpr std::size_t kProbesAtOnce = 2;
+
 // Files, sockets of the resolver, the store, connections of the control socket and the admin address: never for
 // clients.
-constexpr std::size_t kReservedDescriptors = 92 + Control::kMaxConnections + Admin::kMaxConnections;
+constexpr std::size_t kReservedDescriptors =
+    92 + Control::kMaxConnections + Admin::kMaxConnections + kProbesAtOnce * delivery::kMostProbed;
 
 constexpr net::Duration kKeepRates = 10s;
 constexpr const char* kRatesFile = "rates";
@@ -361,6 +365,12 @@ void Daemon::start_control() {
 }
 
 net::Task<Result<delivery::Probe>> Daemon::probe(std::string destination, std::stop_token stop) {
+  if (probes_ >= kProbesAtOnce) co_return fail(Errc::busy, "as many probes as there may be are under way: try again");
+  ++probes_;
+  struct Over {
+    std::size_t& probes;
+    ~Over() { --probes; }
+  } const over{probes_};
   net::Runtime& main = *loops_.front().runtime;
   delivery::Dispatcher::Found found = co_await relay_->dispatcher().find_plan(destination);
   delivery::ClientSettings settings = delivery::Dispatcher::client_settings(*config_.get());

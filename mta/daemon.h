@@ -111,6 +111,7 @@ class Daemon {
   net::WallTime started_, config_loaded_;
   std::vector<conf::Setting> settings_;  ///< of what was loaded, until it has its number
   ConfigEpochs epochs_;                  ///< of the main loop
+  std::size_t probes_ = 0;               ///< under way
   bool reload_failed_ = false;
   bool reloading_ = false;
   bool reload_again_ = false;  ///< a SIGHUP came while the file was being read

@@ -85,6 +85,7 @@ Json watch_json(const dialogue::Page& page) {
   }
   json["next"] = page.next;
   json["missed"] = page.missed;
+  json["more"] = page.more;
   return json;
 }
 

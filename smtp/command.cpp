@@ -251,20 +251,50 @@ std::string_view verb(const Command& command) {
 }
 
 std::string shown_command(std::string_view line) {
-  static constexpr std::array<std::string_view, 17> kVerbs = {"HELO", "EHLO", "LHLO", "MAIL",    "RCPT",    "DATA",
-                                                              "BDAT", "RSET", "NOOP", "VRFY",    "EXPN",    "HELP",
-                                                              "ETRN", "QUIT", "AUTH", "XCLIENT", "STARTTLS"};
+  enum class Rest : std::uint8_t { none, word, path, words, mechanism };
+  struct Known {
+    std::string_view verb;
+    Rest rest;  // what it may say
+  };
+  static constexpr std::array<Known, 17> kVerbs = {{{"HELO", Rest::word},
+                                                    {"EHLO", Rest::word},
+                                                    {"LHLO", Rest::word},
+                                                    {"MAIL", Rest::path},
+                                                    {"RCPT", Rest::path},
+                                                    {"BDAT", Rest::words},
+                                                    {"VRFY", Rest::word},
+                                                    {"EXPN", Rest::word},
+                                                    {"ETRN", Rest::word},
+                                                    {"XCLIENT", Rest::words},
+                                                    {"AUTH", Rest::mechanism},
+                                                    {"DATA", Rest::none},
+                                                    {"RSET", Rest::none},
+                                                    {"NOOP", Rest::none},
+                                                    {"HELP", Rest::none},
+                                                    {"QUIT", Rest::none},
+                                                    {"STARTTLS", Rest::none}}};
+  static constexpr std::array<std::string_view, 12> kMechanisms = {
+      "PLAIN",       "LOGIN",   "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512",
+      "OAUTHBEARER", "XOAUTH2", "EXTERNAL", "ANONYMOUS",   "GSSAPI",        "NTLM"};
+  static constexpr std::string_view kWithheld = " (not shown)";
+  const auto within = [](const auto& names, std::string_view name) {
+    return std::find(names.begin(), names.end(), to_upper(name)) != names.end();
+  };
   std::string_view rest = line;
   const std::string verb = to_upper(take_word(rest));
-  if (std::find(kVerbs.begin(), kVerbs.end(), verb) == kVerbs.end())
-    return "(no command, " + std::to_string(line.size()) + " octets, not shown)";
-  if (verb != "AUTH") return std::string(line);
-  constexpr std::size_t kMechanism = 20;  // octets of its name (RFC 4422 §3.1)
-  const std::string_view mechanism = take_word(rest);
-  const bool is_name = mechanism.size() <= kMechanism && std::all_of(mechanism.begin(), mechanism.end(), [](char c) {
-                         return is_alnum(c) || c == '-' || c == '_';
-                       });
-  return verb + " " + (is_name ? std::string(mechanism) : "") + (rest.empty() && is_name ? "" : " (not shown)");
+  const auto* const known =
+      std::find_if(kVerbs.begin(), kVerbs.end(), [&verb](const Known& each) { return each.verb == verb; });
+  if (known == kVerbs.end()) return "(no command, " + std::to_string(line.size()) + " octets, not shown)";
+  rest = trim(rest);
+  if (rest.empty() || known->rest == Rest::words) return std::string(line);
+  const std::string_view first = take_word(rest);
+  if (known->rest == Rest::path) {
+    const std::string start = to_upper(first.substr(0, first.find(':') + 1));
+    if (start == (verb == "MAIL" ? "FROM:" : "TO:")) return std::string(line);
+  }
+  if (known->rest == Rest::word && rest.empty()) return std::string(line);
+  if (known->rest != Rest::mechanism || !within(kMechanisms, first)) return verb + std::string(kWithheld);
+  return verb + " " + std::string(first) + (rest.empty() ? "" : std::string(kWithheld));
 }
 
 std::optional<std::string_view> foreign_protocol(std::string_view line) {

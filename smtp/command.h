@@ -117,7 +117,7 @@ std::string text(const Command& command);
 std::string_view verb(const Command& command);
 
 /// A command line as others may see it, ours to an LMTP server among them: what AUTH says is left out, and what is no
-/// command, since it may be a password that came too late. Not escaped.
+/// command, since it may be a password that came too late, or a line of a body whose DATA was refused. Not escaped.
 std::string shown_command(std::string_view line);
 
 /// "HTTP" or "TLS" if the first octets of a connection, or a line of it, are of that protocol: an HTTP request line or

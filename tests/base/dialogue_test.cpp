@@ -31,13 +31,15 @@ TEST_SUITE("dialogue") {
     const Page page = read(begin.next, 10, kAll);
     REQUIRE(page.lines.size() == 3);
     CHECK(page.lines[0].text == "EHLO c.example");
-    CHECK(page.lines[2].text == "a\\nb\\x07");
+    CHECK(page.lines[2].text == "a\nb\x07");
     CHECK(page.lines[1].number == page.lines[0].number + 1);
     CHECK(page.missed == 0);
     CHECK(read(page.next, 10, kAll).lines.empty());
 
     const Page first = read(begin.next, 2, kAll);
     CHECK(first.lines.size() == 2);
+    CHECK(first.more);
+    CHECK(!page.more);
     CHECK(read(first.next, 2, kAll).lines.size() == 1);
     const Page out = read(begin.next, 10, [](const Line& each) { return !each.inbound; });
     REQUIRE(out.lines.size() == 1);

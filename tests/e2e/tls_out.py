@@ -93,9 +93,14 @@ class TlsOut(harness.TestCase):
                                  "tls=none: handshakes have failed before; opportunistic by delivery.tls$")
                 self.assertEqual(sink.connections, 2)
                 self.assertEqual(bytes(sink.clear).count(b"STARTTLS"), 1)
+                host = json.loads(relay.tool("probe", f"{how}.example", "--json").stdout)["hosts"][0]
+                self.assertTrue(host["ready"])
+                self.assertEqual(host["tls"], "none: handshakes have failed before; opportunistic by delivery.tls")
+                self.assertEqual([line["text"] for line in host["dialogue"] if line["voice"] == ">"][-1], "QUIT")
+                sink.clear.clear()
                 self.send(relay, f"again@{how}.example")
                 self.line(relay, f"again@{how}.example", "sent")
-                self.assertEqual(bytes(sink.clear).count(b"STARTTLS"), 1)
+                self.assertEqual(bytes(sink.clear).count(b"STARTTLS"), 0)
                 relay.logged(rf"TLS failed, mail goes there in clear: relay=\S+:{sink.port}, seconds=259200 \(")
         self.assertNotIn("status=deferred", relay.log_text())
 

@@ -148,6 +148,9 @@ user check eve <<< secret
 user add ann <<< secret
 store check
 store check --json
+store stats
+store stats --json
+store migrate --dry-run
 completion tcsh
 log reopen
 queue hold to:@one.dead.example
@@ -189,6 +192,8 @@ queue delete {8} --for-good
 queue export --all --to {folder}/copies
 queue export {1} {2} --to {folder}/copies.mbox
 queue export from:nobody@x.example --to {folder}/copies
+queue import --from {folder}/copies --dry-run
+queue import --from {folder}/none
 queue reroute {3} --to {dead}
 queue list destination:picky.example/*
 queue reroute 'destination:picky.example/*' --to usual --yes
@@ -230,6 +235,10 @@ store check {folder}/copy
 store check {folder}/none
 store restore {folder}/copy
 store salvage {folder}/salvaged
+queue import --from {folder}/copies --release
+queue import --from {folder}/copies
+store vacuum
+store vacuum --json
 reload
 """
 
@@ -270,6 +279,11 @@ reload
 log reopen
 config diff
 store check
+queue import --from {folder}/copies
+store stats
+store vacuum
+store migrate --dry-run
+store migrate {folder}/copy4 --json
 store backup {folder}/copy3
 store salvage {folder}/salvaged
 store salvage {folder}/salvaged2 --json
@@ -396,8 +410,9 @@ class ToolOutput(harness.TestCase):
         text = re.sub(r"^(out +)\d+ connections?(.*deferred )\d+", r"\1N connections\2N", text, flags=re.M)
         text = re.sub(r"^confined: .*", "confined: ...", text, flags=re.M)
         text = re.sub(r'"(confined|store|disk)":\{[^{}]*\}', r'"\1":{...}', text)
+        text = re.sub(r"^(history.db +)\d.*", r"\1N", text, flags=re.M)
         text = re.sub(r"(\bpid |waypost/\w+\[)\d+", r"\1N", text)
-        text = re.sub(r'"(longest_slice_us|pages|slices|octets_on_disk)":\d+', r'"\1":N', text)
+        text = re.sub(r'"(longest_slice_us|pages|slices|octets_on_disk|wal_octets|history_octets)":\d+', r'"\1":N', text)
         text = re.sub(r'(\bafter |\bin |"milliseconds":)\d+(?= ms\b|,)', r"\1N", text)
         # What `config check` says of this machine.
         text = re.sub(r"^.*\bclock\b.*\n", "", text, flags=re.M)

@@ -1,5 +1,9 @@
 #include "mta/cmd_probe.h"
 
+#include <algorithm>
+#include <chrono>
+#include <string>
+
 #include <doctest/doctest.h>
 
 #include "base/dialogue.h"
@@ -89,6 +93,26 @@ TEST_SUITE("cmd_probe") {
     options.peer = "nonsense";
     t.away.reset();
     CHECK(watch(options, t.console, talk) == 64);
+  }
+
+  TEST_CASE("watch: ends when its time is over, and does not wait while there are more lines") {
+    Terminal t;
+    net::WallTime now = tests::kNow;
+    t.console.now = [&now] { return now; };
+    int slept = 0;
+    const auto talk = [&] {
+      if (++slept > 1) return;
+      dialogue::Line line;
+      for (std::size_t i = 0; i < ControlApi::kMaxWatched + 1; ++i) dialogue::note(line);
+      now += std::chrono::minutes(6);
+    };
+    WatchOptions options;
+    options.time = "5m";
+    options.json = true;
+    CHECK(watch(options, t.console, talk) == 0);
+    const std::string out = t.out.str();
+    CHECK(static_cast<std::size_t>(std::count(out.begin(), out.end(), '\n')) == ControlApi::kMaxWatched);
+    CHECK(slept == 1);
   }
 }
 

@@ -42,7 +42,7 @@ struct Live {
                                 [](delivery::HandOrder) { return by_hand(); }, [](ExplainQuery) { return explained(); },
                                 nullptr, [](std::stop_token stop) { return check(std::move(stop)); },
                                 [](std::string folder, std::stop_token) { return back_up(std::move(folder)); },
-                                [] { return measured(); }}};
+                                [] { return measured(); }, nullptr, nullptr}};
 
   static net::Task<Result<delivery::ByHand>> by_hand() { co_return delivery::ByHand{}; }
   static net::Task<Result<queue::CheckReport>> check(std::stop_token stop) {

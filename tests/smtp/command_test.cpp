@@ -234,7 +234,15 @@ TEST_SUITE("smtp/command") {
     CHECK(shown_command("ehlo c.example") == "ehlo c.example");
     CHECK(shown_command("AUTH PLAIN AGFubgBzZWNyZXQ=") == "AUTH PLAIN (not shown)");
     CHECK(shown_command("auth login") == "AUTH login");
-    CHECK(shown_command("AUTH AGFubgBzZWNyZXQ=") == "AUTH  (not shown)");
+    CHECK(shown_command("AUTH AGFubgBzZWNyZXQ=") == "AUTH (not shown)");
+    CHECK(shown_command("AUTH c2VjcmV0") == "AUTH (not shown)");
+    CHECK(shown_command("RCPT TO: <a@b.example> NOTIFY=NEVER") == "RCPT TO: <a@b.example> NOTIFY=NEVER");
+    CHECK(shown_command("BDAT 12 LAST") == "BDAT 12 LAST");
+    CHECK(shown_command("VRFY ann") == "VRFY ann");
+    CHECK(shown_command("DATA ") == "DATA ");
+    CHECK(shown_command("Data of ours: 42") == "DATA (not shown)");
+    CHECK(shown_command("Mail to the bank") == "MAIL (not shown)");
+    CHECK(shown_command("Help me") == "HELP (not shown)");
     CHECK(shown_command("c2VjcmV0") == "(no command, 8 octets, not shown)");
     CHECK(shown_command("") == "(no command, 0 octets, not shown)");
   }
