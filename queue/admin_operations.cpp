@@ -1,6 +1,8 @@
 // queue/admin_operations.cpp
 #include "queue/admin_operations.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace waypost::queue {
@@ -18,12 +20,16 @@ ListOperation::ListOperation(const Filter& filter, const Conditions& conditions,
     : Operation(Kind::read), filter_(filter), conditions_(conditions), after_(after), limit_(limit) {}
 
 Result<> ListOperation::apply(Database& db) {
-  Result<Slice> next = next_slice(db, filter_, after_);
-  if (!next) return fail(next.error());
-  slice = *next;
-  Result<std::vector<MessageRow>> found = list_slice(db, conditions_, slice, limit_);
-  if (!found) return fail(found.error());
-  messages = *std::move(found);
+  messages.clear();
+  slice.upto = after_;
+  do {
+    Result<Slice> next = next_slice(db, filter_, slice.upto);
+    if (!next) return fail(next.error());
+    slice = *next;
+    Result<std::vector<MessageRow>> found = list_slice(db, conditions_, slice, limit_ - messages.size());
+    if (!found) return fail(found.error());
+    std::move(found->begin(), found->end(), std::back_inserter(messages));
+  } while (messages.size() < limit_ && !slice.last && !turn_is_over());
   return {};
 }
 
@@ -49,12 +55,16 @@ CountOperation::CountOperation(const Filter& filter, const Conditions& condition
     : Operation(Kind::read), filter_(filter), conditions_(conditions), after_(after), now_(now) {}
 
 Result<> CountOperation::apply(Database& db) {
-  Result<Slice> next = next_slice(db, filter_, after_);
-  if (!next) return fail(next.error());
-  slice = *next;
-  Result<Counts> found = count_slice(db, conditions_, slice, now_);
-  if (!found) return fail(found.error());
-  counts = *found;
+  counts = {};
+  slice.upto = after_;
+  do {
+    Result<Slice> next = next_slice(db, filter_, slice.upto);
+    if (!next) return fail(next.error());
+    slice = *next;
+    Result<Counts> found = count_slice(db, conditions_, slice, now_);
+    if (!found) return fail(found.error());
+    add(counts, *found);
+  } while (!slice.last && !turn_is_over());
   return {};
 }
 
@@ -62,10 +72,15 @@ GroupOperation::GroupOperation(const Filter& filter, const Conditions& condition
     : Operation(Kind::read), filter_(filter), conditions_(conditions), after_(after), into_(into) {}
 
 Result<> GroupOperation::apply(Database& db) {
-  Result<Slice> next = next_slice(db, filter_, after_);
-  if (!next) return fail(next.error());
-  slice = *next;
-  return group_slice(db, conditions_, slice, into_);
+  slice.upto = after_;
+  do {
+    Result<Slice> next = next_slice(db, filter_, slice.upto);
+    if (!next) return fail(next.error());
+    slice = *next;
+    Result<> done = group_slice(db, conditions_, slice, into_);
+    if (!done) return done;
+  } while (!slice.last && !turn_is_over());
+  return {};
 }
 
 }  // namespace waypost::queue

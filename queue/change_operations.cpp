@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "queue/destination_operations.h"
 #include "queue/due_operations.h"
 #include "queue/write_operations.h"
 
@@ -38,9 +39,9 @@ constexpr Sql kMendTimes{"UPDATE change SET time = ?1 WHERE time > ?1"};
 constexpr Sql kForgettable{"SELECT 1 FROM change WHERE kept = 1 AND time <= ?1 LIMIT 1"};
 constexpr Sql kForgotten{"UPDATE change SET kept = 0 WHERE kept = 1 AND time <= ?1"};
 constexpr Sql kKept{
-    "SELECT r.message, r.idx, r.destination, c.time <= ?4 FROM recipient r INDEXED BY recipient_kept "
+    "SELECT r.message, r.idx, c.time <= ?3 FROM recipient r INDEXED BY recipient_kept "
     "LEFT JOIN change c ON c.number = r.change WHERE r.state = 6 AND r.change > 0 "
-    "AND (r.destination, r.message, r.idx) > (?1, ?2, ?3) ORDER BY r.destination, r.message, r.idx LIMIT ?5"};
+    "AND (r.message, r.idx) > (?1, ?2) ORDER BY r.message, r.idx LIMIT ?4"};
 constexpr Sql kForgetRecords{"DELETE FROM change WHERE number <= (SELECT max(number) FROM change) - ?1 AND kept = 0"};
 
 constexpr std::array<std::pair<Change, std::string_view>, 4> kNames{
@@ -120,14 +121,23 @@ Result<> UndoableOperation::apply(Database& db) {
 }
 
 ChangeOperation::ChangeOperation(StoreCore& core, const ChangePlan& plan, Id after)
-    : Operation(plan.dry_run ? Kind::read : Kind::write, 64 * 1024), core_(core), plan_(plan), after_(after) {}
+    : Operation(plan.dry_run ? Kind::read : Kind::bulk, 64 * 1024), core_(core), plan_(plan), after_(after) {}
 
 Result<> ChangeOperation::apply(Database& db) {
   changed = {};
   left_.clear();
   history_.clear();
-  cleared_.clear();
-  Result<Slice> next = next_slice(db, plan_.filter, after_);
+  destinations_.clear();
+  slice.upto = after_;
+  do {
+    Result<> done = change_slice(db);
+    if (!done) return done;
+  } while (!slice.last && !turn_is_over());
+  return plan_.dry_run || changed.recipients == 0 ? Result<>() : add_to_record(db);
+}
+
+Result<> ChangeOperation::change_slice(Database& db) {
+  Result<Slice> next = next_slice(db, plan_.filter, slice.upto);
   if (!next) return fail(next.error());
   slice = *next;
   Result<std::vector<Match>> matches = match_slice(db, plan_.conditions, slice);
@@ -153,7 +163,7 @@ Result<> ChangeOperation::apply(Database& db) {
     Result<> done = message_done(db, message);
     if (!done) return done;
   }
-  return plan_.dry_run || changed.recipients == 0 ? Result<>() : add_to_record(db);
+  return {};
 }
 
 std::optional<Event> ChangeOperation::event_for(const Match& match) const {
@@ -174,6 +184,8 @@ Result<> ChangeOperation::move(Database& db, const Match& match, Event event, St
   row << number(match.message) << match.index << static_cast<int>(to) << (now ? millis(plan_.now) : match.next_attempt)
       << change << static_cast<int>(match.state);
   Result<> written = row.done();
+  const bool apart = to == State::held || (to == State::removed && change > 0);
+  if (written && apart && destinations_.insert(match.destination).second) written = set_aside(db, match.destination);
   // Of one that was removed before, and is so for good now, the history knows.
   if (!written || to == match.state) return written;
   HistoryEvent told;
@@ -188,7 +200,7 @@ Result<> ChangeOperation::move(Database& db, const Match& match, Event event, St
 
 /// The count of its failures stays: if it fails again the waits go on growing.
 Result<> ChangeOperation::clear_back_off(Database& db, std::int64_t destination) {
-  if (!cleared_.insert(destination).second) return {};
+  if (!destinations_.insert(destination).second) return {};
   Run row(db, kClearBackOff);
   row << destination << millis(plan_.now);
   return row.done();
@@ -295,7 +307,7 @@ Result<> ForgettableOperation::apply(Database& db) {
 }
 
 ForgetOperation::ForgetOperation(StoreCore& core, Place after, WallTime now)
-    : Operation(Kind::write, 64 * 1024), core_(core), after_(after), now_(now) {}
+    : Operation(Kind::bulk, 64 * 1024), core_(core), after_(after), now_(now) {}
 
 Result<> ForgetOperation::apply(Database& db) {
   files_.clear();
@@ -304,14 +316,13 @@ Result<> ForgetOperation::apply(Database& db) {
   std::size_t read = 0;
   {
     Run row(db, kKept);
-    row << after_.destination << number(after_.message) << after_.index << millis(now_ - kUndoTime)
-        << static_cast<std::int64_t>(kSlice);
+    row << number(after_.message) << after_.index << millis(now_ - kUndoTime) << static_cast<std::int64_t>(kSlice);
     Result<bool> found = row.step();
     for (; found && *found; found = row.step()) {
       ++read;
-      place = {row.integer(2), id_of(row.integer(0)), row.integer(1)};
+      place = {id_of(row.integer(0)), row.integer(1)};
       // Without its record nobody can undo it.
-      if (row.is_null(3) || row.integer(3) != 0) over.emplace_back(place.message, place.index);
+      if (row.is_null(2) || row.integer(2) != 0) over.emplace_back(place.message, place.index);
     }
     if (!found) return fail(found.error());
   }

@@ -55,7 +55,7 @@ class UndoableOperation : public Operation {
   WallTime now_;
 };
 
-/// One slice of Store::change() or undo(). A dry run counts alone, and is a read.
+/// One turn of Store::change() or undo(). A dry run counts alone, and is a read.
 class ChangeOperation : public Operation {
  public:
   ChangeOperation(StoreCore& core, const ChangePlan& plan, Id after);
@@ -65,6 +65,7 @@ class ChangeOperation : public Operation {
   Slice slice;
 
  private:
+  Result<> change_slice(Database& db);
   std::optional<Event> event_for(const Match& match) const;
   Result<> move(Database& db, const Match& match, Event event, State to);
   Result<> clear_back_off(Database& db, std::int64_t destination);
@@ -80,7 +81,7 @@ class ChangeOperation : public Operation {
   };
   std::vector<Left> left_;
   std::vector<HistoryEvent> history_;
-  std::set<std::int64_t> cleared_;  // destinations whose back-off is over
+  std::set<std::int64_t> destinations_;  // whose back-off is over, or whose rows stay
 };
 
 /// After the last slice: a record of nothing goes, one that was undone says so, and the schedule is told.
@@ -126,7 +127,6 @@ class ForgetOperation : public Operation {
  public:
   /// As recipient_kept has them in order.
   struct Place {
-    std::int64_t destination = INT64_MIN;
     Id message;
     std::int64_t index = 0;
   };

@@ -43,6 +43,8 @@ constexpr Sql kLookAgain{
 constexpr Sql kHoldDamaged{
     "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
     "WHERE message = ?1 AND state = 0"};
+constexpr Sql kKeepDestinations{
+    "UPDATE destination SET set_aside = 1 WHERE id IN (SELECT destination FROM recipient WHERE message = ?1)"};
 
 // Seeks in one turn: some milliseconds at most, since acceptance waits meanwhile.
 constexpr std::size_t kDestinationsInOneTurn = 2000;
@@ -373,7 +375,12 @@ Result<> HoldDamagedOperation::apply(Database& db) {
     hold << number(id);
     Result<> held = hold.done();
     if (!held) return held;
-    if (db.changed_rows() > 0) held_.push_back(id);
+    if (db.changed_rows() == 0) continue;
+    held_.push_back(id);
+    Run keep(db, kKeepDestinations);
+    keep << number(id);
+    Result<> kept = keep.done();
+    if (!kept) return kept;
   }
   return {};
 }

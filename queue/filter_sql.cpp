@@ -26,6 +26,8 @@ class Builder {
     for (Field field :
          {Field::to, Field::destination, Field::mx, Field::tries, Field::error, Field::state, Field::change})
       out_.recipient += of_field(field);
+    const bool plain = out_.recipient == "1";
+    out_.by_recipient = !plain || out_.message == "1";
     bool state_asked = std::any_of(filter_.terms.begin(), filter_.terms.end(),
                                    [](const Term& term) { return term.field == Field::state && !term.negated; });
     if (!state_asked) out_.recipient += " AND r.state IN (0, 1)";

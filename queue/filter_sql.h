@@ -15,6 +15,8 @@ struct Conditions {
   std::string message;    ///< on `m`, a message
   std::string recipient;  ///< on `r`, a recipient, and `d`, its destination (LEFT JOIN). Of those that have not ended,
                           ///< unless the filter asks for another state
+  /// Few may match by what their recipients are, which is looked at first then, without a look at their messages.
+  bool by_recipient = true;
   /// To bind to ?10, ?11, ...: so the conditions may stand anywhere, and a statement has ?1 to ?9 for itself.
   std::vector<std::variant<std::int64_t, std::string>> values;
   static constexpr int kFirst = 10;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "queue/destination_operations.h"
 #include "queue/rows.h"
 #include "smtp/address.h"
 #include "smtp/parameters.h"
@@ -108,6 +109,10 @@ Result<bool> ForwardOperation::reroute(Database& db, const Row& row) {
   clear << *destination << millis(request_.now);
   const Result<> cleared = clear.done();
   if (!cleared) return fail(cleared.error());
+  if (row.state == State::held) {
+    const Result<> aside = set_aside(db, *destination);
+    if (!aside) return fail(aside.error());
+  }
   return true;
 }
 
@@ -152,6 +157,10 @@ Result<> ForwardOperation::add(Database& db, const Row& row, const std::string& 
   const std::string name = smtp::domain_key(request_.to->mailbox.domain);
   const Result<std::int64_t> destination = core_.destination_id(db, name);
   if (!destination) return fail(destination.error());
+  if (row.state == State::held) {
+    Result<> aside = set_aside(db, *destination);
+    if (!aside) return aside;
+  }
   const std::string orcpt = row.orcpt.empty() ? smtp::orcpt_of(row.address) : row.orcpt;
   Run added(db, kAdd);
   added << number(request_.message) << index

@@ -10,19 +10,30 @@
 namespace waypost::queue {
 namespace {
 
-constexpr Sql kSliceEnd{"SELECT max(id), count(*) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)"};
+constexpr Sql kSliceEnd{
+    "SELECT max(message), count(*) FROM (SELECT message FROM recipient WHERE message > ?1 ORDER BY message, idx LIMIT "
+    "?2)"};
 constexpr Sql kRecipientsOf{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", r.state, r.next_attempt, " WAYPOST_BOTH_COLUMNS
                             " FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
                             " WHERE r.message = ?1 ORDER BY r.idx"};
 constexpr Sql kContent{"SELECT " WAYPOST_MESSAGE_COLUMNS ", m.body FROM message m WHERE m.id = ?1"};
 
 // Fixed pieces, of which the statements with conditions are made.
-constexpr std::string_view kRecipientOfMessage =
-    "recipient r ON r.message = m.id " WAYPOST_DESTINATION_OF_RECIPIENT " ";
 constexpr std::string_view kActive = "(r.state = 0 AND r.next_attempt <= ?3 AND NOT " WAYPOST_WAITS("?3") ")";
 
-std::string in_slice(const Conditions& conditions) {
-  return " WHERE m.id > ?1 AND m.id <= ?2 AND " + conditions.message;
+/// The recipients in a slice that are meant. The order of the joins is the order in which rows are read: a message's
+/// row is large. `with_message`: a column of it is asked for.
+std::string matching(const Conditions& conditions, bool with_message) {
+  const bool joins_message = with_message || conditions.message != "1";
+  std::string sql = " FROM ";
+  if (conditions.by_recipient)
+    sql += std::string("recipient r ") + (joins_message ? "CROSS JOIN message m ON m.id = r.message " : "");
+  else
+    sql += "message m CROSS JOIN recipient r ON r.message = m.id ";
+  sql += WAYPOST_DESTINATION_OF_RECIPIENT;
+  const std::string id = conditions.by_recipient ? "r.message" : "m.id";
+  sql += " WHERE " + id + " > ?1 AND " + id + " <= ?2 AND " + conditions.recipient;
+  return sql + (joins_message ? " AND " + conditions.message : "");
 }
 
 void bind_conditions(Run& run, const Conditions& conditions) {
@@ -94,12 +105,8 @@ Result<Slice> next_slice(Database& db, const Filter& filter, Id after) {
 
 Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& conditions, const Slice& slice,
                                            std::size_t limit) {
-  std::string sql = "SELECT " WAYPOST_MESSAGE_COLUMNS
-                    ", m.client, m.helo, m.protocol, m.listener, m.message_id "
-                    "FROM message m";
-  sql += in_slice(conditions);
-  sql += " AND EXISTS (SELECT 1 FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT " WHERE r.message = m.id AND " +
-         conditions.recipient + ") ORDER BY m.id LIMIT ?3";
+  std::string sql = "SELECT " WAYPOST_MESSAGE_COLUMNS ", m.client, m.helo, m.protocol, m.listener, m.message_id" +
+                    matching(conditions, true) + " GROUP BY r.message ORDER BY r.message LIMIT ?3";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto) << static_cast<std::int64_t>(limit);
   bind_conditions(row, conditions);
@@ -126,11 +133,10 @@ Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& condi
 Result<Counts> count_slice(Database& db, const Conditions& conditions, const Slice& slice, WallTime now) {
   std::string active(kActive);
   std::string sql =
-      "SELECT count(*), sum(size), min(arrival), sum(recipients), sum(active), sum(deferred), sum(held) FROM ("
+      "SELECT count(*), sum(size), min(arrival), sum(recipients), sum(active), sum(waiting), sum(held) FROM ("
       "SELECT m.size AS size, m.arrival AS arrival, count(*) AS recipients, sum(" +
-      active + ") AS active, sum(r.state = 0 AND NOT " + active +
-      ") AS deferred, sum(r.state = 1) AS held FROM message m CROSS JOIN " + std::string(kRecipientOfMessage) +
-      in_slice(conditions) + " AND " + conditions.recipient + " GROUP BY m.id)";
+      active + ") AS active, sum(r.state = 0) AS waiting, sum(r.state = 1) AS held" + matching(conditions, true) +
+      " GROUP BY r.message)";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto) << millis(now);
   bind_conditions(row, conditions);
@@ -144,7 +150,7 @@ Result<Counts> count_slice(Database& db, const Conditions& conditions, const Sli
   counts.oldest = wall_time(row.integer(2));
   counts.recipients = column(3);
   counts.active = column(4);
-  counts.deferred = column(5);
+  counts.deferred = column(5) - counts.active;
   counts.held = column(6);
   return counts;
 }
@@ -196,9 +202,8 @@ std::string shown_key(GroupBy by, std::string_view key) {
 }  // namespace
 
 Result<> group_slice(Database& db, const Conditions& conditions, const Slice& slice, Grouping& into) {
-  std::string sql = "SELECT " + key_of(into.by()) + ", m.id, m.size, m.arrival, ?3 FROM message m CROSS JOIN " +
-                    std::string(kRecipientOfMessage) + in_slice(conditions) + " AND " + conditions.recipient +
-                    " ORDER BY m.id";
+  std::string sql = "SELECT " + key_of(into.by()) + ", m.id, m.size, m.arrival, ?3" + matching(conditions, true) +
+                    " ORDER BY r.message";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto) << millis(into.now());
   bind_conditions(row, conditions);
@@ -210,12 +215,8 @@ Result<> group_slice(Database& db, const Conditions& conditions, const Slice& sl
 }
 
 Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice) {
-  std::string sql =
-      "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address, r.change FROM message m "
-      "CROSS "
-      "JOIN " +
-      std::string(kRecipientOfMessage) + in_slice(conditions) + " AND " + conditions.recipient +
-      " ORDER BY m.id, r.idx";
+  std::string sql = "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address, r.change" +
+                    matching(conditions, false) + " ORDER BY r.message, r.idx";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto);
   bind_conditions(row, conditions);

@@ -13,7 +13,7 @@
 
 namespace waypost::queue {
 
-/// Messages that are looked at in one turn of the storage thread.
+/// Recipients that are looked at together, and those of the last one's message.
 constexpr std::size_t kSlice = 300;
 
 /// Messages with ids over `after`, up to `upto`.

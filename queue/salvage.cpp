@@ -40,9 +40,11 @@ enum RecipientColumn {
   kOrcpt
 };
 
-constexpr Sql kAddDestination{"INSERT INTO destination(id, name) VALUES (?1, ?2) ON CONFLICT(id) DO NOTHING"};
+constexpr Sql kAddDestination{
+    "INSERT INTO destination(id, name, set_aside) VALUES (?1, ?2, 1) ON CONFLICT(id) DO NOTHING"};
 constexpr Sql kNameDestination{
-    "INSERT INTO destination(id, name) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET name = excluded.name"};
+    "INSERT INTO destination(id, name, set_aside) VALUES (?1, ?2, 1) ON CONFLICT(id) DO UPDATE SET name = "
+    "excluded.name"};
 constexpr Sql kAddRecipient{
     "INSERT OR IGNORE INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, "
     "orcpt, status, reply, host, delay_told) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"};

@@ -132,11 +132,21 @@ CREATE TABLE change(
 ) STRICT;
 )";
 
-constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false},
-                                      {kQueueVersion2, false},
-                                      {kQueueVersion3, false},
-                                      {kQueueVersion4, false},
-                                      {kQueueVersion5, false}};
+// What an administrator changes lies near each other then, if it came near each other: one after another is cheaper by
+// far than a page of an index for each of a thousand destinations. Of a destination it is known alone that recipients
+// of it were `set_aside`, held or removed: its row stays while any are.
+constexpr const char* kQueueVersion6 = R"(
+ALTER TABLE destination ADD COLUMN set_aside INTEGER NOT NULL DEFAULT 0;
+UPDATE destination SET set_aside = 1
+  WHERE id IN (SELECT destination FROM recipient WHERE state = 1 OR (state = 6 AND change > 0));
+DROP INDEX recipient_held;
+DROP INDEX recipient_kept;
+CREATE INDEX recipient_held ON recipient(state, message) WHERE state = 1;
+CREATE INDEX recipient_kept ON recipient(state, message) WHERE state = 6 AND change > 0;
+)";
+
+constexpr SchemaStep kQueueSteps[] = {{kQueueVersion1, false}, {kQueueVersion2, false}, {kQueueVersion3, false},
+                                      {kQueueVersion4, false}, {kQueueVersion5, false}, {kQueueVersion6, false}};
 
 // Rows come in order of time, nearly; an index each for the life of one message, for a span of time, and for
 // Message-ID.

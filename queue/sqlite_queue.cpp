@@ -32,7 +32,7 @@ const char* const kQueueSettings =
     "PRAGMA journal_mode=WAL; "
     "PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA "
     "journal_size_limit=67108864; "
-    "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF; "
+    "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF; "
     "PRAGMA cell_size_check=ON; PRAGMA foreign_keys=OFF";
 
 // Losing the tail of the history at a power cut is allowed.

@@ -23,7 +23,8 @@ class Operation {
  public:
   enum class Kind : std::uint8_t {
     write,  ///< runs in the transaction of its batch
-    read,   ///< runs after the batch was committed
+    bulk,   ///< a write that takes its time: in a transaction of its own, after that of its batch
+    read,   ///< runs last
   };
   explicit Operation(Kind kind, std::size_t octets = 0) : kind_(kind), octets_(octets) {}
   Operation(const Operation&) = delete;
@@ -38,12 +39,17 @@ class Operation {
   /// New mail, which waits outside while the disk has no room for it.
   virtual bool brings_mail() const { return false; }
 
+ protected:
+  /// What goes through the whole queue asks after each slice: true when others should have their turn.
+  bool turn_is_over() const { return std::chrono::steady_clock::now() >= turn_until_; }
+
  private:
   friend class StorageThread;
   friend class Submit;
   Kind kind_;
   std::size_t octets_;  // about: what it adds to a transaction
   Result<> result_;
+  std::chrono::steady_clock::time_point turn_until_{};
   net::Runtime* runtime_ = nullptr;
   std::coroutine_handle<> waiting_;
 };
@@ -90,9 +96,10 @@ class StorageThread {
   bool wait_for_work();
   bool take_batch();
   std::size_t run_batch();
-  void run_writes();
+  void run_writes(const Batch& writes);
+  Result<> apply(Operation& operation);
   Result<> run_out(Operation& operation);
-  Batch admitted();
+  Batch admitted(const Batch& writes);
   bool has_room(std::uint64_t octets);
   Result<> run_together(const Batch& operations);
   void run_reads();
@@ -104,7 +111,8 @@ class StorageThread {
 
   std::optional<Database> db_;  // gone after stop()
   StorageHooks& hooks_;
-  Batch writes_, reads_;  // of the batch that runs
+  const bool own_thread_;
+  Batch writes_, bulk_, reads_;  // of the batch that runs
   std::optional<Error> failed_;
   bool work_for_idle_ = false;
   std::atomic<std::uint64_t> commits_{0}, operations_{0}, wal_pages_{0};

@@ -26,10 +26,8 @@ constexpr Sql kSweep{
     "DELETE FROM destination WHERE id > ?1 AND id <= ?2 AND (failures = 0 OR next_attempt < ?3) "
     "AND held_until < ?4 AND spacing = 0 AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
     "WHERE state = 0 AND recipient.destination = destination.id) "
-    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_held "
-    "WHERE state = 1 AND recipient.destination = destination.id) "
-    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_kept "
-    "WHERE state = 6 AND change > 0 AND recipient.destination = destination.id)"};
+    "AND (set_aside = 0 OR (NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_held WHERE state = 1) "
+    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_kept WHERE state = 6 AND change > 0)))"};
 
 constexpr std::size_t kKnownDestinations = 50'000;
 constexpr std::uint64_t kReserveAhead = std::uint64_t{60'000} << 18;          // a minute of ids

@@ -34,7 +34,7 @@ Result<> give_back(Database& db, VacuumReport& report) {
 
 class VacuumOperation : public Operation {
  public:
-  VacuumOperation() : Operation(Kind::write) {}
+  VacuumOperation() : Operation(Kind::bulk) {}
   Result<> apply(Database& db) override { return give_back(db, turn); }
   VacuumReport turn;
 };

@@ -274,9 +274,34 @@ TEST_SUITE("queue/due") {
     REQUIRE(f.run(f.store->settle_destination(state)));
     f.reopen();
     f.close();
-    Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_write);
-    REQUIRE(db);
-    CHECK(db->value("SELECT count(*) FROM destination").value_or(0) == 3);
-    CHECK(db->value("SELECT count(*) FROM destination WHERE name = 'gone.example'").value_or(9) == 0);
+    constexpr const char* kAll = "SELECT count(*) FROM destination";
+    const auto count = [&f](const char* sql) {
+      Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_write);
+      REQUIRE(db);
+      return db->value(sql).value_or(9);
+    };
+    CHECK(count(kAll) == 3);
+    CHECK(count("SELECT count(*) FROM destination WHERE name = 'gone.example'") == 0);
+
+    // A queue of version 5 did not write down that something is held.
+    for (const char* sql :
+         {"DROP INDEX recipient_held", "DROP INDEX recipient_kept", "ALTER TABLE destination DROP COLUMN set_aside",
+          "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1",
+          "CREATE INDEX recipient_kept ON recipient(destination) WHERE state = 6 AND change > 0",
+          "PRAGMA user_version = 5"})
+      f.tamper(sql);
+    f.reopen();
+    f.reopen();
+    f.close();
+    CHECK(count(kAll) == 3);
+    f.reopen();
+    f.change(Change::remove, "destination:held.example");
+    f.reopen();
+    f.close();
+    CHECK(count(kAll) == 3);
+    f.tamper("UPDATE recipient SET change = 0 WHERE state = 6");
+    f.reopen();
+    f.close();
+    CHECK(count(kAll) == 2);
   }
 }
