@@ -1,24 +1,13 @@
 #include "mta/host_checks.h"
 
 #include <algorithm>
-#include <chrono>
-#include <future>
-#include <memory>
 #include <optional>
-#include <thread>
 #include <utility>
-
-#include <netdb.h>
-#include <sys/timex.h>
-
-#include "mta/interfaces.h"
 
 namespace waypost::mta {
 namespace {
 
 using Known = HostFacts::Known;
-
-constexpr std::chrono::seconds kPatience{3};  // with the resolver
 
 conf::Finding warning(const conf::Config& config, std::string key, std::string message, std::string hint) {
   conf::Finding finding;
@@ -29,31 +18,8 @@ conf::Finding warning(const conf::Config& config, std::string key, std::string m
   return finding;
 }
 
-Known name_has_address(const std::string& name) {
-  auto answer = std::make_shared<std::promise<Known>>();
-  std::future<Known> future = answer->get_future();
-  std::thread([answer, name] {
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    addrinfo* found = nullptr;
-    const int failed = getaddrinfo(name.c_str(), nullptr, &hints, &found);
-    if (failed == 0) freeaddrinfo(found);
-    const bool none = failed == EAI_NONAME || failed == EAI_NODATA;
-    answer->set_value(failed == 0 ? Known::yes : none ? Known::no : Known::unknown);
-  }).detach();  // it ends with the program, where no resolver answers
-  if (future.wait_for(kPatience) != std::future_status::ready) return Known::unknown;
-  return future.get();
-}
-
 bool is_loopback(const net::Address& address) {
   return address.family == 4 ? address.bytes[0] == 127 : address.host() == "::1";
-}
-
-Known clock_is_kept() {
-  timex now{};
-  const int state = adjtimex(&now);
-  if (state < 0) return Known::unknown;
-  return (now.status & STA_UNSYNC) == 0 ? Known::yes : Known::no;
 }
 
 }  // namespace
@@ -87,15 +53,24 @@ std::vector<conf::Finding> host_warnings(const conf::Config& config, const HostF
     out.push_back(warning(config, "",
                           "nothing keeps this machine's clock right: retries, expiry and dates of messages go by it",
                           "install chrony or systemd-timesyncd, or see whether it reaches its servers"));
+  for (const HostFacts::NameServer& server : facts.name_servers) {
+    if (server.kind == HostFacts::NameServer::Kind::silent)
+      out.push_back(warning(config, "resolver.servers", "the name server " + server.address + " does not answer",
+                            "without one no mail leaves for others; is a firewall before it?"));
+    if (server.kind == HostFacts::NameServer::Kind::believes)
+      out.push_back(warning(config, "resolver.servers",
+                            "the name server " + server.address +
+                                " does not validate (DNSSEC): who forges an answer "
+                                "gets the mail",
+                            "one on this machine that does, such as unbound, is quicker, too"));
+  }
+  for (const HostFacts::Unreachable& hop : facts.next_hops)
+    out.push_back(warning(config, hop.key, hop.what + " cannot be reached from here: " + hop.why,
+                          "mail for it waits until it can: see whether it runs, and the firewalls in between"));
+  for (const HostFacts::Unreachable& taken : facts.listeners)
+    out.push_back(warning(config, taken.key, "another program has " + taken.what + ": " + taken.why,
+                          "the daemon does not start before it is stopped: `ss -ltnp` tells which it is"));
   return out;
-}
-
-HostFacts host_facts(const conf::Config& config) {
-  HostFacts facts;
-  facts.name_has_address = name_has_address(config.hostname);
-  facts.clock_is_kept = clock_is_kept();
-  facts.addresses = interface_addresses();
-  return facts;
 }
 
 void check_host(conf::Loaded& loaded) {
