@@ -1,6 +1,7 @@
 #include "mta/cmd_config.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -277,13 +278,18 @@ void add_config(CLI::App& app, Console& console) {
   explain->footer("Example: waypost config explain queue.expire");
   explain->callback([explained, &console] { console.exit_code = config_explain(*explained, console); });
 
-  auto which = std::make_shared<std::vector<std::string>>();
+  auto which = std::make_shared<std::array<std::string, 2>>();
   CLI::App* diff = config->add_subcommand("diff", "What differs from the configuration that is in force");
-  diff->add_option("which", *which, "A file, or one or two numbers of configurations; none: the usual file")
-      ->type_name("FILE|N")
-      ->expected(0, 2);
+  diff->add_option("from", which->front(), "A file, or the number of a configuration; none: the usual file")
+      ->type_name("FILE|N");
+  diff->add_option("to", which->back(), "The number of another one")->type_name("N");
   diff->footer("Example: waypost config diff 41 42");
-  diff->callback([which, &console] { console.exit_code = config_diff(*which, console); });
+  diff->callback([which, &console] {
+    std::vector<std::string> given;
+    for (const std::string& each : *which)
+      if (!each.empty()) given.push_back(each);
+    console.exit_code = config_diff(given, console);
+  });
 
   auto epochs_json = std::make_shared<bool>(false);
   CLI::App* epochs = config->add_subcommand("epochs", "The configurations that were in force, by number");

@@ -10,7 +10,9 @@
 #include <CLI/CLI.hpp>
 #include <sysexits.h>
 
+#include "base/escape.h"
 #include "conf/load.h"
+#include "conf/suggest.h"
 #include "mta/client.h"
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
@@ -45,6 +47,27 @@ Result<std::unique_ptr<RelayClient>> find_relay(const std::string& file, bool na
     if (!unreadable) std::cerr << "waypost: note: " << file << " has errors, see waypost config check\n";
   }
   return std::make_unique<RelayClient>(loaded.config.control_socket, loaded.config.data_dir, std::cerr);
+}
+
+/// What is wrong with a command line, and where to read on.
+std::string wrong_usage(const CLI::App* app, const CLI::Error& error) {
+  std::string name = app->get_name();
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    name += " " + app->get_name();
+  }
+  std::vector<std::string> verbs;
+  for (const CLI::App* verb : app->get_subcommands(nullptr)) verbs.push_back(verb->get_name());
+  const std::vector<std::string> words = app->remaining();
+  std::string what = error.what();
+  if (!verbs.empty() && !words.empty() && !words.front().starts_with('-')) {
+    const std::string meant = conf::nearest(words.front(), verbs);
+    what = "there is no verb \"" + escape(words.front(), 100) + "\"" +
+           (meant.empty() ? "" : ": did you mean \"" + meant + "\"?");
+  } else if (!verbs.empty() && words.empty()) {
+    what = "a verb is missing";
+  }
+  return "waypost: " + what + "\nRun `" + name + " --help` for more\n";
 }
 
 int run(int argc, char** argv) {
@@ -108,6 +131,7 @@ int run(int argc, char** argv) {
 
   std::vector<std::string> arguments = protect_negated_terms(std::vector<std::string>(argv + 1, argv + argc));
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+  app.failure_message(wrong_usage);
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
