@@ -10,9 +10,11 @@
 #include "delivery/reply_rules.h"
 #include "mta/certificates.h"
 #include "mta/daemon.h"
+#include "queue/sqlite.h"
 
 int main(int argc, char** argv) {
   using namespace waypost;
+  queue::Database::prepare_library();
   CLI::App app("The Waypost mail relay. It stays in the foreground and logs where the configuration says.", "waypostd");
   std::string file = conf::kUsualFile;
   bool check = false;

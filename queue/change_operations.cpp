@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/event_log.h"
-#include "queue/destination_operations.h"
 #include "queue/due_operations.h"
+#include "queue/set_aside.h"
 #include "queue/write_operations.h"
 
 namespace waypost::queue {
@@ -185,7 +185,12 @@ Result<> ChangeOperation::move(Database& db, const Match& match, Event event, St
       << change << static_cast<int>(match.state);
   Result<> written = row.done();
   const bool apart = to == State::held || (to == State::removed && change > 0);
-  if (written && apart && destinations_.insert(match.destination).second) written = set_aside(db, match.destination);
+  // Marked up to now at once, so that a whole walk marks a destination once.
+  const bool is_marked = match.message <= plan_.newest && destinations_.contains(match.destination);
+  if (written && apart && !is_marked) {
+    written = set_aside(db, match.destination, match.message, std::max(match.message, plan_.newest));
+    destinations_.insert(match.destination);
+  }
   // Of one that was removed before, and is so for good now, the history knows.
   if (!written || to == match.state) return written;
   HistoryEvent told;

@@ -29,6 +29,7 @@ struct ChangePlan {
   bool for_good = false;
   bool dry_run = false;
   WallTime now;
+  Id newest;                 ///< message, when it began
   std::uint64_t number = 0;  ///< of its record; that of the undo, where it is one
 };
 

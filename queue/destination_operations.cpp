@@ -21,7 +21,6 @@ constexpr Sql kJoin{
     "INSERT INTO destination(name, site, site_until) "
     "VALUES (?1, coalesce((SELECT id FROM destination WHERE name = ?2), 0), ?3) "
     "ON CONFLICT(name) DO UPDATE SET site = excluded.site, site_until = excluded.site_until"};
-constexpr Sql kSetAside{"UPDATE destination SET set_aside = 1 WHERE id = ?1 AND set_aside = 0"};
 constexpr Sql kSlice{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                      " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id > ?1 "
                      "ORDER BY d.id LIMIT ?2"};
@@ -312,12 +311,6 @@ Result<> CompareRoutesOperation::apply(Database& db) {
   done = go.done();
   if (done) differ = true;
   return done;
-}
-
-Result<> set_aside(Database& db, std::int64_t destination) {
-  Run row(db, kSetAside);
-  row << destination;
-  return row.done();
 }
 
 }  // namespace waypost::queue

@@ -116,7 +116,4 @@ class CompareRoutesOperation : public Operation {
   WallTime now_;
 };
 
-/// Recipients of it are held, or removed and kept for an undo: its row must stay.
-Result<> set_aside(Database& db, std::int64_t destination);
-
 }  // namespace waypost::queue

@@ -11,7 +11,8 @@ namespace waypost::queue {
 /// What new mail leaves free of a file system: the smaller of a tenth and 2 GiB.
 std::uint64_t kept_free(std::uint64_t total);
 
-/// The size of the ballast: 32 MiB, which is more than the largest WAL and a batch; a tenth of a small file system.
+/// The size of the ballast: 32 MiB, which is more than the largest WAL (of a bulk change), a turn and a batch; a tenth
+/// of a small file system.
 std::uint64_t ballast_octets(std::uint64_t total);
 
 /// For a body that grows in a spool file. Errors: full. Blocks, as Files does; any thread.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/event_log.h"
+#include "queue/set_aside.h"
 
 namespace waypost::queue {
 namespace {
@@ -43,8 +44,7 @@ constexpr Sql kLookAgain{
 constexpr Sql kHoldDamaged{
     "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
     "WHERE message = ?1 AND state = 0"};
-constexpr Sql kKeepDestinations{
-    "UPDATE destination SET set_aside = 1 WHERE id IN (SELECT destination FROM recipient WHERE message = ?1)"};
+constexpr Sql kDestinationsOf{"SELECT DISTINCT destination FROM recipient WHERE message = ?1"};
 
 // Seeks in one turn: some milliseconds at most, since acceptance waits meanwhile.
 constexpr std::size_t kDestinationsInOneTurn = 2000;
@@ -368,6 +368,18 @@ Result<> LookAgainOperation::apply(Database& db) {
 HoldDamagedOperation::HoldDamagedOperation(StoreCore& core, std::vector<Id> messages, WallTime now)
     : Operation(Kind::write), core_(core), messages_(std::move(messages)), now_(now) {}
 
+/// A row that cannot be read is not taken away either.
+Result<> HoldDamagedOperation::keep_destinations(Database& db, Id id) {
+  std::vector<std::int64_t> destinations;
+  Run row(db, kDestinationsOf);
+  row << number(id);
+  Result<bool> found = row.step();
+  for (; found && *found; found = row.step()) destinations.push_back(row.integer(0));
+  Result<> kept = found ? Result<>() : fail(found.error());
+  for (std::size_t i = 0; kept && i < destinations.size(); ++i) kept = set_aside(db, destinations[i], id, id);
+  return !kept && kept.error().code == Errc::damaged ? Result<>() : kept;
+}
+
 Result<> HoldDamagedOperation::apply(Database& db) {
   held_.clear();
   for (Id id : messages_) {
@@ -377,9 +389,7 @@ Result<> HoldDamagedOperation::apply(Database& db) {
     if (!held) return held;
     if (db.changed_rows() == 0) continue;
     held_.push_back(id);
-    Run keep(db, kKeepDestinations);
-    keep << number(id);
-    Result<> kept = keep.done();
+    Result<> kept = keep_destinations(db, id);
     if (!kept) return kept;
   }
   return {};

@@ -108,6 +108,8 @@ class HoldDamagedOperation : public Operation {
   void committed() override;
 
  private:
+  static Result<> keep_destinations(Database& db, Id id);
+
   StoreCore& core_;
   std::vector<Id> messages_, held_;
   WallTime now_;

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "base/text.h"
-#include "queue/destination_operations.h"
 #include "queue/rows.h"
+#include "queue/set_aside.h"
 #include "smtp/address.h"
 #include "smtp/parameters.h"
 
@@ -110,7 +110,7 @@ Result<bool> ForwardOperation::reroute(Database& db, const Row& row) {
   const Result<> cleared = clear.done();
   if (!cleared) return fail(cleared.error());
   if (row.state == State::held) {
-    const Result<> aside = set_aside(db, *destination);
+    const Result<> aside = set_aside(db, *destination, request_.message, request_.message);
     if (!aside) return fail(aside.error());
   }
   return true;
@@ -158,7 +158,7 @@ Result<> ForwardOperation::add(Database& db, const Row& row, const std::string& 
   const Result<std::int64_t> destination = core_.destination_id(db, name);
   if (!destination) return fail(destination.error());
   if (row.state == State::held) {
-    Result<> aside = set_aside(db, *destination);
+    Result<> aside = set_aside(db, *destination, request_.message, request_.message);
     if (!aside) return aside;
   }
   const std::string orcpt = row.orcpt.empty() ? smtp::orcpt_of(row.address) : row.orcpt;

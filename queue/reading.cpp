@@ -11,8 +11,8 @@ namespace waypost::queue {
 namespace {
 
 constexpr Sql kSliceEnd{
-    "SELECT max(message), count(*) FROM (SELECT message FROM recipient WHERE message > ?1 ORDER BY message, idx LIMIT "
-    "?2)"};
+    "SELECT max(message), count(*) FROM (SELECT message FROM recipient WHERE message > ?1 "
+    "AND typeof(message) = 'integer' ORDER BY message, idx LIMIT ?2)"};
 constexpr Sql kRecipientsOf{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", r.state, r.next_attempt, " WAYPOST_BOTH_COLUMNS
                             " FROM recipient r " WAYPOST_DESTINATION_OF_RECIPIENT
                             " WHERE r.message = ?1 ORDER BY r.idx"};
@@ -20,6 +20,11 @@ constexpr Sql kContent{"SELECT " WAYPOST_MESSAGE_COLUMNS ", m.body FROM message 
 
 // Fixed pieces, of which the statements with conditions are made.
 constexpr std::string_view kActive = "(r.state = 0 AND r.next_attempt <= ?3 AND NOT " WAYPOST_WAITS("?3") ")";
+
+/// Of what is read first: rows come in its order then.
+std::string id_column(const Conditions& conditions) {
+  return conditions.by_recipient ? "r.message" : "m.id";
+}
 
 /// The recipients in a slice that are meant. The order of the joins is the order in which rows are read: a message's
 /// row is large. `with_message`: a column of it is asked for.
@@ -31,7 +36,7 @@ std::string matching(const Conditions& conditions, bool with_message) {
   else
     sql += "message m CROSS JOIN recipient r ON r.message = m.id ";
   sql += WAYPOST_DESTINATION_OF_RECIPIENT;
-  const std::string id = conditions.by_recipient ? "r.message" : "m.id";
+  const std::string id = id_column(conditions);
   sql += " WHERE " + id + " > ?1 AND " + id + " <= ?2 AND " + conditions.recipient;
   return sql + (joins_message ? " AND " + conditions.message : "");
 }
@@ -100,13 +105,15 @@ Result<Slice> next_slice(Database& db, const Filter& filter, Id after) {
   if (!found) return fail(found.error());
   slice.last = run.integer(1) < static_cast<std::int64_t>(kSlice);
   slice.upto = run.integer(1) == 0 ? after : id_of(run.integer(0));
+  if (!(after < slice.upto)) slice.last = true;  // of a damaged row
   return slice;
 }
 
 Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& conditions, const Slice& slice,
                                            std::size_t limit) {
   std::string sql = "SELECT " WAYPOST_MESSAGE_COLUMNS ", m.client, m.helo, m.protocol, m.listener, m.message_id" +
-                    matching(conditions, true) + " GROUP BY r.message ORDER BY r.message LIMIT ?3";
+                    matching(conditions, true) + " GROUP BY " + id_column(conditions) + " ORDER BY " +
+                    id_column(conditions) + " LIMIT ?3";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto) << static_cast<std::int64_t>(limit);
   bind_conditions(row, conditions);
@@ -136,7 +143,7 @@ Result<Counts> count_slice(Database& db, const Conditions& conditions, const Sli
       "SELECT count(*), sum(size), min(arrival), sum(recipients), sum(active), sum(waiting), sum(held) FROM ("
       "SELECT m.size AS size, m.arrival AS arrival, count(*) AS recipients, sum(" +
       active + ") AS active, sum(r.state = 0) AS waiting, sum(r.state = 1) AS held" + matching(conditions, true) +
-      " GROUP BY r.message)";
+      " GROUP BY " + id_column(conditions) + ")";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto) << millis(now);
   bind_conditions(row, conditions);
@@ -203,7 +210,7 @@ std::string shown_key(GroupBy by, std::string_view key) {
 
 Result<> group_slice(Database& db, const Conditions& conditions, const Slice& slice, Grouping& into) {
   std::string sql = "SELECT " + key_of(into.by()) + ", m.id, m.size, m.arrival, ?3" + matching(conditions, true) +
-                    " ORDER BY r.message";
+                    " ORDER BY " + id_column(conditions);
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto) << millis(into.now());
   bind_conditions(row, conditions);
@@ -216,7 +223,7 @@ Result<> group_slice(Database& db, const Conditions& conditions, const Slice& sl
 
 Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice) {
   std::string sql = "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address, r.change" +
-                    matching(conditions, false) + " ORDER BY r.message, r.idx";
+                    matching(conditions, false) + " ORDER BY " + id_column(conditions) + ", r.idx";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto);
   bind_conditions(row, conditions);

@@ -16,6 +16,7 @@
 #include "queue/replacement.h"
 #include "queue/rows.h"
 #include "queue/schema.h"
+#include "queue/set_aside.h"
 #include "queue/sqlite_queue.h"
 
 namespace waypost::queue {
@@ -40,10 +41,9 @@ enum RecipientColumn {
   kOrcpt
 };
 
-constexpr Sql kAddDestination{
-    "INSERT INTO destination(id, name, set_aside) VALUES (?1, ?2, 1) ON CONFLICT(id) DO NOTHING"};
+constexpr Sql kAddDestination{"INSERT INTO destination(id, name) VALUES (?1, ?2) ON CONFLICT(id) DO NOTHING"};
 constexpr Sql kNameDestination{
-    "INSERT INTO destination(id, name, set_aside) VALUES (?1, ?2, 1) ON CONFLICT(id) DO UPDATE SET name = "
+    "INSERT INTO destination(id, name) VALUES (?1, ?2) ON CONFLICT(id) DO UPDATE SET name = "
     "excluded.name"};
 constexpr Sql kAddRecipient{
     "INSERT OR IGNORE INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, "
@@ -309,6 +309,7 @@ class Salvage {
     Result<> done = settle_recipients();
     if (done) done = settle_messages();
     if (done) done = settle_named();
+    if (done) done = db_.run(WAYPOST_MARK_ASIDE);
     if (!done) return done;
     auto now =
         std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());

@@ -1,6 +1,8 @@
 // queue/schema.cpp
 #include "queue/schema.h"
 
+#include "queue/set_aside.h"
+
 namespace waypost::queue {
 namespace {
 
@@ -133,12 +135,13 @@ CREATE TABLE change(
 )";
 
 // What an administrator changes lies near each other then, if it came near each other: one after another is cheaper by
-// far than a page of an index for each of a thousand destinations. Of a destination it is known alone that recipients
-// of it were `set_aside`, held or removed: its row stays while any are.
+// far than a page of an index for each of a thousand destinations. Of a destination it is known alone from which
+// message to which recipients of it were set aside, held or removed: its row stays while any between are
+// (queue/set_aside.h).
 constexpr const char* kQueueVersion6 = R"(
-ALTER TABLE destination ADD COLUMN set_aside INTEGER NOT NULL DEFAULT 0;
-UPDATE destination SET set_aside = 1
-  WHERE id IN (SELECT destination FROM recipient WHERE state = 1 OR (state = 6 AND change > 0));
+ALTER TABLE destination ADD COLUMN aside_from INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN aside_to INTEGER NOT NULL DEFAULT 0;
+)" WAYPOST_MARK_ASIDE R"(;
 DROP INDEX recipient_held;
 DROP INDEX recipient_kept;
 CREATE INDEX recipient_held ON recipient(state, message) WHERE state = 1;

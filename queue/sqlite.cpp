@@ -107,13 +107,14 @@ tl::unexpected<Error> Database::error(int code, std::string_view doing) const {
               "database: " + escape(doing.substr(0, 60)) + ": " + escape(why) + " (" + std::to_string(extended) + ")");
 }
 
+void Database::prepare_library() {
+  sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 Result<Database> Database::open(const std::string& path, const std::string& vfs, Mode mode) {
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
   flags |= mode == Mode::read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
   if (path.starts_with("file:")) flags |= SQLITE_OPEN_URI;
-  // Nobody asks how much memory it has, and to count that takes a lock for each piece. Too late is no harm.
-  static const int uncounted = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-  (void)uncounted;
   sqlite3* raw = nullptr;
   int code = sqlite3_open_v2(path.c_str(), &raw, flags, vfs.empty() ? nullptr : vfs.c_str());
   if (!raw) return fail(Errc::busy, "database: out of memory");

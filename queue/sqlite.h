@@ -25,6 +25,9 @@ struct Sql {
 class Database {
  public:
   enum class Mode { read_write, read_only };
+  /// Before anything of the process uses SQLite, if it is to be quick: nobody asks how much memory it has, and to count
+  /// that takes a lock for each piece.
+  static void prepare_library();
   /// `vfs`: "" for the default one. The file is made where it is missing (read_write).
   /// Errors of all below: full, io, damaged, busy (in use, or out of memory), denied, not_found, too_big, internal.
   static Result<Database> open(const std::string& path, const std::string& vfs, Mode mode);

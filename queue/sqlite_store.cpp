@@ -392,6 +392,7 @@ net::Task<Result<Changed>> SqliteStore::carry_out(ChangePlan& plan, ChangeRecord
   }
   if (!done) co_return fail(done.error());
   plan.number = record.number;
+  plan.newest = core_.ids().last();
   Changed changed;
   Result<> sliced = co_await change_slices(plan, changed);
   const bool is_nothing = plan.number == 0 && changed.recipients == 0;

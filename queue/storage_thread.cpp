@@ -22,7 +22,8 @@ constexpr std::chrono::milliseconds kIdle{100};
 // New mail waits so long for what goes through the queue, and for the commit of that.
 constexpr std::chrono::milliseconds kTurn{8};
 // What it writes is much the same pages again and again: moved once, they are no more of them.
-constexpr std::uint64_t kCheckpointPagesOfBulk = 4 * kCheckpointPages;
+constexpr std::uint64_t kCheckpointPagesOfBulk = 2 * kCheckpointPages;
+constexpr std::chrono::milliseconds kBulkGoesOn{300};
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kWorthMoving = 256;  // pages of the WAL, when it is the disk's room that is looked for
 
@@ -62,7 +63,7 @@ void StorageThread::thread_main() noexcept {
 /// False when there is nothing left to do and the end was asked for.
 bool StorageThread::wait_for_work() {
   std::unique_lock lock(mutex_);
-  while (incoming_.empty() && !stopping_) {
+  while (incoming_.empty() && bulk_.empty() && !stopping_) {
     asleep_ = true;
     if (!work_for_idle_) {
       wake_.wait(lock);
@@ -77,7 +78,7 @@ bool StorageThread::wait_for_work() {
     lock.lock();
   }
   asleep_ = false;
-  return !incoming_.empty();
+  return !incoming_.empty() || !bulk_.empty();
 }
 
 bool StorageThread::run_pending() {
@@ -104,7 +105,6 @@ void StorageThread::stop() {
 
 bool StorageThread::take_batch() {
   writes_.clear();
-  bulk_.clear();
   reads_.clear();
   std::size_t octets = 0;
   std::lock_guard lock(mutex_);
@@ -112,8 +112,10 @@ bool StorageThread::take_batch() {
     Operation* next = incoming_.front();
     incoming_.pop_front();
     octets += next->octets_;
-    const bool is_write = next->kind_ == Operation::Kind::write;
-    (is_write ? writes_ : next->kind_ == Operation::Kind::bulk ? bulk_ : reads_).push_back(next);
+    if (next->kind_ == Operation::Kind::bulk)
+      bulk_.push_back(next);
+    else
+      (next->kind_ == Operation::Kind::write ? writes_ : reads_).push_back(next);
   }
   return !writes_.empty() || !bulk_.empty() || !reads_.empty();
 }
@@ -121,17 +123,17 @@ bool StorageThread::take_batch() {
 /// The operations that were done; 0: none waited.
 std::size_t StorageThread::run_batch() {
   if (!take_batch()) return 0;
-  std::size_t count = writes_.size() + bulk_.size() + reads_.size();
+  std::size_t count = writes_.size() + reads_.size() + (bulk_.empty() ? 0 : 1);
   operations_ += count;
   work_for_idle_ = true;
   if (!writes_.empty()) {
     run_writes(writes_);
     complete(writes_);
   }
-  for (Operation* operation : bulk_) {
-    const Batch alone{operation};
-    run_writes(alone);
-    complete(alone);
+  if (!bulk_.empty()) {
+    // What came with the batch is on its way before anything is made of it.
+    hooks_.batch_done();
+    run_bulk();
   }
   if (!reads_.empty()) {
     run_reads();
@@ -139,7 +141,7 @@ std::size_t StorageThread::run_batch() {
   }
   hooks_.batch_done();
   // After the completions: nobody waits for the checkpoint but who comes next.
-  if (wal_pages_ >= (bulk_.empty() ? kCheckpointPages : kCheckpointPagesOfBulk)) checkpoint();
+  if (wal_pages_ >= (bulk_goes_on() ? kCheckpointPagesOfBulk : kCheckpointPages)) checkpoint();
   housekeep(false);
   return count;
 }
@@ -157,6 +159,7 @@ void StorageThread::run_writes(const Batch& writes) {
   // goes through. Pages that were moved out of the WAL make room in it. New mail first, so that it takes nothing of the
   // room that is made for the others.
   if (full) checkpoint();
+  for (Operation* operation : batch) operation->turn_until_ = {};  // as little as may be
   for (const bool mail : {true, false})
     for (Operation* operation : batch)
       if (operation->brings_mail() == mail) operation->result_ = mail ? run_together({operation}) : run_out(*operation);
@@ -202,7 +205,7 @@ Result<> StorageThread::run_together(const Batch& operations) {
   const auto began = std::chrono::steady_clock::now();
   Transaction transaction(*db_);
   Result<> done = transaction.begin();
-  for (std::size_t i = 0; done && i < operations.size(); ++i) done = apply(*operations[i]);
+  for (std::size_t i = 0; done && i < operations.size(); ++i) done = operations[i]->apply(*db_);
   if (done) done = transaction.commit();
   if (!done) {
     db_->roll_back();
@@ -218,20 +221,35 @@ Result<> StorageThread::run_together(const Batch& operations) {
   return done;
 }
 
-Result<> StorageThread::apply(Operation& operation) {
-  // Without a thread of its own, in tests, each slice is a turn: time is not the clock's then.
-  if (own_thread_) operation.turn_until_ = std::chrono::steady_clock::now() + kTurn;
-  return operation.apply(*db_);
+/// The next one. Those behind it come after the mail that comes meanwhile.
+void StorageThread::run_bulk() {
+  const Batch alone{bulk_.front()};
+  bulk_.pop_front();
+  alone.front()->turn_until_ = turn_end();
+  run_writes(alone);
+  complete(alone);
+  if (own_thread_) last_bulk_ = std::chrono::steady_clock::now();
+}
+
+/// Without a thread of its own, in tests, each slice is a turn: time is not the clock's then.
+std::chrono::steady_clock::time_point StorageThread::turn_end() const {
+  return own_thread_ ? std::chrono::steady_clock::now() + kTurn : std::chrono::steady_clock::time_point{};
+}
+
+bool StorageThread::bulk_goes_on() const {
+  return !bulk_.empty() || (own_thread_ && std::chrono::steady_clock::now() - last_bulk_ < kBulkGoesOn);
 }
 
 void StorageThread::run_reads() {
+  const auto until = turn_end();
   for (Operation* operation : reads_) {
     if (failed_) {
       operation->result_ = fail(*failed_);
     } else if (!db_) {
       operation->result_ = fail(Errc::cancelled, "the store is closed");
     } else {
-      operation->result_ = apply(*operation);
+      operation->turn_until_ = until;
+      operation->result_ = operation->apply(*db_);
       if (operation->result_) operation->committed();
     }
   }

@@ -23,8 +23,8 @@ class Operation {
  public:
   enum class Kind : std::uint8_t {
     write,  ///< runs in the transaction of its batch
-    bulk,   ///< a write that takes its time: in a transaction of its own, after that of its batch
-    read,   ///< runs last
+    bulk,   ///< a write that takes its time: one at a time, in a transaction of its own after that of the batch
+    read,   ///< runs last; all of a batch have one turn together
   };
   explicit Operation(Kind kind, std::size_t octets = 0) : kind_(kind), octets_(octets) {}
   Operation(const Operation&) = delete;
@@ -95,9 +95,11 @@ class StorageThread {
   void thread_main() noexcept;
   bool wait_for_work();
   bool take_batch();
+  void run_bulk();
   std::size_t run_batch();
   void run_writes(const Batch& writes);
-  Result<> apply(Operation& operation);
+  std::chrono::steady_clock::time_point turn_end() const;
+  bool bulk_goes_on() const;
   Result<> run_out(Operation& operation);
   Batch admitted(const Batch& writes);
   bool has_room(std::uint64_t octets);
@@ -112,7 +114,9 @@ class StorageThread {
   std::optional<Database> db_;  // gone after stop()
   StorageHooks& hooks_;
   const bool own_thread_;
-  Batch writes_, bulk_, reads_;  // of the batch that runs
+  Batch writes_, reads_;         // of the batch that runs
+  std::deque<Operation*> bulk_;  // in turn
+  std::chrono::steady_clock::time_point last_bulk_{};
   std::optional<Error> failed_;
   bool work_for_idle_ = false;
   std::atomic<std::uint64_t> commits_{0}, operations_{0}, wal_pages_{0};

@@ -6,6 +6,7 @@
 
 #include "base/event_log.h"
 #include "queue/rows.h"
+#include "queue/set_aside.h"
 
 namespace waypost::queue {
 namespace {
@@ -20,14 +21,13 @@ constexpr Sql kMarkClosed{"DELETE FROM meta WHERE key = 'open'"};
 constexpr Sql kIsOpen{"SELECT 1 FROM meta WHERE key = 'open'"};
 
 // A destination goes when nothing waits for it and it is not failing, or was last a day ago, and it is not held. Each
-// test is one seek. So does a site, for which nothing waits by its own name.
+// test is a seek or two. So does a site, for which nothing waits by its own name.
 constexpr Sql kSweepTo{"SELECT max(id) FROM (SELECT id FROM destination WHERE id > ?1 ORDER BY id LIMIT 500)"};
 constexpr Sql kSweep{
     "DELETE FROM destination WHERE id > ?1 AND id <= ?2 AND (failures = 0 OR next_attempt < ?3) "
     "AND held_until < ?4 AND spacing = 0 AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
     "WHERE state = 0 AND recipient.destination = destination.id) "
-    "AND (set_aside = 0 OR (NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_held WHERE state = 1) "
-    "AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_kept WHERE state = 6 AND change > 0)))"};
+    "AND " WAYPOST_NONE_ASIDE};
 
 constexpr std::size_t kKnownDestinations = 50'000;
 constexpr std::uint64_t kReserveAhead = std::uint64_t{60'000} << 18;          // a minute of ids

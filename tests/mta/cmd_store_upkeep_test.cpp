@@ -13,7 +13,8 @@ namespace {
 constexpr const char* kToVersion4 =
     "DROP INDEX recipient_kept; DROP INDEX recipient_held; "
     "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1; "
-    "ALTER TABLE destination DROP COLUMN set_aside; DROP TABLE change; ALTER TABLE recipient DROP COLUMN was; "
+    "ALTER TABLE destination DROP COLUMN aside_from; ALTER TABLE destination DROP COLUMN aside_to; DROP TABLE change; "
+    "ALTER TABLE recipient DROP COLUMN was; "
     "ALTER TABLE recipient DROP COLUMN change; PRAGMA user_version = 4";
 
 }  // namespace

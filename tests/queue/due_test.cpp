@@ -285,7 +285,8 @@ TEST_SUITE("queue/due") {
 
     // A queue of version 5 did not write down that something is held.
     for (const char* sql :
-         {"DROP INDEX recipient_held", "DROP INDEX recipient_kept", "ALTER TABLE destination DROP COLUMN set_aside",
+         {"DROP INDEX recipient_held", "DROP INDEX recipient_kept", "ALTER TABLE destination DROP COLUMN aside_from",
+          "ALTER TABLE destination DROP COLUMN aside_to",
           "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1",
           "CREATE INDEX recipient_kept ON recipient(destination) WHERE state = 6 AND change > 0",
           "PRAGMA user_version = 5"})
@@ -303,5 +304,20 @@ TEST_SUITE("queue/due") {
     f.reopen();
     f.close();
     CHECK(count(kAll) == 2);
+
+    // What is held of others, before and after, keeps no row but its own.
+    f.reopen();
+    f.accept(f.message("s@a.example", {"r@before.example"}));
+    const Id between = f.accept(f.message("s@a.example", {"r@between.example"}));
+    f.change(Change::hold, "destination:before.example");
+    f.change(Change::hold, "destination:between.example");
+    f.accept(f.message("s@a.example", {"r@after.example"}));
+    f.change(Change::hold, "destination:after.example");
+    f.change(Change::release, "destination:between.example");
+    REQUIRE(f.settle(between, {0}, Event::attempt_relayed));
+    f.reopen();
+    f.close();
+    CHECK(count("SELECT count(*) FROM destination WHERE name = 'between.example'") == 0);
+    CHECK(count("SELECT count(*) FROM destination WHERE name IN ('before.example', 'after.example')") == 2);
   }
 }

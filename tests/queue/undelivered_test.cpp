@@ -258,8 +258,9 @@ TEST_SUITE("queue/undelivered") {
          {"ALTER TABLE recipient DROP COLUMN delay_told", "ALTER TABLE recipient DROP COLUMN asked",
           "ALTER TABLE destination DROP COLUMN asked", "DROP TABLE undelivered", "DROP INDEX recipient_held",
           "DROP INDEX recipient_kept", "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1",
-          "ALTER TABLE destination DROP COLUMN set_aside", "ALTER TABLE recipient DROP COLUMN change",
-          "ALTER TABLE recipient DROP COLUMN was", "DROP TABLE change", "PRAGMA user_version = 3"})
+          "ALTER TABLE destination DROP COLUMN aside_from", "ALTER TABLE destination DROP COLUMN aside_to",
+          "ALTER TABLE recipient DROP COLUMN change", "ALTER TABLE recipient DROP COLUMN was", "DROP TABLE change",
+          "PRAGMA user_version = 3"})
       f.tamper(sql);
     // Rows that were written before have fewer columns.
     TemporaryFolder outside;
