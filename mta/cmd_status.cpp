@@ -72,7 +72,7 @@ int status(bool json, Console& console) {
   return 0;
 }
 
-int reload(Console& console) {
+std::optional<Json> ask_for_reload(Console& console) {
   ControlRequest request;
   request.method = "POST";
   request.path = "/v1/reload";
@@ -86,7 +86,10 @@ int reload(Console& console) {
     const auto again = [&raw](const ControlRequest&) { return raw; };
     Console replay{console.out, console.err, console.config_file, again, console.now};
     const std::optional<Json> answer = replay.fetch(request);
-    if (!answer) return replay.exit_code;
+    if (!answer) {
+      console.exit_code = replay.exit_code;
+      return std::nullopt;
+    }
     report = *answer;
   }
   if (report.contains("findings")) {
@@ -95,14 +98,21 @@ int reload(Console& console) {
   }
   if (rejected) {
     console.err << "waypost: " << shown(report, "file") << " has errors: the configuration before it stays in force\n";
-    return EX_CONFIG;
+    console.exit_code = EX_CONFIG;
+    return std::nullopt;
   }
   if (report.contains("restart") && !report["restart"].empty()) {
     console.err << "changed, but in force only after a restart:";
     for (const Json& key : report["restart"]) console.err << " " << escape(key.get<std::string>());
     console.err << "\n";
   }
-  console.out << "reloaded " << shown(report, "file") << "\n";
+  return report;
+}
+
+int reload(Console& console) {
+  const std::optional<Json> report = ask_for_reload(console);
+  if (!report) return console.exit_code;
+  console.out << "reloaded " << shown(*report, "file") << "\n";
   return 0;
 }
 

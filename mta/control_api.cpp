@@ -143,6 +143,7 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/store/backup") return post ? back_up(request) : refuse(405, "POST is meant");
   if (path == "/v1/config") return get ? config(request) : refuse(405, "GET is meant");
   if (path == "/v1/config/epochs") return get ? epochs() : refuse(405, "GET is meant");
+  if (path == "/v1/certificates") return get ? certificates() : refuse(405, "GET is meant");
   if (path == "/v1/reload") return post ? reload(request) : refuse(405, "POST is meant");
 
   constexpr std::string_view kMessage = "/v1/queue/";
@@ -375,6 +376,15 @@ ControlAnswer ControlApi::epochs() {
     line.erase("settings");
     json["epochs"].push_back(std::move(line));
   }
+  return answer(json);
+}
+
+ControlAnswer ControlApi::certificates() {
+  const Result<std::vector<ReadCertificate>> all = backend_.certificates();
+  if (!all) return answer_of(all.error());
+  Json json;
+  json["certificates"] = Json::array();
+  for (const ReadCertificate& each : *all) json["certificates"].push_back(read_certificate_json(each));
   return answer(json);
 }
 

@@ -23,6 +23,7 @@
 //   GET  /v1/watch?from=&direction=in|out&peer=  what was said since line `from`; 0 begins, and says where
 //   GET  /v1/config?epoch=                  a configuration that was in force, or the one that is; a list of all
 //                                           without their settings: GET /v1/config/epochs
+//   GET  /v1/certificates                   those that are in force
 //   POST /v1/reload
 //   POST /v1/log/reopen
 //   GET  /v1/store/stats                    how much is in the queue's files
@@ -46,6 +47,7 @@
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
 #include "delivery/probe.h"
+#include "mta/certificates.h"
 #include "mta/config_epochs.h"
 #include "mta/confinement.h"
 #include "mta/explain.h"
@@ -126,6 +128,7 @@ class ControlBackend {
   virtual Result<DaemonFacts> facts() = 0;
   virtual Result<std::vector<Rates::Row>> rates() = 0;
   virtual Result<ConfigEpochs> epochs() = 0;
+  virtual Result<std::vector<ReadCertificate>> certificates() = 0;
   /// Errors: busy (one is under way).
   virtual Result<ReloadReport> reload() = 0;
   virtual Result<queue::StoreStats> store_stats() = 0;
@@ -175,6 +178,7 @@ class ControlApi {
   ControlAnswer watch(const ControlRequest& request);
   ControlAnswer config(const ControlRequest& request);
   ControlAnswer epochs();
+  ControlAnswer certificates();
   ControlAnswer reload(const ControlRequest& request);
   ControlAnswer store_stats();
   ControlAnswer vacuum_store(const ControlRequest& request);

@@ -251,6 +251,27 @@ Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
   return json;
 }
 
+Json certificate_json(const net::TlsCertificate& certificate) {
+  Json json;
+  json["subject"] = certificate.subject;
+  json["issuer"] = certificate.issuer;
+  json["names"] = certificate.names;
+  json["not_before"] = time_json(certificate.not_before);
+  json["not_after"] = time_json(certificate.not_after);
+  json["sha256"] = certificate.sha256;
+  json["spki_sha256"] = certificate.spki_sha256;
+  return json;
+}
+
+Json read_certificate_json(const ReadCertificate& read) {
+  Json json;
+  json["key"] = read.files.key;
+  json["file"] = read.files.certificate_file;
+  json["key_file"] = read.files.key_file;
+  json.update(certificate_json(read.certificate));
+  return json;
+}
+
 Json rate_json(const Rates::Row& row) {
   Json json;
   json["class"] = row.key.client_class;

@@ -37,6 +37,9 @@ Json event_json(const queue::HistoryEvent& event);
 /// A recipient that still waits, as the last line of its trace: "event":"waiting".
 Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now);
 Json destination_json(const queue::DestinationRow& row, net::WallTime now);
+Json certificate_json(const net::TlsCertificate& certificate);
+/// With the key that names it, and its files.
+Json read_certificate_json(const ReadCertificate& read);
 Json explanation_json(const Explanation& explanation, net::WallTime now);
 Json probe_json(const std::string& destination, const delivery::Probe& probe);
 Json watch_json(const dialogue::Page& page);

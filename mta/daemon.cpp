@@ -337,7 +337,7 @@ int Daemon::open_submit_socket() {
 void Daemon::start_control() {
   net::Runtime& first = *loops_.front().runtime;
   backend_ = std::make_unique<LiveBackend>(LiveParts{
-      first, *scope_, relay_->store(), *files_, *history_, rates_, [this] { return facts(); },
+      first, *scope_, relay_->store(), *files_, *history_, rates_, certificates_, [this] { return facts(); },
       [this] { return epochs_; }, [this] { return reload(); },
       [this](queue::Id id, std::string address, bool delivered, std::string reason) {
         return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));

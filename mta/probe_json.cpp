@@ -13,18 +13,6 @@ std::string voice_text(dialogue::Voice voice) {
   return std::string(1, static_cast<char>(voice));
 }
 
-Json certificate_json(const net::TlsPeer& peer) {
-  Json json;
-  json["subject"] = peer.subject;
-  json["issuer"] = peer.issuer;
-  json["names"] = peer.names;
-  json["not_before"] = time_json(peer.not_before);
-  json["not_after"] = time_json(peer.not_after);
-  json["spki_sha256"] = peer.spki_sha256;
-  json["trouble"] = peer.trouble;
-  return json;
-}
-
 Json host_json(const delivery::ProbedHost& host) {
   Json json;
   json["preference"] = host.preference;
@@ -37,7 +25,10 @@ Json host_json(const delivery::ProbedHost& host) {
     json["reason"] = host.failure.reason;
   }
   json["tls"] = host.ready ? host.tls.text() : host.failure.tls;
-  if (host.tls.certificate) json["certificate"] = certificate_json(*host.tls.certificate);
+  if (host.tls.certificate) {
+    json["certificate"] = certificate_json(*host.tls.certificate);
+    json["certificate"]["trouble"] = host.tls.certificate->trouble;
+  }
   if (host.ready) json["offers"] = smtp::ehlo_keywords(host.offered);
   if (host.ready && host.peer.as != nullptr && host.peer.as->login) json["login"] = host.peer.as->login->user;
   json["dialogue"] = Json::array();

@@ -14,6 +14,7 @@
 #include "mta/client.h"
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_cert.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
@@ -101,6 +102,7 @@ int run(int argc, char** argv) {
   add_store(app, console);
   add_classify(app, console);
   add_config(app, console);
+  add_cert(app, console);
   add_user(app, console, read_secret);
   add_reload(app, console);
   add_log(app, console);

@@ -224,8 +224,14 @@ class FakeBackend : public mta::ControlBackend {
     if (failure) return fail(*failure);
     return configurations;
   }
+  std::vector<mta::ReadCertificate> used_certificates, reloaded_certificates;
+  Result<std::vector<mta::ReadCertificate>> certificates() override {
+    if (failure) return fail(*failure);
+    return used_certificates;
+  }
   Result<mta::ReloadReport> reload() override {
     if (failure) return fail(*failure);
+    if (report.errors.empty()) used_certificates = reloaded_certificates;
     return report;
   }
   queue::StoreStats stats;

@@ -11,6 +11,7 @@
 
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_cert.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
@@ -65,6 +66,7 @@ struct Terminal {
     add_store(app, console);
     add_classify(app, console);
     add_config(app, console);
+    add_cert(app, console);
     add_reload(app, console);
     out.str("");
     err.str("");
