@@ -25,6 +25,8 @@
 //                                           without their settings: GET /v1/config/epochs
 //   GET  /v1/certificates                   those that are in force
 //   POST /v1/reload
+//   GET  /v1/log?from=&limit=&id=&level=    lines of the log from number `from` on; without it the last ones
+//   POST /v1/log/level {"level":"debug","seconds":600}
 //   POST /v1/log/reopen
 //   GET  /v1/store/stats                    how much is in the queue's files
 //   POST /v1/store/vacuum                   gives free pages back, while mail goes on
@@ -148,6 +150,7 @@ class ControlApi {
   static constexpr std::size_t kMaxGroups = 1000;      ///< in the answer to a count
   static constexpr std::size_t kMaxTrace = 1000;       ///< messages in the answer to a trace
   static constexpr std::size_t kMaxWatched = 1000;     ///< lines in the answer to a watch
+  static constexpr std::size_t kMaxLogged = 2000;      ///< lines in the answer to a question for the log
   static constexpr std::size_t kSample = 3;            ///< ids that show what a change would meet
 
   explicit ControlApi(ControlBackend& backend) : backend_(backend) {}
@@ -159,6 +162,8 @@ class ControlApi {
   ControlAnswer route(const ControlRequest& request);
   ControlAnswer status();
   ControlAnswer health();
+  ControlAnswer log_lines(const ControlRequest& request);
+  ControlAnswer set_log_level(const ControlRequest& request);
   ControlAnswer reopen_log(const ControlRequest& request);
   ControlAnswer list(const ControlRequest& request);
   ControlAnswer count(const ControlRequest& request);

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/dialogue.h"
+#include "base/event_log.h"
 #include "mta/control_api.h"
 #include "queue/restore.h"
 #include "queue/salvage.h"
@@ -43,6 +45,8 @@ Json read_certificate_json(const ReadCertificate& read);
 Json explanation_json(const Explanation& explanation, net::WallTime now);
 Json probe_json(const std::string& destination, const delivery::Probe& probe);
 Json watch_json(const dialogue::Page& page);
+Json log_json(const log::LevelInForce& level, const log::Page& page);
+Json log_level_json(const log::LevelInForce& level);
 Json rate_json(const Rates::Row& row);
 Json facts_json(const DaemonFacts& facts);
 Json finding_json(const conf::Finding& finding, const char* severity);

@@ -156,9 +156,7 @@ log::Options Daemon::log_options(const conf::Config& config) {
   options.json = config.log.json;
   options.name = config.log.syslog_name;
   options.hostname = config.hostname;
-  if (config.log.level == "debug") options.level = log::Level::debug;
-  if (config.log.level == "warning") options.level = log::Level::warning;
-  if (config.log.level == "error") options.level = log::Level::error;
+  options.level = log::parse_level(config.log.level).value_or(options.level);
   return options;
 }
 

@@ -20,6 +20,7 @@
 #include "mta/cmd_dest.h"
 #include "mta/cmd_explain.h"
 #include "mta/cmd_health.h"
+#include "mta/cmd_log.h"
 #include "mta/cmd_probe.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"

@@ -160,6 +160,12 @@ store stats
 store stats --json
 store migrate --dry-run
 completion tcsh
+log level
+log level --json
+log level loud
+log tail -n 3 --id {2}
+log tail -n 2 --level warning
+log tail -n 1 --id {2} --json
 log reopen
 queue hold to:@one.dead.example
 queue hold to:@one.dead.example --dry-run
@@ -250,6 +256,11 @@ store vacuum --json
 reload
 cert reload
 cert reload --json
+log level debug --for 10m
+log level
+log level error
+reload
+log level
 """
 
 # After the file got a mistake, and when it is another good one.
@@ -289,6 +300,8 @@ reload
 --config {folder}/certified.toml cert list
 cert reload
 log reopen
+log level
+log tail
 config diff
 store check
 queue import --from {folder}/copies
@@ -429,7 +442,10 @@ class ToolOutput(harness.TestCase):
         # Times to come have chance in them.
         text = re.sub(r"2026-11-(20[ T](?:1[3-9]|2\d)|21[ T](?!09:21:00)\d\d):\d\d:\d\d(\.\d+)?", "2026-11-2D hh:mm:ss", text)
         text = re.sub(r"hh:mm:ss \(in [^)]*\)", "hh:mm:ss (in a while)", text)
-        text = re.sub(r"(commits|batch|WAL|disk free) [\d.,]+( ?[KMGT]i?B| pages?)?", r"\1 N", text)
+        text = re.sub(r"(commits|batch|WAL|disk free|reserve) [\d.,]+( ?[KMGT]i?B| pages?)?", r"\1 N", text)
+        text = re.sub(r"(?<=\bdelay=)[\d.]+", "N", text)
+        text = re.sub(r"(p50|p99) (-|under [\d.]+ m?s)", r"\1 N", text)
+        text = re.sub(r'[\d.]+(?= (msg|rcpt)/s)|(?<="rate":)[\d.e-]+', "N", text)
         # An idle connection is closed at some time, and one retry may be in the midst of another.
         text = re.sub(r"^(out +)\d+ connections?(.*deferred )\d+", r"\1N connections\2N", text, flags=re.M)
         text = re.sub(r"^confined: .*", "confined: ...", text, flags=re.M)
