@@ -15,7 +15,7 @@
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
 //   GET  /v1/dest?name=                     those that fail or are held; with a name that one and its site
 //   POST /v1/dest/change {"change":"hold","name":"b.example","site":true,"seconds":3600,"reason":""}
-//                                           hold, release, retry, slow; the last with "spacing_ms"
+//                                           hold, resume, retry, limit; the last with "spacing_ms"
 //   POST /v1/attempt/settle {"id":ID,"to":"","delivered":true,"reason":""}
 //   GET  /v1/rates
 //   GET  /v1/explain?to=&from=&client=&login=&role=
@@ -177,6 +177,7 @@ class ControlApi {
   ControlAnswer settle_attempt(const ControlRequest& request);
   ControlAnswer destinations(const ControlRequest& request);
   ControlAnswer change_destination(const ControlRequest& request);
+  Result<std::string> state_before(const queue::DestinationChange& change);
   ControlAnswer rates();
   ControlAnswer explain(const ControlRequest& request);
   ControlAnswer probe(const ControlRequest& request);

@@ -223,6 +223,17 @@ Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& r
   return json;
 }
 
+std::string site_hosts(const std::string& name) {
+  // "office: 10 mx1.b.example:25;given;...": whose it is where somebody comes as somebody else; behind the hosts what
+  // parts sites of one host: what is wanted of it.
+  const std::size_t whose = name.find(": ");
+  const std::size_t begin = whose == std::string::npos ? 0 : whose + 2;
+  std::string hosts = name.substr(begin, name.find(';', begin) - begin);
+  // A next hop has no preference.
+  if (name.find(";given", begin) != std::string::npos && hosts.starts_with("0 ")) hosts.erase(0, 2);
+  return whose == std::string::npos ? hosts : hosts + " (" + name.substr(0, whose) + ")";
+}
+
 Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
   const queue::DestinationState& state = row.state;
   const bool is_site = state.kind == queue::DestinationState::Kind::site;
@@ -234,7 +245,10 @@ Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
   json["state"] = held ? "held" : state.failures > 0 ? "failing" : state.spacing > none ? "slowed" : "well";
   json["until"] = state.waits(now) ? time_json(state.waits_until()) : Json(nullptr);
   json["recipients"] = row.waiting;
-  if (!is_site) json["site"] = state.site;
+  if (is_site)
+    json["hosts"] = site_hosts(state.name);
+  else
+    json["site"] = state.site;
   json["failures"] = state.failures;
   if (state.failures > 0) {
     json["since"] = time_json(state.failing_since);

@@ -39,6 +39,8 @@ Json event_json(const queue::HistoryEvent& event);
 /// A recipient that still waits, as the last line of its trace: "event":"waiting".
 Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now);
 Json destination_json(const queue::DestinationRow& row, net::WallTime now);
+/// A site's hosts out of its name, for people: "10 mx1.b.example:25,20 mx2.b.example:25", "[192.0.2.7]:25 (office)".
+std::string site_hosts(const std::string& name);
 Json certificate_json(const net::TlsCertificate& certificate);
 /// With the key that names it, and its files.
 Json read_certificate_json(const ReadCertificate& read);

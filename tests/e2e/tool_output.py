@@ -176,7 +176,9 @@ queue hold {1} to:@one.dead.example
 queue reroute {1} --to nonsense
 queue redirect {1} --to nonsense
 dest hold one.dead.example
-dest slow one.dead.example --rate nonsense --for 1h
+dest limit one.dead.example --rate nonsense --for 1h
+dest hold one.dead.example --until yesterday
+dest hold one.dead.example --until 13:00 --for 1h
 attempt settle {1} --delivered
 attempt settle {1}
 """
@@ -219,15 +221,19 @@ attempt settle {7} --delivered --reason "in their log"
 attempt settle {7} --delivered
 trace {7}
 dest hold one.dead.example --for 2h --reason "they move"
-dest slow two.dead.example --site --rate 20/1m --for 90m
+dest limit two.dead.example --site --rate 20/1m --for 90m
 dest list
 dest show one.dead.example
 dest show two.dead.example --json
 why {1}
-dest release one.dead.example
-dest release one.dead.example
+explain x@one.dead.example
+dest resume one.dead.example
+dest resume one.dead.example
+dest hold one.dead.example --until "2026-11-22 08:00"
+dest resume one.dead.example
+dest resume two.dead.example --site
 dest retry one.dead.example
-dest release nowhere.example
+dest resume nowhere.example
 audit
 audit --limit 2
 audit --json
