@@ -12,6 +12,7 @@
 #include "conf/values.h"
 #include "mta/alerts.h"
 #include "mta/control_json.h"
+#include "queue/disk_space.h"
 #include "queue/forwarding.h"
 #include "smtp/address.h"
 
@@ -172,6 +173,7 @@ ControlAnswer ControlApi::status() {
   if (disk.size > 0) {
     json["disk"]["free"] = disk.free;
     json["disk"]["size"] = disk.size;
+    json["disk"]["reserve"] = queue::kept_free(disk.size);
   }
   json["alerts"] = alerts(*facts, disk);
   return answer(json);

@@ -53,6 +53,7 @@
 #include "mta/config_epochs.h"
 #include "mta/confinement.h"
 #include "mta/explain.h"
+#include "mta/lately.h"
 #include "mta/rates.h"
 #include "net/clock.h"
 #include "queue/files.h"
@@ -87,6 +88,7 @@ struct DaemonFacts {
   std::uint64_t config_epoch = 0;
   bool reload_failed = false;      ///< the last one: the file has errors, the configuration before it is in force
   std::size_t in_connections = 0;  ///< of clients
+  Lately lately;
   delivery::Dispatcher::Stats out;
   queue::SqliteQueue::Stats store;
   std::uint64_t history_dropped = 0;

@@ -1,6 +1,7 @@
 #include "mta/control_json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include "smtp/date.h"
@@ -71,6 +72,15 @@ Json recipient_json(const queue::RecipientRow& recipient, net::WallTime now) {
   json["notify"] = notify_text(recipient.notify);
   json["orcpt"] = recipient.orcpt;
   return json;
+}
+
+double rounded(double rate) {
+  return std::round(rate * 1000) / 1000;
+}
+
+/// JSON has no infinity: null is what is above all bounds, and where nothing was counted.
+Json at_most(const std::optional<double>& seconds) {
+  return seconds && std::isfinite(*seconds) ? Json(*seconds) : Json(nullptr);
 }
 
 }  // namespace
@@ -306,9 +316,17 @@ Json facts_json(const DaemonFacts& facts) {
   json["config"]["loaded"] = time_json(facts.config_loaded);
   json["config"]["epoch"] = facts.config_epoch;
   json["config"]["reload_failed"] = facts.reload_failed;
-  json["in"]["connections"] = facts.in_connections;
+  const Lately& lately = facts.lately;
+  Json& in = json["in"];
+  in["connections"] = facts.in_connections;
+  in["rate"] = rounded(lately.accepted_rate);
+  in["accepted"] = lately.accepted;
+  in["rejected"] = lately.rejected;
+  in["auth_failures"] = lately.login_failures;
+  in["auth_failures_hour"] = lately.login_failures_hour;
   Json& out = json["out"];
   out["connections"] = facts.out.connections;
+  out["rate"] = rounded(lately.sent_rate);
   out["sites"] = facts.out.sites;
   out["delivered"] = facts.out.delivered;
   out["relayed"] = facts.out.relayed;
@@ -319,6 +337,8 @@ Json facts_json(const DaemonFacts& facts) {
   store["commits"] = facts.store.commits;
   store["operations"] = facts.store.operations;
   store["wal_pages"] = facts.store.wal_pages;
+  store["commit_p50_seconds"] = at_most(lately.commit_p50);
+  store["commit_p99_seconds"] = at_most(lately.commit_p99);
   json["history"]["dropped"] = facts.history_dropped;
   json["maildrop"]["corrupt"] = facts.corrupt_drops;
   Json& confined = json["confined"];

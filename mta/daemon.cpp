@@ -12,6 +12,7 @@
 
 #include "base/escape.h"
 #include "base/event_log.h"
+#include "base/metrics.h"
 #include "base/text.h"
 #include "base/thread_name.h"
 #include "mta/client.h"
@@ -401,6 +402,7 @@ DaemonFacts Daemon::facts() const {
   facts.config_epoch = config_.get()->epoch;
   facts.reload_failed = reload_failed_;
   facts.in_connections = limits_->connections();
+  facts.lately = lately_.until(metrics::events(), loops_.front().runtime->now());
   facts.out = relay_->stats();
   facts.store = queue_->stats();
   facts.history_dropped = history_->dropped();
@@ -466,6 +468,7 @@ void Daemon::begin() {
   if (submit_port_) ports.push_back(*submit_port_);
   relay_->start(ports);
   scope_->spawn(keep_rates());
+  scope_->spawn(keep_lately());
   if (const std::optional<net::Duration> interval = watchdog_interval()) scope_->spawn(keep_watchdog(*interval));
 
   std::vector<std::string> listening;
@@ -509,6 +512,15 @@ net::Task<> Daemon::keep_rates() {
     if (!*saved) rates_.mark_changed();
     if (!*saved && !failing) log::warning("rates are not kept for the next start: " + saved->error().what);
     failing = !*saved;
+  }
+}
+
+net::Task<> Daemon::keep_lately() {
+  net::Runtime& main = *loops_.front().runtime;
+  bool goes_on = true;
+  while (goes_on) {
+    lately_.note(metrics::events(), main.now());
+    goes_on = co_await main.sleep_for(LatelyNotes::kEvery, scope_->stop_token());
   }
 }
 

@@ -541,11 +541,18 @@ TEST_SUITE("mta/cmd") {
     Terminal t;
     CHECK(t.run({"status"}) == 0);
     CHECK(t.said("relay.example  up 1d1h   version "));
-    CHECK(t.said("relayed 1 203 772"));
+    CHECK(t.said("in     118 msg/s   accepted 1 204 881   rejected 88 120   auth failures 412/h   12 connections\n"));
+    CHECK(t.said("out    0.2 rcpt/s   0 connections   0 sites   relayed 1 203 772"));
+    CHECK(t.said("p50 under 0.5 ms   p99 under 2.5 s   batch"));
     CHECK(t.said("confined: user waypost, seccomp   not: landlock: this kernel has none\n"));
     CHECK(lines(t.out.str()) == 6);
     CHECK(t.run({"status", "--json"}) == 0);
-    CHECK(Json::parse(t.out.str())["queue"]["messages"] == 2);
+    const Json json = Json::parse(t.out.str());
+    CHECK(json["queue"]["messages"] == 2);
+    CHECK(json["in"]["auth_failures"] == 9000);
+    CHECK(json["in"]["rate"] == 118.24);
+    CHECK(json["store"]["commit_p99_seconds"] == 2.5);
+    CHECK(json["disk"]["reserve"].is_number_unsigned());
   }
 
   TEST_CASE("rates: a line for each client that has sent something") {
