@@ -1,7 +1,6 @@
 #include "base/dialogue.h"
 
 #include <atomic>
-#include <deque>
 #include <mutex>
 #include <utility>
 
@@ -14,9 +13,8 @@ using Clock = std::chrono::steady_clock;
 struct Kept {
   std::atomic<Clock::rep> watched_until{0};  // 0: nobody watches
   std::atomic<std::uint64_t> connections{0};
-  std::mutex mutex;  // of what follows
-  std::deque<Line> lines;
-  std::uint64_t next = 1;
+  std::mutex mutex;  // whoever begins to watch, and whoever finds that nobody does
+  LineRing<Line> lines{kKept};
 };
 
 Kept& kept() {
@@ -38,40 +36,23 @@ bool is_watched() {
   std::lock_guard lock(all.mutex);
   if (all.watched_until.load(std::memory_order_relaxed) != until) return true;  // somebody began meanwhile
   all.watched_until.store(0, std::memory_order_relaxed);
-  std::deque<Line>().swap(all.lines);
+  all.lines.clear();
   return false;
 }
 
 void note(Line line) {
   if (line.text.size() > kMaxText) line.text.resize(kMaxText);
   line.time = std::chrono::system_clock::now();
-  Kept& all = kept();
-  std::lock_guard lock(all.mutex);
-  line.number = all.next++;
-  all.lines.push_back(std::move(line));
-  if (all.lines.size() > kKept) all.lines.pop_front();
+  kept().lines.add(std::move(line));
 }
 
 Page read(std::uint64_t from, std::size_t most, const std::function<bool(const Line&)>& wanted) {
   Kept& all = kept();
-  std::lock_guard lock(all.mutex);
-  all.watched_until.store((Clock::now() + kWatched).time_since_epoch().count(), std::memory_order_relaxed);
-  Page page;
-  page.next = all.next;
-  if (from == 0 || from >= all.next) return page;
-  const std::uint64_t oldest = all.next - all.lines.size();
-  if (from < oldest) page.missed = oldest - from;
-  for (std::size_t at = from > oldest ? from - oldest : 0; at < all.lines.size(); ++at) {
-    const Line& line = all.lines[at];
-    if (!wanted(line)) continue;
-    if (page.lines.size() == most) {
-      page.next = line.number;
-      page.more = true;
-      break;
-    }
-    page.lines.push_back(line);
+  {
+    std::lock_guard lock(all.mutex);
+    all.watched_until.store((Clock::now() + kWatched).time_since_epoch().count(), std::memory_order_relaxed);
   }
-  return page;
+  return all.lines.read(from, most, wanted);
 }
 
 }  // namespace waypost::dialogue

@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
+
+#include "base/line_ring.h"
 
 namespace waypost::dialogue {
 
@@ -35,14 +36,8 @@ constexpr std::chrono::seconds kWatched{10};
 void note(Line line);
 constexpr std::size_t kKept = 10'000;
 
-struct Page {
-  std::vector<Line> lines;
-  std::uint64_t next = 0;    ///< to ask for what comes after
-  std::uint64_t missed = 0;  ///< lines, of all connections, that had to make room before they were read
-  bool more = false;         ///< there are more already
-};
-/// The lines from `from` on that `wanted` is true for, at most `most` of them. 0: none, but from now on somebody
-/// watches.
+using Page = LineRing<Line>::Page;
+/// As LineRing::read(); from now on somebody watches.
 Page read(std::uint64_t from, std::size_t most, const std::function<bool(const Line&)>& wanted);
 
 }  // namespace waypost::dialogue

@@ -1,5 +1,7 @@
 #include "base/event_log.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -27,6 +29,7 @@
 namespace waypost::log {
 namespace {
 
+constexpr std::array<std::string_view, 4> kLevels{"debug", "info", "warning", "error"};
 constexpr std::size_t kQueueLines = 8192;
 constexpr std::size_t kMaxValue = 1000;
 constexpr int kAppend = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
@@ -46,22 +49,14 @@ spdlog::level::level_enum spdlog_level(Level level) {
   return spdlog::level::info;
 }
 
-std::string_view level_name(Level level) {
-  switch (level) {
-    case Level::debug:
-      return "debug";
-    case Level::info:
-      return "info";
-    case Level::warning:
-      return "warning";
-    case Level::error:
-      return "error";
-  }
-  return "info";
-}
-
 // What stands before the tag: journald and syslog stamp lines themselves.
 enum class Stamp : std::uint8_t { none, priority, time, time_and_host };
+
+/// Instead of the options'.
+struct OtherLevel {
+  Level level;
+  std::optional<Clock::time_point> until;
+};
 
 struct Log {
   Options options;
@@ -71,6 +66,8 @@ struct Log {
   std::shared_ptr<LogSink> file;  // null: syslog
   std::shared_ptr<spdlog::logger> logger;
   std::atomic<std::size_t> reported_drops = 0;  // events of all threads look at it
+  std::optional<OtherLevel> other;              // of `guard`
+  std::atomic<bool> is_other = false;           // for a time: who logs looks whether it is over
   std::size_t drops() const { return pool->overrun_counter() + (file ? file->lost() : 0); }
 };
 
@@ -107,6 +104,27 @@ Result<std::shared_ptr<Log>> make(const Options& options) {
   return log;
 }
 
+/// With the guard.
+void use_level(Log& log, std::optional<OtherLevel> other) {
+  log.is_other.store(other && other->until, std::memory_order_relaxed);
+  log.logger->set_level(spdlog_level(other ? other->level : log.options.level));
+  log.other = std::move(other);
+}
+
+bool wants(Log& log, Level level) {
+  if (log.is_other.load(std::memory_order_relaxed)) {
+    std::lock_guard lock(guard);
+    if (log.other && log.other->until && *log.other->until <= Clock::now()) use_level(log, std::nullopt);
+  }
+  return log.logger->should_log(spdlog_level(level));
+}
+
+/// Leaked: threads log to the end of the process.
+LineRing<Line>& kept() {
+  static auto* const lines = new LineRing<Line>(kKept);
+  return *lines;
+}
+
 std::shared_ptr<Log> get() {
   std::lock_guard lock(guard);
   if (!current) {
@@ -116,15 +134,16 @@ std::shared_ptr<Log> get() {
   return current;
 }
 
-std::string time_text() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
+std::string time_text(Clock::time_point now) {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now - seconds).count();
+  const std::time_t whole = Clock::to_time_t(seconds);
   tm parts{};
-  localtime_r(&now.tv_sec, &parts);
+  localtime_r(&whole, &parts);
   const long offset = parts.tm_gmtoff / 60;
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}{}{:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1,
-                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000,
-                     offset < 0 ? '-' : '+', std::abs(offset) / 60, std::abs(offset) % 60);
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, milliseconds, offset < 0 ? '-' : '+',
+                     std::abs(offset) / 60, std::abs(offset) % 60);
 }
 
 int priority(Level level) {
@@ -148,10 +167,10 @@ class Event {
  public:
   Event(Level level, std::string_view part, std::string_view name, std::string_view id = {})
       : log_(get()), level_(level), part_(part), name_(name), id_(id) {
-    on_ = log_ && log_->logger->should_log(spdlog_level(level));
+    on_ = log_ && wants(*log_, level);
     if (on_ && log_->options.json) {
-      json_["time"] = time_text();
-      json_["level"] = level_name(level);
+      json_["time"] = time_text(time_);
+      json_["level"] = to_text(level);
       json_["part"] = part_;
       json_["event"] = name_;
       if (!id_.empty()) json_["id"] = id_;
@@ -210,43 +229,43 @@ class Event {
     if (!on_) return;
     const std::size_t drops = log_->drops();
     if (drops > log_->reported_drops.exchange(drops)) {
-      log_->logger->log(
-          spdlog::level::warn, "{}",
-          line(Level::warning,
-               fmt::format("warning: {} log lines were dropped since the start: the log did not take them fast enough",
+      put(Level::warning, "",
+          line(fmt::format("warning: {} log lines were dropped since the start: the log did not take them fast enough",
                            drops)));
     }
-    if (log_->options.json) {
-      log_->logger->log(spdlog_level(level_), "{}",
-                        json_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-    } else {
-      log_->logger->log(spdlog_level(level_), "{}", line(level_, text_));
-    }
+    std::string text =
+        log_->options.json ? json_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : line(text_);
+    put(level_, std::move(id_), std::move(text));
   }
 
  private:
-  std::string line(Level level, std::string_view text) const {
-    std::string out;
+  void put(Level level, std::string id, std::string text) const {
+    log_->logger->log(spdlog_level(level), "{}{}", stamp(level), text);
+    kept().add({0, time_, level, std::move(id), std::move(text)});
+  }
+  std::string stamp(Level level) const {
+    if (log_->options.json) return "";
     switch (log_->stamp) {
       case Stamp::none:
         break;
       case Stamp::priority:
-        out = fmt::format("<{}>", priority(level));
-        break;
+        return fmt::format("<{}>", priority(level));
       case Stamp::time:
-        out = time_text() + " ";
-        break;
+        return time_text(time_) + " ";
       case Stamp::time_and_host:
-        out = time_text() + " " + log_->options.hostname + " ";
-        break;
+        return time_text(time_) + " " + log_->options.hostname + " ";
     }
-    out += fmt::format("{}/{}[{}]: ", log_->options.name, part_, log_->pid);
+    return "";
+  }
+  std::string line(std::string_view text) const {
+    std::string out = fmt::format("{}/{}[{}]: ", log_->options.name, part_, log_->pid);
     if (!id_.empty()) out += fmt::format("{}: ", id_);
     out += text;
     return out;
   }
 
   std::shared_ptr<Log> log_;
+  Clock::time_point time_ = Clock::now();
   Level level_;
   std::string part_;
   std::string name_;
@@ -263,22 +282,46 @@ bool is_file(std::string_view target) {
   return target != "stderr" && target != "syslog" && target != "/dev/stderr" && target != "/dev/stdout";
 }
 
-Result<> open(const Options& options) {
+std::string_view to_text(Level level) {
+  return kLevels[static_cast<std::size_t>(level)];
+}
+
+std::optional<Level> parse_level(std::string_view text) {
+  const auto* const found = std::find(kLevels.begin(), kLevels.end(), text);
+  if (found == kLevels.end()) return std::nullopt;
+  return static_cast<Level>(found - kLevels.begin());
+}
+
+namespace {
+
+Result<> open_at(const Options& options, std::optional<OtherLevel> level) {
   Result<std::shared_ptr<Log>> made = make(options);
   if (!made) return fail(made.error());
   std::shared_ptr<Log> before;
   {
     std::lock_guard lock(guard);
+    use_level(**made, std::move(level));
     before = std::exchange(current, *made);
     if (before) drops_before += before->drops();
   }
   return {};
 }
 
+}  // namespace
+
+Result<> open(const Options& options) {
+  return open_at(options, std::nullopt);
+}
+
 Result<> reopen() {
   const std::shared_ptr<Log> log = get();
   if (!log) return {};
-  Result<> opened = open(log->options);
+  std::optional<OtherLevel> level;
+  {
+    std::lock_guard lock(guard);
+    level = log->other;
+  }
+  Result<> opened = open_at(log->options, level);
   if (!opened) failure(opened.error().what);
   return opened;
 }
@@ -287,19 +330,46 @@ void flush() {
   // The pool's destructor waits for what is queued: the next event makes a new log.
   std::shared_ptr<Log> last;
   Options options;
+  std::optional<OtherLevel> level;
   {
     std::lock_guard lock(guard);
     last = std::exchange(current, nullptr);
     if (last) options = last->options;
+    if (last) level = last->other;
     if (last) drops_before += last->drops();
   }
   last.reset();
-  (void)open(options);
+  (void)open_at(options, level);
 }
 
 bool enabled(Level level) {
   const std::shared_ptr<Log> log = get();
-  return log && log->logger->should_log(spdlog_level(level));
+  return log && wants(*log, level);
+}
+
+LevelInForce level() {
+  const std::shared_ptr<Log> log = get();
+  if (!log) return {};
+  (void)wants(*log, Level::error);  // if its time is over, it is over now
+  std::lock_guard lock(guard);
+  const Level usual = log->options.level;
+  return log->other ? LevelInForce{log->other->level, usual, log->other->until}
+                    : LevelInForce{usual, usual, std::nullopt};
+}
+
+void set_level(Level level, std::optional<Clock::time_point> until) {
+  const std::shared_ptr<Log> log = get();
+  if (!log) return;
+  std::lock_guard lock(guard);
+  use_level(*log, OtherLevel{level, until});
+}
+
+Page read(std::uint64_t from, std::size_t most, const std::function<bool(const Line&)>& wanted) {
+  return kept().read(from, most, wanted);
+}
+
+Page last(std::size_t most, const std::function<bool(const Line&)>& wanted) {
+  return kept().last(most, wanted);
 }
 
 std::uint64_t dropped() {

@@ -7,15 +7,21 @@
 // background: a log that blocks never stops mail. What had to be dropped is counted and said when there is room again.
 #pragma once
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/line_ring.h"
 #include "base/result.h"
 
 namespace waypost::log {
 
 enum class Level : std::uint8_t { debug, info, warning, error };
+std::string_view to_text(Level level);
+std::optional<Level> parse_level(std::string_view text);
 
 struct Options {
   std::string target = "stderr";  ///< stderr | syslog | /dev/stderr | /dev/stdout | a file's path
@@ -37,6 +43,31 @@ Result<> reopen();
 /// Writes what is waiting. At the end of the process, and before abandoning it.
 void flush();
 bool enabled(Level level);
+
+using Clock = std::chrono::system_clock;
+struct LevelInForce {
+  Level level = Level::info;
+  Level usual = Level::info;               ///< as the options say
+  std::optional<Clock::time_point> until;  ///< when that one is back; nullopt: with the next open()
+};
+LevelInForce level();
+/// Another level than the options say.
+void set_level(Level level, std::optional<Clock::time_point> until);
+
+/// A line that was written, wherever the log goes.
+struct Line {
+  std::uint64_t number = 0;
+  Clock::time_point time;
+  Level level = Level::info;
+  std::string id;    ///< of a message; "": of none
+  std::string text;  ///< from the tag on, or the JSON
+};
+constexpr std::size_t kKept = 2000;
+using Page = LineRing<Line>::Page;
+/// As LineRing: of the last kKept lines.
+Page read(std::uint64_t from, std::size_t most, const std::function<bool(const Line&)>& wanted);
+Page last(std::size_t most, const std::function<bool(const Line&)>& wanted);
+
 /// Lines that no log took, since the start.
 std::uint64_t dropped();
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,18 +14,33 @@
 
 namespace waypost::mta {
 
+struct CertificateFiles {
+  std::string key;  ///< in waypost.toml: "tls", "tls.certificates[1]"
+  std::string certificate_file, key_file;
+};
+/// Those that are named, in order: a client that names no host gets the first.
+std::vector<CertificateFiles> certificate_files(const conf::Config::Tls& tls);
+
+struct ReadCertificate {
+  CertificateFiles files;
+  net::TlsCertificate certificate;
+};
+
 /// One reading of the certificates. Each role has a server of its own: a session ticket of one is nothing to the other
 /// (RELIABILITY C5).
 struct Certificates {
   std::shared_ptr<const net::TlsServer> mx;
   std::shared_ptr<const net::TlsServer> submission;
+  std::vector<ReadCertificate> all;  ///< both have them
 };
 
 struct LoadedCertificates {
   std::shared_ptr<const Certificates> certificates;  ///< nullptr with errors, and where none is configured
   std::shared_ptr<const net::TlsClient> client;      ///< for mail that goes out; nullptr with errors
   std::vector<conf::Finding> errors;
-  std::vector<conf::Finding> warnings;  ///< expired, soon to expire, not valid yet, for another name than ours
+  /// Expired, soon to expire, not valid yet, for another name than ours. For `checking` also: a chain that is not
+  /// whole, a key that everybody may read.
+  std::vector<conf::Finding> warnings;
 };
 
 /// Who reads, and so what is to be done about a file that it may not read.
@@ -47,6 +63,10 @@ class CertificateHolder {
     std::lock_guard lock(guard_);
     if (!current_) return nullptr;
     return role == conf::Role::mx ? current_->mx : current_->submission;
+  }
+  std::vector<ReadCertificate> all() const {
+    std::lock_guard lock(guard_);
+    return current_ ? current_->all : std::vector<ReadCertificate>();
   }
   void set(std::shared_ptr<const Certificates> certificates) {
     std::lock_guard lock(guard_);

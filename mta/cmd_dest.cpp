@@ -13,19 +13,17 @@
 namespace waypost::mta {
 namespace {
 
-/// A site is called by its first host: "mx1.b.example and 2 more".
+/// A site is called by its first host: "site mx1.b.example and 2 more".
 std::string short_name(const Json& row) {
-  const std::string name = shown(row, "name");
-  if (text_of(row, "kind") != "site") return name;
-  // "office: 10 mx1.b.example": of whom it is where somebody comes as somebody else.
-  const std::size_t whose = name.find(": ");
-  const std::size_t from = whose == std::string::npos ? 0 : whose + 2;
-  const std::size_t begin = name.find(' ', from) == std::string::npos ? from : name.find(' ', from) + 1;
-  const std::string first = name.substr(begin, name.find_first_of(",;", begin) - begin);
-  std::size_t more = 0;
-  for (std::size_t at = name.find(", "); at != std::string::npos; at = name.find(", ", at + 2)) ++more;
-  return "site " + first + (more == 0 ? "" : " and " + std::to_string(more) + " more") +
-         (whose == std::string::npos ? "" : " (" + name.substr(0, whose) + ")");
+  if (text_of(row, "kind") != "site") return shown(row, "name");
+  const std::string hosts = shown(row, "hosts");
+  const std::size_t whose = hosts.find(" (");
+  const std::string first = hosts.substr(0, std::min(hosts.find(','), whose));
+  const std::size_t space = first.find(' ');
+  const auto more = std::count(hosts.begin(), hosts.end(), ',');
+  return "site " + (space == std::string::npos ? first : first.substr(space + 1)) +
+         (more == 0 ? "" : " and " + std::to_string(more) + " more") +
+         (whose == std::string::npos ? "" : hosts.substr(whose));
 }
 
 /// "20 a minute".
@@ -35,9 +33,15 @@ std::string per_minute(const Json& row) {
                            : "one in " + std::to_string(spacing / 60'000) + " minutes";
 }
 
+/// ": they move"; "" where there is no reason.
+std::string because(const Json& row, const char* key) {
+  const std::string reason = shown(row, key);
+  return reason.empty() ? "" : ": " + reason;
+}
+
 std::string why(const Json& row) {
   if (text_of(row, "state") == "held") return shown(row, "held_because");
-  if (text_of(row, "state") == "slowed") return "to " + per_minute(row) + ": " + shown(row, "slow_because");
+  if (text_of(row, "state") == "slowed") return "to " + per_minute(row) + because(row, "slow_because");
   const std::string status = shown(row, "status");
   return status.empty() ? "" : status + " " + shown(row, "reason");
 }
@@ -52,18 +56,18 @@ void write_table(const Json& rows, Console& console) {
   console.out << table.text();
 }
 
-void write_one(const Json& row, Console& console) {
-  const std::string name = shown(row, "name");
+/// `site`: that of the destination, which it may wait with; null: none.
+void write_one(const Json& row, const Json& site, Console& console) {
   const bool is_site = text_of(row, "kind") == "site";
-  // What is behind the hosts parts sites of one host by what is wanted of it.
-  console.out << (is_site ? "its site, " + name.substr(0, name.find(';')) : name) << "\n";
+  console.out << (is_site ? "its site, " + shown(row, "hosts") : shown(row, "name")) << "\n";
   Table table;
-  table.add({"state", shown(row, "state")});
+  const bool waits = text_of(row, "state") == "well" && site.is_object() && !site["until"].is_null();
+  table.add({"state", waits ? "waits with its site" : shown(row, "state")});
   if (const std::string until = shown_time(row, "until"); !until.empty()) table.add({"until", until});
-  if (const std::string because = shown(row, "held_because"); !because.empty()) table.add({"because", because});
+  if (const std::string reason = shown(row, "held_because"); !reason.empty()) table.add({"because", reason});
   if (number_of(row, "spacing_ms") > 0)
-    table.add({"slowed", "to " + per_minute(row) + " until " + shown_time(row, "slow_until") +
-                             ", then twice as much: " + shown(row, "slow_because")});
+    table.add({"slowed", "to " + per_minute(row) + " until " + shown_time(row, "slow_until") + ", then twice as much" +
+                             because(row, "slow_because")});
   table.add({"waiting", counted(number_of(row, "recipients"), "recipient", "recipients")});
   if (number_of(row, "failures") > 0) {
     table.add({"failed", counted(number_of(row, "failures"), "time", "times") + " since " + shown_time(row, "since")});
@@ -71,6 +75,17 @@ void write_one(const Json& row, Console& console) {
     if (const std::string host = shown(row, "host"); !host.empty()) table.add({"host", host});
   }
   console.out << table.text("  ");
+}
+
+/// For how long. Errors: invalid.
+Result<std::chrono::seconds> time_of(const DestChangeOptions& options, net::WallTime now) {
+  if (options.until.empty()) {
+    const Result<std::chrono::seconds> time = parse_seconds(options.time);
+    return time ? time : fail(Errc::invalid, "--for: " + time.error().what);
+  }
+  const Result<net::WallTime> until = parse_until(options.until, now);
+  if (!until) return fail(Errc::invalid, "--until: " + until.error().what);
+  return std::chrono::ceil<std::chrono::seconds>(*until - now);
 }
 
 }  // namespace
@@ -94,7 +109,8 @@ int dest_list(const std::string& name, bool json, Console& console) {
     write_table(rows, console);
     return 0;
   }
-  for (const Json& row : rows) write_one(row, console);
+  for (std::size_t at = 0; at < rows.size(); ++at)
+    write_one(rows[at], at == 0 && rows.size() > 1 ? rows[1] : Json(), console);
   return 0;
 }
 
@@ -103,8 +119,8 @@ int dest_change(const DestChangeOptions& options, Console& console) {
   order["change"] = options.verb;
   order["name"] = options.name;
   order["site"] = options.site;
-  const bool slow = options.verb == "slow";
-  if (slow) {
+  const bool limit = options.verb == "limit";
+  if (limit) {
     const Result<conf::Rate> rate = conf::parse_rate(options.rate);
     const std::uint64_t spacing = rate ? static_cast<std::uint64_t>(rate->period.count()) * 1000 / rate->most : 0;
     if (spacing == 0) {
@@ -113,13 +129,13 @@ int dest_change(const DestChangeOptions& options, Console& console) {
     }
     order["spacing_ms"] = spacing;
   }
-  if (slow || options.verb == "hold") {
-    const Result<std::chrono::milliseconds> time = conf::parse_duration(options.time);
-    if (!time || *time < std::chrono::seconds(1)) {
-      console.give_up(EX_USAGE, "--for: " + (time ? "at least 1s" : time.error().what));
+  if (limit || options.verb == "hold") {
+    const Result<std::chrono::seconds> time = time_of(options, console.now());
+    if (!time) {
+      console.give_up(EX_USAGE, time.error().what);
       return console.exit_code;
     }
-    order["seconds"] = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(*time).count());
+    order["seconds"] = static_cast<std::uint64_t>(time->count());
     order["reason"] = options.reason;
   }
   ControlRequest request;
@@ -129,14 +145,18 @@ int dest_change(const DestChangeOptions& options, Console& console) {
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
   const std::string what = (options.site ? "the site of " : "") + shown(*answer, "name");
-  if (slow) {
+  if (limit) {
     console.out << what << " gets " << options.rate << " until " << shown_time(*answer, "until")
                 << ", and then twice as much each quarter of an hour\n";
   } else if (options.verb == "hold") {
     console.out << what << " is held until " << shown_time(*answer, "until") << "\n";
+  } else if (options.verb == "retry") {
+    console.out << what << " is tried now\n";
+  } else if (const std::string was = shown(*answer, "was"); was.empty()) {
+    console.out << what << " was neither held nor slowed\n";
+    return 1;
   } else {
-    console.out << what << (options.verb == "release" ? " is neither held nor slowed any more" : " is tried now")
-                << "\n";
+    console.out << what << " is no longer " << was << "\n";
   }
   return 0;
 }
@@ -170,17 +190,21 @@ void add_dest(CLI::App& app, Console& console) {
     });
     return command;
   };
-  CLI::App* hold = change("hold", "Keep its mail back for a time; it does not expire meanwhile",
-                          "Example: waypost dest hold b.example --for 2h --reason \"their migration\"");
-  hold->add_option("--for", options->time, "For how long: 90s, 5m, 4h, 5d")->type_name("TIME")->required();
-  hold->add_option("--reason", options->reason, "Shown by list and show")->type_name("TEXT");
-  CLI::App* slow =
-      change("slow", "Give it less mail for a time, and then more by and by",
-             "Example: waypost dest slow b.example --site --rate 20/1m --for 2h --reason \"they ask for it\"");
-  slow->add_option("--rate", options->rate, "Messages in a time, evenly spaced: 20/1m")->type_name("RATE")->required();
-  slow->add_option("--for", options->time, "For how long: 90s, 5m, 4h, 5d")->type_name("TIME")->required();
-  slow->add_option("--reason", options->reason, "Shown by list and show")->type_name("TEXT");
-  change("release", "End a hold, and slowness", "Example: waypost dest release b.example");
+  const auto add_time = [&options](CLI::App* command) {
+    CLI::Option_group* time = command->add_option_group("until when");
+    time->add_option("--for", options->time, "For how long: 90s, 5m, 4h, 5d")->type_name("TIME");
+    time->add_option("--until", options->until, "Until when: 08:00, \"2026-11-28 08:00\"")->type_name("TIME");
+    time->require_option(1);
+    command->add_option("--reason", options->reason, "Shown by list and show")->type_name("TEXT");
+  };
+  add_time(change("hold", "Keep its mail back for a time; it does not expire meanwhile",
+                  "Example: waypost dest hold b.example --until 08:00 --reason \"their migration\""));
+  CLI::App* limit =
+      change("limit", "Give it so much mail for a time, and then more by and by",
+             "Example: waypost dest limit b.example --site --rate 20/1m --for 2h --reason \"they ask for it\"");
+  limit->add_option("--rate", options->rate, "Messages in a time, evenly spaced: 20/1m")->type_name("RATE")->required();
+  add_time(limit);
+  change("resume", "End a hold, and slowness", "Example: waypost dest resume b.example");
   change("retry", "Ask it now, though it failed", "Example: waypost dest retry b.example --site");
 }
 

@@ -1,4 +1,4 @@
-// mta/cmd_dest.h: `waypost dest list|show|hold|slow|release|retry`: destinations that fail, are held or slowed, and
+// mta/cmd_dest.h: `waypost dest list|show|hold|limit|resume|retry`: destinations that fail, are held or slowed, and
 // their sites.
 #pragma once
 #include <string>
@@ -13,11 +13,11 @@ namespace waypost::mta {
 int dest_list(const std::string& name, bool json, Console& console);
 
 struct DestChangeOptions {
-  std::string verb;  ///< "hold", "release", "retry", "slow"
+  std::string verb;  ///< "hold", "limit", "resume", "retry"
   std::string name;
   bool site = false;
-  std::string rate;  ///< slow: "20/1m"
-  std::string time;  ///< hold, slow: "2h"
+  std::string rate;         ///< limit: "20/1m"
+  std::string time, until;  ///< hold, limit: "2h", or "08:00"
   std::string reason;
 };
 int dest_change(const DestChangeOptions& options, Console& console);

@@ -1,5 +1,6 @@
 #include "mta/cmd_explain.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -42,7 +43,12 @@ void add_way(const Json& way, Table& table) {
   if (const std::string trouble = shown(way, "trouble"); !trouble.empty())
     table.add({text_of(way, "kind") == "fail" ? "  end" : "  trouble", trouble});
   add_hosts(way, table);
-  for (const Json& row : list_of(way, "state")) {
+  // A destination that is well by itself says nothing where its site is not.
+  const Json& rows = list_of(way, "state");
+  const auto is_well = [](const Json& row) { return text_of(row, "state") == "well"; };
+  if (!rows.empty() && std::all_of(rows.begin(), rows.end(), is_well)) table.add({"  state", "well"});
+  for (const Json& row : rows) {
+    if (is_well(row)) continue;
     std::string line = (text_of(row, "kind") == "site" ? "its site is " : "") + shown(row, "state");
     if (const std::string until = shown_time(row, "until"); !until.empty()) line += " until " + until;
     if (const std::string reason = shown(row, "reason"); !reason.empty()) line += ": " + reason;

@@ -1,4 +1,4 @@
-// mta/cmd_health.h: waypost health: an exit code for probes. waypost log: the daemon's log.
+// mta/cmd_health.h: waypost health: an exit code for probes.
 #pragma once
 #include <CLI/CLI.hpp>
 
@@ -7,8 +7,6 @@
 namespace waypost::mta {
 
 int health(Console& console);
-int log_reopen(Console& console);
 void add_health(CLI::App& app, Console& console);
-void add_log(CLI::App& app, Console& console);
 
 }  // namespace waypost::mta

@@ -9,12 +9,11 @@
 
 #include "base/escape.h"
 #include "conf/units.h"
+#include "mta/follow.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
 namespace {
-
-constexpr std::chrono::milliseconds kBetween{250};
 
 void add_certificate(const Json& certificate, Table& table) {
   if (!certificate.is_object()) return;
@@ -97,26 +96,13 @@ int watch(const WatchOptions& options, Console& console, const std::function<voi
   request.path = "/v1/watch";
   if (!options.peer.empty()) request.query["peer"] = options.peer;
   if (options.in != options.out) request.query["direction"] = options.in ? "in" : "out";
-  std::uint64_t from = 0;
-  for (;;) {
-    const bool last = until && console.now() >= *until;
-    request.query["from"] = std::to_string(from);
-    const std::optional<Json> answer = console.fetch(request);
-    if (!answer) return console.exit_code;
-    if (const std::uint64_t missed = number_of(*answer, "missed"); missed > 0)
-      console.err << "waypost: " << counted(missed, "line", "lines") << ", of all connections, went by unseen\n";
-    for (const Json& line : list_of(*answer, "lines")) {
-      if (options.json)
-        console.out << to_line(line) << "\n";
-      else
-        write_line(line, console);
-    }
-    console.out.flush();
-    if (!console.out) return EX_IOERR;  // whoever read it has gone
-    from = number_of(*answer, "next");
-    if (last) return 0;
-    if ((*answer)["more"] != true) sleep();
-  }
+  const auto write = [&](const Json& line) {
+    if (options.json)
+      console.out << to_line(line) << "\n";
+    else
+      write_line(line, console);
+  };
+  return follow({request, 0, until}, write, sleep, console);
 }
 
 void add_probe(CLI::App& app, Console& console) {
@@ -143,7 +129,7 @@ void add_watch(CLI::App& app, Console& console) {
   verb->add_flag("--json", options->json, "A JSON object a line, keys stable");
   verb->footer("Example: waypost watch --peer 192.0.2.0/24 --in --for 5m");
   verb->callback([options, &console] {
-    console.exit_code = watch(*options, console, [] { std::this_thread::sleep_for(kBetween); });
+    console.exit_code = watch(*options, console, [] { std::this_thread::sleep_for(kBetweenPages); });
   });
 }
 

@@ -26,6 +26,28 @@ std::string batch(const Json& store) {
   return text;
 }
 
+double fraction_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number() ? found->get<double>() : 0;
+}
+
+/// "118 msg/s", "0.3 msg/s".
+std::string rate(const Json& json, const char* unit) {
+  const double value = fraction_of(json, "rate");
+  char text[40];
+  std::snprintf(text, sizeof text, value < 9.95 ? "%.1f" : "%.0f", value);
+  return std::string(text) + " " + unit;
+}
+
+/// "under 2 ms", the bound that the daemon counted by.
+std::string commit_time(const Json& store, const char* key) {
+  const double seconds = fraction_of(store, key);
+  if (seconds <= 0) return "-";
+  char text[40];
+  std::snprintf(text, sizeof text, "under %g %s", seconds < 1 ? seconds * 1000 : seconds, seconds < 1 ? "ms" : "s");
+  return text;
+}
+
 }  // namespace
 
 int status(bool json, Console& console) {
@@ -49,9 +71,13 @@ int status(bool json, Console& console) {
   to << shown(*answer, "hostname") << "  up " << since(*answer, "started", now) << "   version "
      << shown(*answer, "version") << "   config " << shown_time(config, "loaded") << (failed ? "" : " (ok)") << "\n";
   Table table;
-  table.add({"in", counted(number_of(part("in"), "connections"), "connection", "connections")});
-  table.add({"out", counted(number_of(out, "connections"), "connection", "connections") + "   " +
-                        counted(number_of(out, "sites"), "site", "sites") + "   relayed " +
+  const Json& in = part("in");
+  table.add({"in", rate(in, "msg/s") + "   accepted " + grouped(number_of(in, "accepted")) + "   rejected " +
+                       grouped(number_of(in, "rejected")) + "   auth failures " +
+                       grouped(number_of(in, "auth_failures_hour")) + "/h   " +
+                       counted(number_of(in, "connections"), "connection", "connections")});
+  table.add({"out", rate(out, "rcpt/s") + "   " + counted(number_of(out, "connections"), "connection", "connections") +
+                        "   " + counted(number_of(out, "sites"), "site", "sites") + "   relayed " +
                         grouped(number_of(out, "relayed")) + "   delivered " + grouped(number_of(out, "delivered")) +
                         "   deferred " + grouped(number_of(out, "deferred")) + "   bounced " +
                         grouped(number_of(out, "bounced")) + "   expired " + grouped(number_of(out, "expired"))});
@@ -59,9 +85,12 @@ int status(bool json, Console& console) {
                           octets_text(number_of(queue, "octets")) + ")   active " +
                           grouped(number_of(queue, "active")) + "   deferred " + grouped(number_of(queue, "deferred")) +
                           "   held " + grouped(number_of(queue, "held")) + "   oldest " + since(queue, "oldest", now)});
-  std::string disk = "commits " + grouped(number_of(store, "commits")) + "   batch " + batch(store) + "   WAL " +
-                     counted(number_of(store, "wal_pages"), "page", "pages");
-  if (answer->contains("disk")) disk += "   disk free " + octets_text(number_of(part("disk"), "free"));
+  std::string disk = "commits " + grouped(number_of(store, "commits")) + "   p50 " +
+                     commit_time(store, "commit_p50_seconds") + "   p99 " + commit_time(store, "commit_p99_seconds") +
+                     "   batch " + batch(store) + "   WAL " + counted(number_of(store, "wal_pages"), "page", "pages");
+  if (answer->contains("disk"))
+    disk += "   disk free " + octets_text(number_of(part("disk"), "free")) + " (reserve " +
+            octets_text(number_of(part("disk"), "reserve")) + ")";
   table.add({"store", disk});
   to << table.text();
   const Json& confined = part("confined");
@@ -72,7 +101,7 @@ int status(bool json, Console& console) {
   return 0;
 }
 
-int reload(Console& console) {
+std::optional<Json> ask_for_reload(Console& console) {
   ControlRequest request;
   request.method = "POST";
   request.path = "/v1/reload";
@@ -86,7 +115,10 @@ int reload(Console& console) {
     const auto again = [&raw](const ControlRequest&) { return raw; };
     Console replay{console.out, console.err, console.config_file, again, console.now};
     const std::optional<Json> answer = replay.fetch(request);
-    if (!answer) return replay.exit_code;
+    if (!answer) {
+      console.exit_code = replay.exit_code;
+      return std::nullopt;
+    }
     report = *answer;
   }
   if (report.contains("findings")) {
@@ -95,14 +127,21 @@ int reload(Console& console) {
   }
   if (rejected) {
     console.err << "waypost: " << shown(report, "file") << " has errors: the configuration before it stays in force\n";
-    return EX_CONFIG;
+    console.exit_code = EX_CONFIG;
+    return std::nullopt;
   }
   if (report.contains("restart") && !report["restart"].empty()) {
     console.err << "changed, but in force only after a restart:";
     for (const Json& key : report["restart"]) console.err << " " << escape(key.get<std::string>());
     console.err << "\n";
   }
-  console.out << "reloaded " << shown(report, "file") << "\n";
+  return report;
+}
+
+int reload(Console& console) {
+  const std::optional<Json> report = ask_for_reload(console);
+  if (!report) return console.exit_code;
+  console.out << "reloaded " << shown(*report, "file") << "\n";
   return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "mta/cmd_why.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -7,20 +8,22 @@
 
 #include <sysexits.h>
 
+#include "base/text.h"
 #include "mta/output.h"
 #include "queue/id.h"
 
 namespace waypost::mta {
 namespace {
 
-/// "450 4.2.0 try later, said mx.example[192.0.2.7]:25"; what we found out ourselves has no host.
+/// "450 4.2.0 try later, said mx.example[192.0.2.7]:25", "4.4.1 connection refused (mx.example[192.0.2.7]:25)".
 std::string last_words(const Json& of, const char* text) {
   std::string out = shown(of, "status");
   const std::string said = shown(of, text), host = shown(of, "host");
   // A reply of SMTP mostly begins with the status.
   if (out.empty() || said.find(out) != std::string::npos) out.clear();
   if (!said.empty()) out += (out.empty() ? "" : " ") + said;
-  if (!host.empty()) out += ", said " + host;
+  const bool is_reply = said.size() > 3 && std::all_of(said.begin(), said.begin() + 3, is_digit);
+  if (!host.empty()) out += is_reply ? ", said " + host : " (" + host + ")";
   return out;
 }
 
@@ -33,20 +36,22 @@ std::string moment(const Json& of, const char* key, net::WallTime now) {
   return at + " (in " + age_text(std::chrono::duration_cast<std::chrono::seconds>(*time - now)) + ")";
 }
 
-std::string name_of(const Json& row) {
-  const std::string name = shown(row, "name");
-  if (text_of(row, "kind") != "site") return name;
-  return "its site, " + name.substr(0, name.find(';')) + ",";
+bool is_site(const Json& row) {
+  return text_of(row, "kind") == "site";
 }
 
-/// Of a destination or a site that keeps all of its mail back; nullopt: it does not.
-std::optional<std::string> kept_back(const Json& row, net::WallTime now) {
+std::string name_of(const Json& row) {
+  return is_site(row) ? "its site, " + shown(row, "hosts") + "," : shown(row, "name");
+}
+
+/// Of a destination, or of its site, that keeps all of its mail back; nullopt: it does not.
+std::optional<std::string> kept_back(const Json& row, const std::string& destination, net::WallTime now) {
   if (!row.is_object()) return std::nullopt;
   const std::string state = text_of(row, "state");
   if (state == "held") {
     std::string out = "all mail for " + name_of(row) + " is held until " + moment(row, "until", now);
     if (const std::string because = shown(row, "held_because"); !because.empty()) out += ": " + because;
-    return out + ". Changes if: waypost dest release " + shown(row, "name");
+    return out + ". Changes if: waypost dest resume " + destination + (is_site(row) ? " --site" : "");
   }
   if (state != "failing" || row["until"].is_null()) return std::nullopt;
   return name_of(row) + " cannot be reached since " + shown_time(row, "since") + ", tried " +
@@ -73,7 +78,8 @@ std::string why_it_waits(const Json& recipient, const Json& destination, const J
   }
   if (state != "active" && state != "deferred") return who + " does not wait: " + state;
   for (const Json* row : {&site, &destination})
-    if (const std::optional<std::string> back = kept_back(*row, now)) return who + " waits: " + *back;
+    if (const std::optional<std::string> back = kept_back(*row, shown(recipient, "destination"), now))
+      return who + " waits: " + *back;
   const std::string slow = slowed(site, now) + slowed(destination, now);
   const std::uint64_t tries = number_of(recipient, "tries");
   if (state == "active") return who + " is tried now, or as soon as its turn comes" + slow;

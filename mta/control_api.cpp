@@ -12,12 +12,15 @@
 #include "conf/values.h"
 #include "mta/alerts.h"
 #include "mta/control_json.h"
+#include "queue/disk_space.h"
 #include "queue/forwarding.h"
 #include "smtp/address.h"
 
 namespace waypost::mta {
 namespace {
 
+constexpr const char* kLevelWanted = "level is debug, info, warning or error";
+constexpr std::chrono::duration<std::uint64_t> kLongestLevel = std::chrono::hours(24 * 366);
 constexpr std::size_t kAsk = 25;  // messages that the store is asked for at a time: each may have many recipients
 
 ControlAnswer refuse(int status, const std::string& why) {
@@ -123,6 +126,8 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   const std::string_view path = request.path;
   if (path == "/v1/status") return get ? status() : refuse(405, "GET is meant");
   if (path == "/v1/health") return get ? health() : refuse(405, "GET is meant");
+  if (path == "/v1/log") return get ? log_lines(request) : refuse(405, "GET is meant");
+  if (path == "/v1/log/level") return post ? set_log_level(request) : refuse(405, "POST is meant");
   if (path == "/v1/log/reopen") return post ? reopen_log(request) : refuse(405, "POST is meant");
   if (path == "/v1/queue") return get ? list(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/count") return get ? count(request) : refuse(405, "GET is meant");
@@ -143,6 +148,7 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/store/backup") return post ? back_up(request) : refuse(405, "POST is meant");
   if (path == "/v1/config") return get ? config(request) : refuse(405, "GET is meant");
   if (path == "/v1/config/epochs") return get ? epochs() : refuse(405, "GET is meant");
+  if (path == "/v1/certificates") return get ? certificates() : refuse(405, "GET is meant");
   if (path == "/v1/reload") return post ? reload(request) : refuse(405, "POST is meant");
 
   constexpr std::string_view kMessage = "/v1/queue/";
@@ -167,6 +173,7 @@ ControlAnswer ControlApi::status() {
   if (disk.size > 0) {
     json["disk"]["free"] = disk.free;
     json["disk"]["size"] = disk.size;
+    json["disk"]["reserve"] = queue::kept_free(disk.size);
   }
   json["alerts"] = alerts(*facts, disk);
   return answer(json);
@@ -178,6 +185,41 @@ ControlAnswer ControlApi::health() {
   Json json;
   json["alerts"] = alerts(*facts, disk_of(facts->data_dir));
   return answer(json);
+}
+
+ControlAnswer ControlApi::log_lines(const ControlRequest& request) {
+  const Result<std::uint64_t> from = number(request, "from", 0);
+  if (!from) return answer_of(from.error());
+  const Result<std::uint64_t> asked = number(request, "limit", kMaxLogged);
+  if (!asked) return answer_of(asked.error());
+  const std::size_t limit = std::min<std::uint64_t>(*asked, kMaxLogged);
+  const std::string id = request.parameter("id"), least = request.parameter("level");
+  const std::optional<log::Level> level = log::parse_level(least);
+  if (!level && !least.empty()) return refuse(400, kLevelWanted);
+  const auto wanted = [&](const log::Line& line) {
+    return (id.empty() || line.id == id) && (!level || line.level >= *level);
+  };
+  return answer(log_json(log::level(), *from == 0 ? log::last(limit, wanted) : log::read(*from, limit, wanted)));
+}
+
+ControlAnswer ControlApi::set_log_level(const ControlRequest& request) {
+  const Json order = Json::parse(request.body, nullptr, false);
+  if (!order.is_object()) return refuse(400, "the body is no JSON object");
+  const auto level = order.find("level");
+  const std::optional<log::Level> wanted =
+      level != order.end() && level->is_string() ? log::parse_level(level->get<std::string>()) : std::nullopt;
+  if (!wanted) return refuse(400, kLevelWanted);
+  const auto seconds = order.find("seconds");
+  std::optional<log::Clock::time_point> until;
+  if (seconds != order.end()) {
+    const bool fits = seconds->is_number_unsigned() && seconds->get<std::uint64_t>() - 1 < kLongestLevel.count();
+    if (!fits) return refuse(400, "seconds says for how long, a year at most");
+    until = log::Clock::now() + std::chrono::seconds(seconds->get<std::int64_t>());
+  }
+  log::set_level(*wanted, until);
+  record(request, "log level", std::string(log::to_text(*wanted)),
+         until ? "for " + std::to_string(seconds->get<std::uint64_t>()) + " s" : "", 0);
+  return answer(log_level_json(log::level()));
 }
 
 ControlAnswer ControlApi::reopen_log(const ControlRequest&) {
@@ -375,6 +417,15 @@ ControlAnswer ControlApi::epochs() {
     line.erase("settings");
     json["epochs"].push_back(std::move(line));
   }
+  return answer(json);
+}
+
+ControlAnswer ControlApi::certificates() {
+  const Result<std::vector<ReadCertificate>> all = backend_.certificates();
+  if (!all) return answer_of(all.error());
+  Json json;
+  json["certificates"] = Json::array();
+  for (const ReadCertificate& each : *all) json["certificates"].push_back(read_certificate_json(each));
   return answer(json);
 }
 

@@ -15,7 +15,7 @@
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
 //   GET  /v1/dest?name=                     those that fail or are held; with a name that one and its site
 //   POST /v1/dest/change {"change":"hold","name":"b.example","site":true,"seconds":3600,"reason":""}
-//                                           hold, release, retry, slow; the last with "spacing_ms"
+//                                           hold, resume, retry, limit; the last with "spacing_ms"
 //   POST /v1/attempt/settle {"id":ID,"to":"","delivered":true,"reason":""}
 //   GET  /v1/rates
 //   GET  /v1/explain?to=&from=&client=&login=&role=
@@ -23,7 +23,10 @@
 //   GET  /v1/watch?from=&direction=in|out&peer=  what was said since line `from`; 0 begins, and says where
 //   GET  /v1/config?epoch=                  a configuration that was in force, or the one that is; a list of all
 //                                           without their settings: GET /v1/config/epochs
+//   GET  /v1/certificates                   those that are in force
 //   POST /v1/reload
+//   GET  /v1/log?from=&limit=&id=&level=    lines of the log from number `from` on; without it the last ones
+//   POST /v1/log/level {"level":"debug","seconds":600}
 //   POST /v1/log/reopen
 //   GET  /v1/store/stats                    how much is in the queue's files
 //   POST /v1/store/vacuum                   gives free pages back, while mail goes on
@@ -46,9 +49,11 @@
 #include "conf/load.h"
 #include "delivery/dispatcher.h"
 #include "delivery/probe.h"
+#include "mta/certificates.h"
 #include "mta/config_epochs.h"
 #include "mta/confinement.h"
 #include "mta/explain.h"
+#include "mta/lately.h"
 #include "mta/rates.h"
 #include "net/clock.h"
 #include "queue/files.h"
@@ -83,6 +88,7 @@ struct DaemonFacts {
   std::uint64_t config_epoch = 0;
   bool reload_failed = false;      ///< the last one: the file has errors, the configuration before it is in force
   std::size_t in_connections = 0;  ///< of clients
+  Lately lately;
   delivery::Dispatcher::Stats out;
   queue::SqliteQueue::Stats store;
   std::uint64_t history_dropped = 0;
@@ -126,6 +132,7 @@ class ControlBackend {
   virtual Result<DaemonFacts> facts() = 0;
   virtual Result<std::vector<Rates::Row>> rates() = 0;
   virtual Result<ConfigEpochs> epochs() = 0;
+  virtual Result<std::vector<ReadCertificate>> certificates() = 0;
   /// Errors: busy (one is under way).
   virtual Result<ReloadReport> reload() = 0;
   virtual Result<queue::StoreStats> store_stats() = 0;
@@ -145,6 +152,7 @@ class ControlApi {
   static constexpr std::size_t kMaxGroups = 1000;      ///< in the answer to a count
   static constexpr std::size_t kMaxTrace = 1000;       ///< messages in the answer to a trace
   static constexpr std::size_t kMaxWatched = 1000;     ///< lines in the answer to a watch
+  static constexpr std::size_t kMaxLogged = 2000;      ///< lines in the answer to a question for the log
   static constexpr std::size_t kSample = 3;            ///< ids that show what a change would meet
 
   explicit ControlApi(ControlBackend& backend) : backend_(backend) {}
@@ -156,6 +164,8 @@ class ControlApi {
   ControlAnswer route(const ControlRequest& request);
   ControlAnswer status();
   ControlAnswer health();
+  ControlAnswer log_lines(const ControlRequest& request);
+  ControlAnswer set_log_level(const ControlRequest& request);
   ControlAnswer reopen_log(const ControlRequest& request);
   ControlAnswer list(const ControlRequest& request);
   ControlAnswer count(const ControlRequest& request);
@@ -169,12 +179,14 @@ class ControlApi {
   ControlAnswer settle_attempt(const ControlRequest& request);
   ControlAnswer destinations(const ControlRequest& request);
   ControlAnswer change_destination(const ControlRequest& request);
+  Result<std::string> state_before(const queue::DestinationChange& change);
   ControlAnswer rates();
   ControlAnswer explain(const ControlRequest& request);
   ControlAnswer probe(const ControlRequest& request);
   ControlAnswer watch(const ControlRequest& request);
   ControlAnswer config(const ControlRequest& request);
   ControlAnswer epochs();
+  ControlAnswer certificates();
   ControlAnswer reload(const ControlRequest& request);
   ControlAnswer store_stats();
   ControlAnswer vacuum_store(const ControlRequest& request);

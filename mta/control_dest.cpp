@@ -19,7 +19,7 @@ struct ChangeName {
   Kind kind;
 };
 constexpr ChangeName kChanges[] = {
-    {"hold", Kind::hold}, {"release", Kind::release}, {"retry", Kind::retry}, {"slow", Kind::slow}};
+    {"hold", Kind::hold}, {"resume", Kind::resume}, {"retry", Kind::retry}, {"limit", Kind::limit}};
 constexpr std::chrono::hours kLongest{24 * 366};
 
 /// Errors: invalid.
@@ -41,13 +41,13 @@ Result<queue::DestinationChange> parse_change(const std::string& body, net::Wall
     change.kind = each.kind;
     known = true;
   }
-  if (!known) return fail(Errc::invalid, "change is one of hold, release, retry, slow");
+  if (!known) return fail(Errc::invalid, "change is one of hold, resume, retry, limit");
   if (change.name.empty()) return fail(Errc::invalid, "name says which destination is meant");
   const auto site = json.find("site");
   change.with_site = site != json.end() && site->is_boolean() && site->get<bool>();
-  if (change.kind != Kind::hold && change.kind != Kind::slow) return change;
+  if (change.kind != Kind::hold && change.kind != Kind::limit) return change;
   const auto spacing = json.find("spacing_ms");
-  if (change.kind == Kind::slow) {
+  if (change.kind == Kind::limit) {
     const bool fits = spacing != json.end() && spacing->is_number_unsigned() && spacing->get<std::uint64_t>() > 0 &&
                       spacing->get<std::uint64_t>() <= 86'400'000;
     if (!fits) return fail(Errc::invalid, "spacing_ms is from 1 to 86400000");
@@ -77,17 +77,33 @@ ControlAnswer ControlApi::destinations(const ControlRequest& request) {
   return answer(json);
 }
 
+/// "held" or "slowed", whichever a change of that destination or site meets; "" for neither.
+Result<std::string> ControlApi::state_before(const queue::DestinationChange& change) {
+  const Result<std::vector<queue::DestinationRow>> rows = backend_.destinations(change.name);
+  if (!rows) return fail(rows.error());
+  for (const queue::DestinationRow& row : *rows) {
+    const bool is_site = row.state.kind == queue::DestinationState::Kind::site;
+    if (is_site != change.with_site) continue;
+    if (row.state.held_until > change.now) return "held";
+    if (row.state.spacing > net::Duration(0)) return "slowed";
+  }
+  return "";
+}
+
 ControlAnswer ControlApi::change_destination(const ControlRequest& request) {
   Result<queue::DestinationChange> change = parse_change(request.body, backend_.now());
   if (!change) return answer_of(change.error());
   change->name = smtp::domain_key(change->name);
+  const Result<std::string> was = state_before(*change);
+  if (!was) return answer_of(was.error());
   const Result<> done = backend_.change_destination(*change);
   if (!done) return answer_of(done.error());
   const std::string verb = "dest " + std::string(kChanges[static_cast<std::size_t>(change->kind)].name);
   record(request, verb, (change->with_site ? "site of " : "") + change->name, change->reason, 0);
   Json json;
   json["name"] = change->name;
-  if (change->kind == Kind::hold || change->kind == Kind::slow) json["until"] = time_json(change->until);
+  json["was"] = *was;
+  if (change->kind == Kind::hold || change->kind == Kind::limit) json["until"] = time_json(change->until);
   return answer(json);
 }
 

@@ -1,6 +1,7 @@
 #include "mta/control_json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include "smtp/date.h"
@@ -71,6 +72,15 @@ Json recipient_json(const queue::RecipientRow& recipient, net::WallTime now) {
   json["notify"] = notify_text(recipient.notify);
   json["orcpt"] = recipient.orcpt;
   return json;
+}
+
+double rounded(double rate) {
+  return std::round(rate * 1000) / 1000;
+}
+
+/// JSON has no infinity: null is what is above all bounds, and where nothing was counted.
+Json at_most(const std::optional<double>& seconds) {
+  return seconds && std::isfinite(*seconds) ? Json(*seconds) : Json(nullptr);
 }
 
 }  // namespace
@@ -223,6 +233,17 @@ Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& r
   return json;
 }
 
+std::string site_hosts(const std::string& name) {
+  // "office: 10 mx1.b.example:25;given;...": whose it is where somebody comes as somebody else; behind the hosts what
+  // parts sites of one host: what is wanted of it.
+  const std::size_t whose = name.find(": ");
+  const std::size_t begin = whose == std::string::npos ? 0 : whose + 2;
+  std::string hosts = name.substr(begin, name.find(';', begin) - begin);
+  // A next hop has no preference.
+  if (name.find(";given", begin) != std::string::npos && hosts.starts_with("0 ")) hosts.erase(0, 2);
+  return whose == std::string::npos ? hosts : hosts + " (" + name.substr(0, whose) + ")";
+}
+
 Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
   const queue::DestinationState& state = row.state;
   const bool is_site = state.kind == queue::DestinationState::Kind::site;
@@ -234,7 +255,10 @@ Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
   json["state"] = held ? "held" : state.failures > 0 ? "failing" : state.spacing > none ? "slowed" : "well";
   json["until"] = state.waits(now) ? time_json(state.waits_until()) : Json(nullptr);
   json["recipients"] = row.waiting;
-  if (!is_site) json["site"] = state.site;
+  if (is_site)
+    json["hosts"] = site_hosts(state.name);
+  else
+    json["site"] = state.site;
   json["failures"] = state.failures;
   if (state.failures > 0) {
     json["since"] = time_json(state.failing_since);
@@ -248,6 +272,27 @@ Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
     json["slow_until"] = time_json(state.slow_until);
     json["slow_because"] = state.slow_reason;
   }
+  return json;
+}
+
+Json certificate_json(const net::TlsCertificate& certificate) {
+  Json json;
+  json["subject"] = certificate.subject;
+  json["issuer"] = certificate.issuer;
+  json["names"] = certificate.names;
+  json["not_before"] = time_json(certificate.not_before);
+  json["not_after"] = time_json(certificate.not_after);
+  json["sha256"] = certificate.sha256;
+  json["spki_sha256"] = certificate.spki_sha256;
+  return json;
+}
+
+Json read_certificate_json(const ReadCertificate& read) {
+  Json json;
+  json["key"] = read.files.key;
+  json["file"] = read.files.certificate_file;
+  json["key_file"] = read.files.key_file;
+  json.update(certificate_json(read.certificate));
   return json;
 }
 
@@ -271,9 +316,17 @@ Json facts_json(const DaemonFacts& facts) {
   json["config"]["loaded"] = time_json(facts.config_loaded);
   json["config"]["epoch"] = facts.config_epoch;
   json["config"]["reload_failed"] = facts.reload_failed;
-  json["in"]["connections"] = facts.in_connections;
+  const Lately& lately = facts.lately;
+  Json& in = json["in"];
+  in["connections"] = facts.in_connections;
+  in["rate"] = rounded(lately.accepted_rate);
+  in["accepted"] = lately.accepted;
+  in["rejected"] = lately.rejected;
+  in["auth_failures"] = lately.login_failures;
+  in["auth_failures_hour"] = lately.login_failures_hour;
   Json& out = json["out"];
   out["connections"] = facts.out.connections;
+  out["rate"] = rounded(lately.sent_rate);
   out["sites"] = facts.out.sites;
   out["delivered"] = facts.out.delivered;
   out["relayed"] = facts.out.relayed;
@@ -284,6 +337,8 @@ Json facts_json(const DaemonFacts& facts) {
   store["commits"] = facts.store.commits;
   store["operations"] = facts.store.operations;
   store["wal_pages"] = facts.store.wal_pages;
+  store["commit_p50_seconds"] = at_most(lately.commit_p50);
+  store["commit_p99_seconds"] = at_most(lately.commit_p99);
   json["history"]["dropped"] = facts.history_dropped;
   json["maildrop"]["corrupt"] = facts.corrupt_drops;
   Json& confined = json["confined"];

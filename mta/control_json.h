@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/dialogue.h"
+#include "base/event_log.h"
 #include "mta/control_api.h"
 #include "queue/restore.h"
 #include "queue/salvage.h"
@@ -37,9 +39,16 @@ Json event_json(const queue::HistoryEvent& event);
 /// A recipient that still waits, as the last line of its trace: "event":"waiting".
 Json waiting_json(const queue::MessageRow& message, const queue::RecipientRow& recipient, net::WallTime now);
 Json destination_json(const queue::DestinationRow& row, net::WallTime now);
+/// A site's hosts out of its name, for people: "10 mx1.b.example:25,20 mx2.b.example:25", "[192.0.2.7]:25 (office)".
+std::string site_hosts(const std::string& name);
+Json certificate_json(const net::TlsCertificate& certificate);
+/// With the key that names it, and its files.
+Json read_certificate_json(const ReadCertificate& read);
 Json explanation_json(const Explanation& explanation, net::WallTime now);
 Json probe_json(const std::string& destination, const delivery::Probe& probe);
 Json watch_json(const dialogue::Page& page);
+Json log_json(const log::LevelInForce& level, const log::Page& page);
+Json log_level_json(const log::LevelInForce& level);
 Json rate_json(const Rates::Row& row);
 Json facts_json(const DaemonFacts& facts);
 Json finding_json(const conf::Finding& finding, const char* severity);

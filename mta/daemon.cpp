@@ -12,6 +12,7 @@
 
 #include "base/escape.h"
 #include "base/event_log.h"
+#include "base/metrics.h"
 #include "base/text.h"
 #include "base/thread_name.h"
 #include "mta/client.h"
@@ -156,9 +157,7 @@ log::Options Daemon::log_options(const conf::Config& config) {
   options.json = config.log.json;
   options.name = config.log.syslog_name;
   options.hostname = config.hostname;
-  if (config.log.level == "debug") options.level = log::Level::debug;
-  if (config.log.level == "warning") options.level = log::Level::warning;
-  if (config.log.level == "error") options.level = log::Level::error;
+  options.level = log::parse_level(config.log.level).value_or(options.level);
   return options;
 }
 
@@ -337,7 +336,7 @@ int Daemon::open_submit_socket() {
 void Daemon::start_control() {
   net::Runtime& first = *loops_.front().runtime;
   backend_ = std::make_unique<LiveBackend>(LiveParts{
-      first, *scope_, relay_->store(), *files_, *history_, rates_, [this] { return facts(); },
+      first, *scope_, relay_->store(), *files_, *history_, rates_, certificates_, [this] { return facts(); },
       [this] { return epochs_; }, [this] { return reload(); },
       [this](queue::Id id, std::string address, bool delivered, std::string reason) {
         return relay_->dispatcher().settle_doubt(id, std::move(address), delivered, std::move(reason));
@@ -403,6 +402,7 @@ DaemonFacts Daemon::facts() const {
   facts.config_epoch = config_.get()->epoch;
   facts.reload_failed = reload_failed_;
   facts.in_connections = limits_->connections();
+  facts.lately = lately_.until(metrics::events(), loops_.front().runtime->now());
   facts.out = relay_->stats();
   facts.store = queue_->stats();
   facts.history_dropped = history_->dropped();
@@ -468,6 +468,7 @@ void Daemon::begin() {
   if (submit_port_) ports.push_back(*submit_port_);
   relay_->start(ports);
   scope_->spawn(keep_rates());
+  scope_->spawn(keep_lately());
   if (const std::optional<net::Duration> interval = watchdog_interval()) scope_->spawn(keep_watchdog(*interval));
 
   std::vector<std::string> listening;
@@ -511,6 +512,15 @@ net::Task<> Daemon::keep_rates() {
     if (!*saved) rates_.mark_changed();
     if (!*saved && !failing) log::warning("rates are not kept for the next start: " + saved->error().what);
     failing = !*saved;
+  }
+}
+
+net::Task<> Daemon::keep_lately() {
+  net::Runtime& main = *loops_.front().runtime;
+  bool goes_on = true;
+  while (goes_on) {
+    lately_.note(metrics::events(), main.now());
+    goes_on = co_await main.sleep_for(LatelyNotes::kEvery, scope_->stop_token());
   }
 }
 

@@ -18,6 +18,7 @@
 #include "mta/confinement.h"
 #include "mta/control.h"
 #include "mta/control_api.h"
+#include "mta/lately.h"
 #include "mta/limits.h"
 #include "mta/live_backend.h"
 #include "mta/password_pool.h"
@@ -70,6 +71,7 @@ class Daemon {
   net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop);
   std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
   net::Task<> keep_rates();
+  net::Task<> keep_lately();
   net::Task<> keep_watchdog(net::Duration interval);
   void pass_watchdog(std::size_t next);
   std::string secret();
@@ -101,6 +103,7 @@ class Daemon {
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<resolver::Resolver> resolver_;  ///< of the delivery, on the main loop
   Rates rates_;
+  LatelyNotes lately_;                       ///< of the main loop
   std::unique_ptr<PasswordPool> passwords_;  ///< does the authenticator's work
   std::unique_ptr<Relay> relay_;
   std::unique_ptr<net::Scope> scope_;  ///< of the main loop

@@ -57,6 +57,7 @@ class DiskBackend : public ControlBackend {
     if (!text && text.error().code != Errc::not_found) return fail(text.error());
     return ConfigEpochs::parse(text ? *text : "");
   }
+  Result<std::vector<ReadCertificate>> certificates() override { return fail(needs_daemon()); }
   Result<ReloadReport> reload() override { return fail(needs_daemon()); }
   Result<queue::StoreStats> store_stats() override { return queue::stats_of_folder(data_dir_); }
   Result<queue::VacuumReport> vacuum_store() override { return queue::vacuum_folder(data_dir_); }

@@ -24,6 +24,7 @@ struct LiveParts {
   queue::Files& files;
   queue::History& history;
   const Rates& rates;
+  const CertificateHolder& certificates;
   std::function<DaemonFacts()> facts;                       ///< called on the loop
   std::function<ConfigEpochs()> epochs;                     ///< likewise
   std::function<net::Task<Result<ReloadReport>>()> reload;  ///< likewise
@@ -67,6 +68,7 @@ class LiveBackend : public ControlBackend {
   Result<DaemonFacts> facts() override;
   Result<std::vector<Rates::Row>> rates() override { return parts_.rates.rows(now()); }
   Result<ConfigEpochs> epochs() override;
+  Result<std::vector<ReadCertificate>> certificates() override { return parts_.certificates.all(); }
   Result<ReloadReport> reload() override;
   Result<queue::StoreStats> store_stats() override;
   Result<queue::VacuumReport> vacuum_store() override;

@@ -73,6 +73,39 @@ Result<net::WallTime> parse_when(const std::string& text, net::WallTime now) {
               "\"" + escape(text, 60) + "\" is neither a duration such as 2h nor a time such as 2026-11-22 09:14");
 }
 
+Result<std::chrono::seconds> parse_seconds(const std::string& text) {
+  const Result<std::chrono::milliseconds> time = conf::parse_duration(text);
+  if (!time) return fail(time.error());
+  if (*time < std::chrono::seconds(1)) return fail(Errc::invalid, "at least 1s");
+  return std::chrono::duration_cast<std::chrono::seconds>(*time);
+}
+
+Result<net::WallTime> parse_until(const std::string& text, net::WallTime now) {
+  std::tm parts{};
+  const char* rest = strptime(text.c_str(), "%H:%M", &parts);
+  if (rest != nullptr && *rest == '\0') {
+    const int hour = parts.tm_hour, minute = parts.tm_min;
+    const std::time_t today = to_seconds(now);
+    localtime_r(&today, &parts);
+    parts.tm_hour = hour;
+    parts.tm_min = minute;
+    parts.tm_sec = 0;
+    const auto moment = [&parts] {
+      std::tm filled = parts;  // which mktime() changes
+      filled.tm_isdst = -1;
+      return from_seconds(mktime(&filled));
+    };
+    if (moment() <= now) ++parts.tm_mday;
+    return moment();
+  }
+  const bool is_age = conf::parse_duration(text).has_value();
+  const Result<net::WallTime> time = parse_when(text, now);
+  if (is_age || !time)
+    return fail(Errc::invalid, "\"" + escape(text, 60) + "\" is no time such as 08:00 or 2026-11-22 09:14");
+  if (*time <= now) return fail(Errc::invalid, "\"" + escape(text, 60) + "\" is over");
+  return time;
+}
+
 std::string age_text(std::chrono::seconds age) {
   const auto seconds = std::max<std::int64_t>(age.count(), 0);
   if (seconds < 60) return std::to_string(seconds) + "s";

@@ -19,6 +19,10 @@ std::string local_time(net::WallTime time);
 std::optional<net::WallTime> time_of_json(const std::string& text);
 /// `2h` (ago), `2026-11-22`, `2026-11-22 09:14`, `2026-11-22T09:14:02` (local), `...Z` (UTC). Errors: invalid.
 Result<net::WallTime> parse_when(const std::string& text, net::WallTime now);
+/// As conf::parse_duration(), whole seconds. Errors: invalid, less than one too.
+Result<std::chrono::seconds> parse_seconds(const std::string& text);
+/// The next such moment: `08:00`, or as parse_when() takes a time. Errors: invalid, one that is over too.
+Result<net::WallTime> parse_until(const std::string& text, net::WallTime now);
 /// "2026-11-22T09:14:02Z".
 std::string utc_seconds(net::WallTime time);
 

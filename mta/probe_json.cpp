@@ -1,6 +1,7 @@
-// mta/probe_json.cpp: the JSON of `waypost probe` and `waypost watch`.
+// mta/probe_json.cpp: the JSON of `waypost probe`, `waypost watch` and `waypost log`.
 #include <chrono>
 #include <string>
+#include <utility>
 
 #include "delivery/probe.h"
 #include "mta/control_json.h"
@@ -13,15 +14,26 @@ std::string voice_text(dialogue::Voice voice) {
   return std::string(1, static_cast<char>(voice));
 }
 
-Json certificate_json(const net::TlsPeer& peer) {
+Json clock_json(std::chrono::system_clock::time_point time) {
+  return time_json(std::chrono::time_point_cast<net::WallTime::duration>(time));
+}
+
+/// `add(line, json)`: what a line has besides its time and text.
+template <class Page, class Add>
+Json page_json(const Page& page, const Add& add) {
   Json json;
-  json["subject"] = peer.subject;
-  json["issuer"] = peer.issuer;
-  json["names"] = peer.names;
-  json["not_before"] = time_json(peer.not_before);
-  json["not_after"] = time_json(peer.not_after);
-  json["spki_sha256"] = peer.spki_sha256;
-  json["trouble"] = peer.trouble;
+  json["schema"] = 1;
+  json["lines"] = Json::array();
+  for (const auto& line : page.lines) {
+    Json each;
+    each["time"] = clock_json(line.time);
+    add(line, each);
+    each["text"] = line.text;
+    json["lines"].push_back(std::move(each));
+  }
+  json["next"] = page.next;
+  json["missed"] = page.missed;
+  json["more"] = page.more;
   return json;
 }
 
@@ -37,13 +49,16 @@ Json host_json(const delivery::ProbedHost& host) {
     json["reason"] = host.failure.reason;
   }
   json["tls"] = host.ready ? host.tls.text() : host.failure.tls;
-  if (host.tls.certificate) json["certificate"] = certificate_json(*host.tls.certificate);
+  if (host.tls.certificate) {
+    json["certificate"] = certificate_json(*host.tls.certificate);
+    json["certificate"]["trouble"] = host.tls.certificate->trouble;
+  }
   if (host.ready) json["offers"] = smtp::ehlo_keywords(host.offered);
   if (host.ready && host.peer.as != nullptr && host.peer.as->login) json["login"] = host.peer.as->login->user;
   json["dialogue"] = Json::array();
   for (const dialogue::Line& line : host.dialogue) {
     Json each;
-    each["time"] = time_json(std::chrono::time_point_cast<net::WallTime::duration>(line.time));
+    each["time"] = clock_json(line.time);
     each["voice"] = voice_text(line.voice);
     each["text"] = line.text;
     json["dialogue"].push_back(std::move(each));
@@ -70,22 +85,28 @@ Json probe_json(const std::string& destination, const delivery::Probe& probe) {
 }
 
 Json watch_json(const dialogue::Page& page) {
+  return page_json(page, [](const dialogue::Line& line, Json& json) {
+    json["connection"] = line.connection;
+    json["direction"] = line.inbound ? "in" : "out";
+    json["peer"] = line.peer;
+    json["voice"] = voice_text(line.voice);
+  });
+}
+
+Json log_level_json(const log::LevelInForce& level) {
   Json json;
-  json["schema"] = 1;
-  json["lines"] = Json::array();
-  for (const dialogue::Line& line : page.lines) {
-    Json each;
-    each["time"] = time_json(std::chrono::time_point_cast<net::WallTime::duration>(line.time));
-    each["connection"] = line.connection;
-    each["direction"] = line.inbound ? "in" : "out";
-    each["peer"] = line.peer;
-    each["voice"] = voice_text(line.voice);
-    each["text"] = line.text;
-    json["lines"].push_back(std::move(each));
-  }
-  json["next"] = page.next;
-  json["missed"] = page.missed;
-  json["more"] = page.more;
+  json["level"] = log::to_text(level.level);
+  json["usual"] = log::to_text(level.usual);
+  json["until"] = level.until ? clock_json(*level.until) : Json(nullptr);
+  return json;
+}
+
+Json log_json(const log::LevelInForce& level, const log::Page& page) {
+  Json json = page_json(page, [](const log::Line& line, Json& each) {
+    each["level"] = log::to_text(line.level);
+    each["id"] = line.id;
+  });
+  json.update(log_level_json(level));
   return json;
 }
 

@@ -16,11 +16,13 @@
 #include "mta/client.h"
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_cert.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
 #include "mta/cmd_explain.h"
 #include "mta/cmd_health.h"
+#include "mta/cmd_log.h"
 #include "mta/cmd_probe.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
@@ -124,6 +126,7 @@ int run(int argc, char** argv) {
   add_store(app, console);
   add_classify(app, console);
   add_config(app, console);
+  add_cert(app, console);
   add_user(app, console, read_secret);
   add_reload(app, console);
   add_log(app, console);

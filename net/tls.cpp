@@ -26,24 +26,6 @@ constexpr std::string_view kGroups = "X25519:P-256:P-384";
 constexpr Duration kTicketKeyLife = std::chrono::hours(12);
 constexpr std::size_t kMaxCiphers = 256;  // octets of a ClientHello's list that are kept for a log line
 
-std::string sha256(const std::string& text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr);
-  return std::string(reinterpret_cast<const char*>(digest.data()), size);
-}
-
-std::string hex(const std::string& octets) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string out;
-  for (char c : octets) {
-    auto octet = static_cast<unsigned char>(c);
-    out += kDigits[octet >> 4U];
-    out += kDigits[octet & 15U];
-  }
-  return out;
-}
-
 /// What both sides share. Null, with OpenSSL's errors, if a setting is not to be had.
 SslContextPtr plain_context(const SSL_METHOD* method, const char* ciphers) {
   SslContextPtr context(SSL_CTX_new(method));
@@ -56,28 +38,6 @@ SslContextPtr plain_context(const SSL_METHOD* method, const char* ciphers) {
   SSL_CTX_set_options(context.get(), SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
   SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS);
   return context;
-}
-
-/// X509_STORE_set_default_paths() without its OSSL_STORE, which reads the whole folder for each certificate that is
-/// verified.
-bool add_system_roots(X509_STORE* roots) {
-  X509_LOOKUP* file = X509_STORE_add_lookup(roots, X509_LOOKUP_file());
-  X509_LOOKUP* folder = X509_STORE_add_lookup(roots, X509_LOOKUP_hash_dir());
-  if (file == nullptr || folder == nullptr) return false;
-  X509_LOOKUP_load_file(file, nullptr, X509_FILETYPE_DEFAULT);  // many systems have the folder alone
-  return X509_LOOKUP_add_dir(folder, nullptr, X509_FILETYPE_DEFAULT) == 1;
-}
-
-Result<StorePtr> read_roots(const std::string& file) {
-  StorePtr roots(X509_STORE_new());
-  bool read =
-      roots && (file.empty() ? add_system_roots(roots.get()) : X509_STORE_load_file(roots.get(), file.c_str()) == 1);
-  if (read) {
-    ERR_clear_error();
-    return roots;
-  }
-  std::string whose = file.empty() ? "the system's roots" : "\"" + escape(file) + "\"";
-  return fail(Errc::io, whose + " cannot be read: " + openssl_reason("no certificate in it"));
 }
 
 /// A client's certificate is looked at, and never refused: who is let in by it is not decided here.
@@ -128,40 +88,13 @@ int on_client_hello(SSL* ssl, int* alert, void* server) {
   for (std::size_t each : chosen) {
     if (!use_identity(ssl, *inside.identities[each])) return SSL_CLIENT_HELLO_ERROR;
   }
-  std::string bound = sha256(inside.options.service + '\n' + inside.identities[chosen.front()]->inside().digest);
+  std::string bound = sha256(inside.options.service + '\n' + inside.identities[chosen.front()]->certificate().sha256);
   bool set = SSL_set_session_id_context(ssl, reinterpret_cast<const unsigned char*>(bound.data()),
                                         static_cast<unsigned>(bound.size())) == 1;
   return set ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
-std::string name_text(const X509_NAME* name) {
-  BioPtr out(BIO_new(BIO_s_mem()));
-  X509_NAME_print_ex(out.get(), name, 0, XN_FLAG_RFC2253);
-  char* text = nullptr;
-  const long length = BIO_get_mem_data(out.get(), &text);
-  return length > 0 ? escape(std::string_view(text, static_cast<std::size_t>(length))) : "";
-}
-
 }  // namespace
-
-TlsPeer describe_peer(const SSL* ssl, X509* certificate) {
-  TlsPeer peer;
-  long verdict = SSL_get_verify_result(ssl);
-  peer.verified = verdict == X509_V_OK;
-  if (!peer.verified) peer.trouble = X509_verify_cert_error_string(verdict);
-  unsigned char* der = nullptr;
-  int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
-  if (size > 0)
-    peer.spki_sha256 = hex(sha256(std::string(reinterpret_cast<char*>(der), static_cast<std::size_t>(size))));
-  OPENSSL_free(der);
-  peer.subject = name_text(X509_get_subject_name(certificate));
-  peer.issuer = name_text(X509_get_issuer_name(certificate));
-  peer.not_before = to_wall(X509_get0_notBefore(certificate));
-  peer.not_after = to_wall(X509_get0_notAfter(certificate));
-  peer.names = certificate_names(certificate);
-  ERR_clear_error();
-  return peer;
-}
 
 TlsServer::TlsServer(std::unique_ptr<Inside> inside) : inside_(std::move(inside)) {}
 TlsServer::~TlsServer() = default;
@@ -173,7 +106,7 @@ Result<std::shared_ptr<const TlsServer>> TlsServer::make(std::vector<std::shared
   inside->identities = std::move(identities);
   inside->options = std::move(options);
   for (std::size_t i = 0; i < inside->identities.size(); ++i) {
-    for (const std::string& name : inside->identities[i]->names()) {
+    for (const std::string& name : inside->identities[i]->certificate().names) {
       std::vector<std::size_t>& of_name = inside->by_name[name];
       int kind = EVP_PKEY_get_base_id(inside->identities[i]->inside().key.get());
       bool taken = std::any_of(of_name.begin(), of_name.end(), [&](std::size_t other) {

@@ -12,6 +12,26 @@
 
 namespace waypost::net {
 
+/// What a certificate says.
+struct TlsCertificate {
+  std::string sha256;           ///< of all of it, in lower-case hex
+  std::string spki_sha256;      ///< of its public key (SubjectPublicKeyInfo), likewise
+  std::string subject, issuer;  ///< "CN=mx.b.example,O=B" (RFC 2253)
+  WallTime not_before{}, not_after{};
+  /// Lower case, "*.b.example" among them: the DNS names, or the common name if there is none.
+  std::vector<std::string> names;
+  bool covers(std::string_view host) const;  ///< in any case; a wildcard stands for one label (RFC 6125 §6.4.3)
+};
+
+/// A file of certificates: that of its owner, and then those that lead to its root.
+struct TlsChain {
+  TlsCertificate certificate;  ///< the owner's
+  std::string trouble;         ///< what is missing of the others, or not in order; "": nothing
+  /// `ca`: a PEM file with the roots that are known, which need not be in the file; "": the system's. How long
+  /// certificates are valid does not count. Errors: as TlsIdentity::load(), and those of reading `ca`.
+  static Result<TlsChain> read(const std::string& certificate_file, const std::string& ca);
+};
+
 /// A certificate with those that lead to its root, and its key. Read once; immutable; any thread.
 class TlsIdentity {
  public:
@@ -24,11 +44,7 @@ class TlsIdentity {
   TlsIdentity(const TlsIdentity&) = delete;
   TlsIdentity& operator=(const TlsIdentity&) = delete;
 
-  /// Lower case, "*.b.example" among them: the DNS names of the certificate, or its common name if it has none.
-  const std::vector<std::string>& names() const;
-  bool covers(std::string_view host) const;  ///< in any case; a wildcard stands for one label (RFC 6125 §6.4.3)
-  WallTime not_before() const;
-  WallTime not_after() const;
+  const TlsCertificate& certificate() const;
 
   struct Inside;
   const Inside& inside() const { return *inside_; }
@@ -96,13 +112,9 @@ struct TlsTarget {
 };
 
 /// A certificate as the other side showed it.
-struct TlsPeer {
+struct TlsPeer : TlsCertificate {
   bool verified = false;
-  std::string trouble;          ///< why it is not verified: "self-signed certificate"
-  std::string spki_sha256;      ///< of its public key (SubjectPublicKeyInfo), in lower-case hex
-  std::string subject, issuer;  ///< "CN=mx.b.example,O=B" (RFC 2253)
-  WallTime not_before{}, not_after{};
-  std::vector<std::string> names;  ///< as TlsIdentity::names()
+  std::string trouble;  ///< why it is not verified: "self-signed certificate"
 };
 
 /// What a handshake agreed on.

@@ -1,9 +1,7 @@
-// Certificates and keys: files -> TlsIdentity.
-#include <algorithm>
+// Certificates and keys: files -> TlsIdentity, TlsChain.
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <utility>
 
 #include <fcntl.h>
@@ -13,14 +11,12 @@
 #include <unistd.h>
 
 #include "base/escape.h"
-#include "base/text.h"
 #include "net/tls_openssl.h"
 
 namespace waypost::net {
 namespace {
 
 constexpr std::size_t kMaxFile = 1 << 20;
-constexpr std::size_t kMaxName = 255;
 
 std::string quoted(const std::string& file) {
   return "\"" + escape(file) + "\"";
@@ -99,32 +95,39 @@ Result<> read_key(const std::string& text, const std::string& file, TlsIdentity:
               quoted(file) + (is_pem ? " holds a damaged key: " + reason : " holds no private key in PEM form"));
 }
 
-std::string text_of(const ASN1_STRING* text) {
-  const auto* octets = reinterpret_cast<const char*>(ASN1_STRING_get0_data(text));
-  return std::string(octets, static_cast<std::size_t>(std::max(ASN1_STRING_length(text), 0)));
+bool is_issuer(X509* issuer, X509* of) {
+  return X509_check_issued(issuer, of) == X509_V_OK;
 }
 
-/// Letters of host names and of wildcards alone: what else a certificate says is no name for us.
-bool is_name(const std::string& name) {
-  if (name.empty() || name.size() > kMaxName) return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](char c) { return is_alnum(c) || std::string_view("-_.*").find(c) != std::string_view::npos; });
+std::string subject_of(X509* certificate) {
+  return "\"" + describe(certificate).subject + "\"";
 }
 
-std::string common_name(const X509* certificate) {
-  const X509_NAME* subject = X509_get_subject_name(certificate);
-  int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-  if (at < 0) return "";
-  return text_of(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+/// As TlsChain::trouble.
+std::string trouble_of(const TlsIdentity::Inside& inside, X509_STORE* roots) {
+  X509* last = inside.certificate.get();
+  for (int i = 0; i < sk_X509_num(inside.chain.get()) && !is_issuer(last, last); ++i) {
+    X509* next = sk_X509_value(inside.chain.get(), i);
+    if (!is_issuer(next, last))
+      return "its certificate number " + std::to_string(i + 2) + ", " + subject_of(next) +
+             ", is not that of the issuer of the one before, " + subject_of(last);
+    last = next;
+  }
+  if (is_issuer(last, last)) return "";  // a root, of whatever standing
+  OpensslPtr<X509_STORE_CTX, X509_STORE_CTX_free> verifying(X509_STORE_CTX_new());
+  if (!verifying || X509_STORE_CTX_init(verifying.get(), roots, inside.certificate.get(), inside.chain.get()) != 1)
+    return openssl_reason("no memory");
+  X509_STORE_CTX_set_flags(verifying.get(), X509_V_FLAG_NO_CHECK_TIME);
+  const bool verified = X509_verify_cert(verifying.get()) == 1;
+  ERR_clear_error();
+  if (verified) return "";
+  const int error = X509_STORE_CTX_get_error(verifying.get());
+  if (error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY || error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE)
+    return "the certificate of \"" + describe(last).issuer + "\" is missing in it, and is no root that is known here";
+  return X509_verify_cert_error_string(error);
 }
 
 }  // namespace
-
-WallTime to_wall(const ASN1_TIME* time) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
-  return WallTime(std::chrono::seconds(timegm(&parts)));
-}
 
 std::string openssl_reason(const std::string& otherwise) {
   unsigned long last = ERR_peek_last_error();
@@ -137,43 +140,22 @@ std::string openssl_reason(const std::string& otherwise) {
   return text.data();
 }
 
-std::vector<std::string> certificate_names(const X509* certificate) {
-  std::vector<std::string> names;
-  auto* all = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
-  for (int i = 0; all != nullptr && i < sk_GENERAL_NAME_num(all); ++i) {
-    const GENERAL_NAME* each = sk_GENERAL_NAME_value(all, i);
-    if (each->type != GEN_DNS) continue;
-    std::string name = to_lower(text_of(each->d.dNSName));
-    if (is_name(name)) names.push_back(std::move(name));
-  }
-  GENERAL_NAMES_free(all);
-  if (!names.empty()) return names;
-  std::string name = to_lower(common_name(certificate));
-  if (is_name(name)) names.push_back(std::move(name));
-  return names;
-}
-
 TlsIdentity::TlsIdentity(std::unique_ptr<Inside> inside) : inside_(std::move(inside)) {}
 TlsIdentity::~TlsIdentity() = default;
 
-const std::vector<std::string>& TlsIdentity::names() const {
-  return inside_->names;
+const TlsCertificate& TlsIdentity::certificate() const {
+  return inside_->described;
 }
 
-bool TlsIdentity::covers(std::string_view host) const {
-  std::string name = to_lower(host);
-  std::size_t dot = name.find('.');
-  std::string wildcard = dot == std::string::npos || dot == 0 ? "" : "*" + name.substr(dot);
-  return std::any_of(names().begin(), names().end(),
-                     [&](const std::string& each) { return each == name || each == wildcard; });
-}
-
-WallTime TlsIdentity::not_before() const {
-  return inside_->not_before;
-}
-
-WallTime TlsIdentity::not_after() const {
-  return inside_->not_after;
+Result<TlsChain> TlsChain::read(const std::string& certificate_file, const std::string& ca) {
+  Result<std::string> text = read_file(certificate_file);
+  if (!text) return fail(std::move(text.error()));
+  TlsIdentity::Inside inside;
+  Result<> chain = read_chain(*text, certificate_file, inside);
+  if (!chain) return fail(std::move(chain.error()));
+  Result<StorePtr> roots = read_roots(ca);
+  if (!roots) return fail(std::move(roots.error()));
+  return TlsChain{describe(inside.certificate.get()), trouble_of(inside, roots->get())};
 }
 
 Result<std::shared_ptr<const TlsIdentity>> TlsIdentity::load(const std::string& certificate_file,
@@ -197,13 +179,7 @@ Result<std::shared_ptr<const TlsIdentity>> TlsIdentity::load(const std::string& 
                                    quoted(certificate_file) +
                                    ": they are of two orders, or the chain stands before the certificate");
   }
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  X509_digest(inside->certificate.get(), EVP_sha256(), digest.data(), &size);
-  inside->digest.assign(reinterpret_cast<const char*>(digest.data()), size);
-  inside->names = certificate_names(inside->certificate.get());
-  inside->not_before = to_wall(X509_get0_notBefore(inside->certificate.get()));
-  inside->not_after = to_wall(X509_get0_notAfter(inside->certificate.get()));
+  inside->described = describe(inside->certificate.get());
   return std::shared_ptr<const TlsIdentity>(new TlsIdentity(std::move(inside)));
 }
 

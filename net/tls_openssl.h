@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -38,18 +39,19 @@ using StorePtr = OpensslPtr<X509_STORE, X509_STORE_free>;
 /// The last of OpenSSL's errors of this thread, in words, and forgets them all; `otherwise` if there is none.
 std::string openssl_reason(const std::string& otherwise);
 
-WallTime to_wall(const ASN1_TIME* time);
-std::vector<std::string> certificate_names(const X509* certificate);
+/// The digest's octets.
+std::string sha256(std::string_view text);
+TlsCertificate describe(X509* certificate);
 TlsPeer describe_peer(const SSL* ssl, X509* certificate);
+/// Of a PEM file; "": the system's. Errors: io.
+Result<StorePtr> read_roots(const std::string& file);
 
 struct TlsIdentity::Inside {
   std::string file;  ///< of the certificate
   X509Ptr certificate;
   ChainPtr chain;
   KeyPtr key;
-  std::string digest;  ///< SHA-256 of the certificate
-  std::vector<std::string> names;
-  WallTime not_before, not_after;
+  TlsCertificate described;
 };
 
 /// What a ClientHello offered, so that a handshake that fails can say why. SSL_get_app_data() of a server's connection.

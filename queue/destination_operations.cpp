@@ -35,11 +35,11 @@ constexpr Sql kWaitingForSite{
 constexpr Sql kHold{
     "INSERT INTO destination(name, held_until, held_reason) VALUES (?1, ?2, ?3) "
     "ON CONFLICT(name) DO UPDATE SET held_until = excluded.held_until, held_reason = excluded.held_reason"};
-constexpr Sql kSlow{
+constexpr Sql kLimit{
     "INSERT INTO destination(name, slow_until, slow_reason, spacing) VALUES (?1, ?2, ?3, ?4) ON CONFLICT(name) "
     "DO UPDATE SET slow_until = excluded.slow_until, slow_reason = excluded.slow_reason, spacing = excluded.spacing"};
 // When a hold ended stays known: nothing expires before it was tried (OverdueOperation).
-constexpr Sql kRelease{
+constexpr Sql kResume{
     "UPDATE destination SET held_until = min(held_until, ?2), held_reason = '', spacing = 0, slow_until = 0, "
     "slow_reason = '' WHERE name = ?1"};
 constexpr Sql kRetry{
@@ -199,14 +199,14 @@ Result<> ChangeDestinationOperation::apply(Database& db) {
   }
   using Order = DestinationChange::Kind;
   const bool hold = change_.kind == Order::hold;
-  const bool slow = change_.kind == Order::slow;
-  Run row(db, hold ? kHold : slow ? kSlow : change_.kind == Order::retry ? kRetry : kRelease);
+  const bool limit = change_.kind == Order::limit;
+  Run row(db, hold ? kHold : limit ? kLimit : change_.kind == Order::retry ? kRetry : kResume);
   row << name;
-  if (hold || slow) row << millis(change_.until) << change_.reason;
-  if (slow) row << change_.spacing.count();
-  if (!hold && !slow) row << millis(change_.now);
+  if (hold || limit) row << millis(change_.until) << change_.reason;
+  if (limit) row << change_.spacing.count();
+  if (!hold && !limit) row << millis(change_.now);
   Result<> done = row.done();
-  if (!done || hold || slow || db.changed_rows() > 0) return done;
+  if (!done || hold || limit || db.changed_rows() > 0) return done;
   return fail(Errc::not_found, "nothing is known of a destination " + change_.name);
 }
 

@@ -127,13 +127,13 @@ struct DestinationRow {
   static constexpr std::uint64_t kCounted = 100'000;
 };
 struct DestinationChange {
-  enum class Kind : std::uint8_t { hold, release, retry, slow };
+  enum class Kind : std::uint8_t { hold, resume, retry, limit };
   Kind kind = Kind::hold;
   std::string name;
   bool with_site = false;    ///< the site that the destination waits with is meant, where there is one
-  WallTime until;            ///< hold, slow
-  net::Duration spacing{0};  ///< slow: between two messages
-  std::string reason;        ///< hold, slow
+  WallTime until;            ///< hold, limit
+  net::Duration spacing{0};  ///< limit: between two messages
+  std::string reason;        ///< hold, limit
   WallTime now;
 };
 

@@ -108,4 +108,60 @@ TEST_SUITE("base/event_log") {
     CHECK(lines.at(0).size() == small.rlim_cur);
     for (std::size_t n = 1; n < lines.size(); ++n) CHECK(lines[n].find("relay waypost/") != std::string::npos);
   }
+
+  TEST_CASE("the last lines are kept, with what they are of") {
+    LogToFile log;
+    const auto all = [](const log::Line&) { return true; };
+    const std::uint64_t from = log::last(0, all).next;
+    log::message_id("01JD8Q2M3XK7", "<1@example.org>");
+    log::warning("a \x1b");
+    log::failure("b");
+    const log::Page page = log::read(from, 10, all);
+    REQUIRE(page.lines.size() == 3);
+    CHECK(page.lines[0].id == "01JD8Q2M3XK7");
+    CHECK(page.lines[0].text.starts_with("waypost/cleanup["));
+    CHECK(page.lines[0].text.ends_with("]: 01JD8Q2M3XK7: message-id=<1@example.org>"));
+    CHECK(page.lines[0].level == log::Level::info);
+    CHECK(page.lines[1].text.ends_with("warning: a \\x1b"));
+    CHECK(std::chrono::system_clock::now() - page.lines[1].time < std::chrono::minutes(1));
+    const log::Page grave = log::last(2, [](const log::Line& line) { return line.level >= log::Level::warning; });
+    REQUIRE(grave.lines.size() == 2);
+    CHECK(grave.lines[0].text == page.lines[1].text);
+    CHECK(grave.next == page.next);
+    CHECK(log::last(0, all).lines.empty());
+    for (std::size_t n = 0; n < log::kKept; ++n) log::warning(std::to_string(n));
+    CHECK(log::last(log::kKept + 5, all).lines.size() == log::kKept);
+    const log::Page rest = log::read(from, log::kKept, all);
+    CHECK(rest.missed == 3);
+    CHECK(rest.lines.at(0).text.ends_with("warning: 0"));
+  }
+
+  TEST_CASE("another level: for a time, for good, over reopen() but not over open()") {
+    LogToFile log;
+    const auto hour = log::Clock::now() + std::chrono::hours(1);
+    CHECK(log::level().level == log::Level::info);
+    log::set_level(log::Level::debug, hour);
+    CHECK(log::enabled(log::Level::debug));
+    CHECK(log::level().usual == log::Level::info);
+    CHECK(log::level().until == hour);
+    REQUIRE(log::reopen());
+    log::flush();
+    CHECK(log::level().level == log::Level::debug);
+    log::set_level(log::Level::error, std::nullopt);
+    CHECK_FALSE(log::enabled(log::Level::warning));
+    CHECK_FALSE(log::level().until);
+    log::set_level(log::Level::error, log::Clock::now());
+    CHECK(log::enabled(log::Level::info));
+    CHECK(log::level().level == log::Level::info);
+    log::set_level(log::Level::debug, hour);
+    const LogToFile again;
+    CHECK(log::level().level == log::Level::info);
+    CHECK_FALSE(log::level().until);
+  }
+
+  TEST_CASE("levels by name") {
+    for (const auto level : {log::Level::debug, log::Level::info, log::Level::warning, log::Level::error})
+      CHECK(log::parse_level(log::to_text(level)) == level);
+    CHECK_FALSE(log::parse_level("Debug"));
+  }
 }

@@ -181,11 +181,11 @@ TEST_SUITE("delivery/dispatcher_rules") {
       scope.spawn(Do::change(*world.store, change));
       world.until([&] { return scope.running() == 0; }, 5s);
     };
-    order(queue::DestinationChange::Kind::slow);
+    order(queue::DestinationChange::Kind::limit);
     for (int i = 0; i < 4; ++i) world.submit("s@a.test", {"r@b.test"});
     world.pass(5min);
     CHECK(host.taken.size() == 1);
-    order(queue::DestinationChange::Kind::release);
+    order(queue::DestinationChange::Kind::resume);
     REQUIRE(world.drained(2s));
   }
 

@@ -207,7 +207,7 @@ TEST_SUITE("delivery/dispatcher_site") {
     world.submit("", {"r@" + domain(1)});
     world.pass(2min);
     CHECK(host.taken.size() == 1);
-    hold(world, Change::release, domain(0));
+    hold(world, Change::resume, domain(0));
     REQUIRE(world.drained(2s));
     CHECK(host.taken.size() == 2);
     hold(world, Change::hold, domain(1));
@@ -230,7 +230,7 @@ TEST_SUITE("delivery/dispatcher_site") {
     world.open();
     world.pass(5min);
     CHECK(host.taken.size() == 3);
-    hold(world, Change::release, domain(0), true);
+    hold(world, Change::resume, domain(0), true);
     REQUIRE(world.drained(2s));
     CHECK(host.taken.size() == 5);
   }

@@ -91,7 +91,7 @@ class Sites(harness.TestCase):
         relay.tool("dest", "hold", "big.example", "--for", "1h", "--reason", "until all of it is there")
         submit(relay, "list@bulk.example", "r@big.example", BULK)
         self.assertEqual(big.times, [])
-        relay.tool("dest", "release", "big.example")
+        relay.tool("dest", "resume", "big.example")
         harness.wait_for("the backlog to move", lambda: len(big.times) > 50)
         sent = time.monotonic()
         submit(relay, "ann@office.example", "ann@big.example", 1)

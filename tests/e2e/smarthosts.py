@@ -720,7 +720,7 @@ class Smarthosts(harness.TestCase):
         harness.wait_for("what is not held", lambda: came(usual, 201), 10)
         self.assertEqual(came(new, 200), [])
         self.assertIn("for a test", relay.tool("dest", "show", "b.example/office").stdout)
-        relay.tool("dest", "release", "b.example/office")
+        relay.tool("dest", "resume", "b.example/office")
         harness.wait_for("what was held", lambda: came(new, 200), 10)
         relay.wait_empty(10)
         for sink in (new, usual):

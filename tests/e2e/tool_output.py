@@ -140,6 +140,14 @@ config diff {folder}/other.toml
 config diff 1 2
 config epochs
 config epochs --json
+cert list
+cert check
+--config {folder}/certified.toml cert list
+--config {folder}/certified.toml cert list --json
+--config {folder}/certified.toml cert check
+--config {folder}/certified.toml cert check --json
+--config {folder}/other-name.toml cert check
+--config {folder}/bad.toml cert list
 user list
 user list --json
 user check ann <<< secret
@@ -152,6 +160,12 @@ store stats
 store stats --json
 store migrate --dry-run
 completion tcsh
+log level
+log level --json
+log level loud
+log tail -n 3 --id {2}
+log tail -n 2 --level warning
+log tail -n 1 --id {2} --json
 log reopen
 queue hold to:@one.dead.example
 queue hold to:@one.dead.example --dry-run
@@ -162,7 +176,9 @@ queue hold {1} to:@one.dead.example
 queue reroute {1} --to nonsense
 queue redirect {1} --to nonsense
 dest hold one.dead.example
-dest slow one.dead.example --rate nonsense --for 1h
+dest limit one.dead.example --rate nonsense --for 1h
+dest hold one.dead.example --until yesterday
+dest hold one.dead.example --until 13:00 --for 1h
 attempt settle {1} --delivered
 attempt settle {1}
 """
@@ -205,15 +221,19 @@ attempt settle {7} --delivered --reason "in their log"
 attempt settle {7} --delivered
 trace {7}
 dest hold one.dead.example --for 2h --reason "they move"
-dest slow two.dead.example --site --rate 20/1m --for 90m
+dest limit two.dead.example --site --rate 20/1m --for 90m
 dest list
 dest show one.dead.example
 dest show two.dead.example --json
 why {1}
-dest release one.dead.example
-dest release one.dead.example
+explain x@one.dead.example
+dest resume one.dead.example
+dest resume one.dead.example
+dest hold one.dead.example --until "2026-11-22 08:00"
+dest resume one.dead.example
+dest resume two.dead.example --site
 dest retry one.dead.example
-dest release nowhere.example
+dest resume nowhere.example
 audit
 audit --limit 2
 audit --json
@@ -240,6 +260,13 @@ queue import --from {folder}/copies
 store vacuum
 store vacuum --json
 reload
+cert reload
+cert reload --json
+log level debug --for 10m
+log level
+log level error
+reload
+log level
 """
 
 # After the file got a mistake, and when it is another good one.
@@ -276,7 +303,11 @@ dest hold one.dead.example --for 2h
 explain x@one.dead.example
 rates
 reload
+--config {folder}/certified.toml cert list
+cert reload
 log reopen
+log level
+log tail
 config diff
 store check
 queue import --from {folder}/copies
@@ -360,8 +391,19 @@ class ToolOutput(harness.TestCase):
         (folder / "bad.toml").write_text(good.replace('retry = ["8h"]', 'retyr = ["8h"]\nexpire = 5'))
         (folder / "other.toml").write_text(good.replace('retry = ["8h"]', 'retry = ["8h"]\nexpire = "6d"'))
         self.at("09:00")
+        self.certify(relay, good)
         self.run_tool(relay, ["user", "add", "ann"], "secret")
         return relay
+
+    def certify(self, relay, good):
+        """Configurations with a certificate, which the relay does not run with."""
+        pem, key = relay.folder / "fullchain.pem", relay.folder / "key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90",
+                        "-subj", "/CN=relay.test.example", "-addext", "subjectAltName=DNS:relay.test.example,DNS:*.test.example",
+                        "-keyout", key, "-out", pem], check=True, capture_output=True, env=relay.environment)
+        certified = f'{good}\n[tls]\ncertificate = "{pem}"\nkey = "{key}"\n'
+        (relay.folder / "certified.toml").write_text(certified)
+        (relay.folder / "other-name.toml").write_text(certified.replace('hostname = "relay.test.example"', 'hostname = "mx.other.example"'))
 
     def run_tool(self, relay, words, typed=""):
         config = [] if "--config" in words else ["--config", str(relay.config)]
@@ -402,12 +444,16 @@ class ToolOutput(harness.TestCase):
         for port, name in self.ports.items():
             text = re.sub(rf"\b{port}\b", name, text)
         text = text.replace(str(self.folder / "relay"), "/srv/relay").replace(self.version, "VERSION")
+        text = re.sub(r'(SHA256:|sha256":")[0-9a-f]{64}', r"\1...", text)
         # Times to come have chance in them.
         text = re.sub(r"2026-11-(20[ T](?:1[3-9]|2\d)|21[ T](?!09:21:00)\d\d):\d\d:\d\d(\.\d+)?", "2026-11-2D hh:mm:ss", text)
         text = re.sub(r"hh:mm:ss \(in [^)]*\)", "hh:mm:ss (in a while)", text)
-        text = re.sub(r"(commits|batch|WAL|disk free) [\d.,]+( ?[KMGT]i?B| pages?)?", r"\1 N", text)
+        text = re.sub(r"(commits|batch|WAL|disk free|reserve) [\d.,]+( ?[KMGT]i?B| pages?)?", r"\1 N", text)
+        text = re.sub(r"(?<=\bdelay=)[\d.]+", "N", text)
+        text = re.sub(r"(p50|p99) (-|under [\d.]+ m?s)", r"\1 N", text)
+        text = re.sub(r'[\d.]+(?= (msg|rcpt)/s)|(?<="rate":)[\d.e-]+', "N", text)
         # An idle connection is closed at some time, and one retry may be in the midst of another.
-        text = re.sub(r"^(out +)\d+ connections?(.*deferred )\d+", r"\1N connections\2N", text, flags=re.M)
+        text = re.sub(r"^(out +N rcpt/s +)\d+ connections?(.*deferred )\d+", r"\1N connections\2N", text, flags=re.M)
         text = re.sub(r"^confined: .*", "confined: ...", text, flags=re.M)
         text = re.sub(r'"(confined|store|disk)":\{[^{}]*\}', r'"\1":{...}', text)
         text = re.sub(r"^(history.db +)\d.*", r"\1N", text, flags=re.M)

@@ -134,6 +134,30 @@ TEST_SUITE("mta/certificates") {
     }
   }
 
+  TEST_CASE("a check also looks at chains and at who may read a key; the daemon's start does not") {
+    Folder folder;
+    CertificateOptions of_root, options;
+    of_root.common_name = "root";
+    const tests::TestCertificate root = tests::make_certificate(of_root);
+    options.common_name = "leaf";
+    options.issuer = &root;
+    folder.use(folder.put("one", options));
+    tests::write_file(folder.folder.path() + "/other.pem", tests::make_certificate().certificate);
+    folder.config.tls.ca = folder.folder.path() + "/other.pem";
+    ::chmod(folder.config.tls.key.c_str(), 0640);
+    CHECK(folder.load().warnings.empty());
+    LoadedCertificates checked = folder.load(now(), Reader::checking);
+    REQUIRE(checked.warnings.size() == 1);
+    CHECK(checked.warnings[0].message.find("is not whole: the certificate of ") != std::string::npos);
+    CHECK(checked.certificates);
+    CHECK(checked.certificates->all.at(0).files.key == "tls");
+    CHECK(checked.certificates->all.at(0).certificate.subject == "CN=leaf");
+    ::chmod(folder.config.tls.key.c_str(), 0644);
+    checked = folder.load(now(), Reader::checking);
+    REQUIRE(checked.warnings.size() == 2);
+    CHECK(checked.warnings[1].hint == "chmod o= " + folder.config.tls.key);
+  }
+
   TEST_CASE("a key that may not be read: advice; for an administrator's check it is a warning") {
     if (::geteuid() == 0) return;  // root reads all
     Folder folder;

@@ -21,6 +21,7 @@
 #include "mta/cmd_trace.h"
 #include "mta/cmd_why.h"
 #include "mta/completion.h"
+#include "mta/output.h"
 #include "tests/mta/fake_backend.h"
 #include "tests/mta/terminal.h"
 #include "tests/queue/queue_fixture.h"
@@ -300,8 +301,10 @@ TEST_SUITE("mta/cmd") {
     Terminal t;
     CHECK(t.run({"why", kFirst}) == 0);
     CHECK(t.said("b@b.example waits until "));
-    CHECK(t.said(
-        " (in 10m) after 2 attempts; the last one: 4.4.1 connection timed out, said mx.example[192.0.2.7]:25\n"));
+    CHECK(t.said(" (in 10m) after 2 attempts; the last one: 4.4.1 connection timed out (mx.example[192.0.2.7]:25)\n"));
+    t.backend.messages[0].recipients[0].reply = "450 4.4.1 later";
+    CHECK(t.run({"why", kFirst}) == 0);
+    CHECK(t.said("; the last one: 450 4.4.1 later, said mx.example[192.0.2.7]:25\n"));
     CHECK(t.said("It is given up at "));
     CHECK(t.run({"why", "0000000000ZZ"}) == 1);
     CHECK(t.run({"why", "nonsense"}) == 64);
@@ -313,7 +316,7 @@ TEST_SUITE("mta/cmd") {
     t.backend.destination_rows = {row};
     CHECK(t.run({"why", kFirst}) == 0);
     CHECK(t.said("b@b.example waits: all mail for b.example is held until "));
-    CHECK(t.said(" (in 1h): they move. Changes if: waypost dest release b.example\n"));
+    CHECK(t.said(" (in 1h): they move. Changes if: waypost dest resume b.example\n"));
 
     row.state = {};
     row.state.name = "b.example";
@@ -326,6 +329,17 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.run({"why", kFirst}) == 0);
     CHECK(t.said("b@b.example waits: b.example cannot be reached since "));
     CHECK(t.said("tried 3 times: 4.4.1 no answer. Next attempt "));
+
+    queue::DestinationRow site = row;
+    site.state.kind = queue::DestinationState::Kind::site;
+    site.state.name = row.state.site = "0 [192.0.2.7]:25;given;none by delivery.tls";
+    row.state.failures = 0;
+    t.backend.destination_rows = {row, site};
+    CHECK(t.run({"why", kFirst}) == 0);
+    CHECK(t.said("b@b.example waits: its site, [192.0.2.7]:25, cannot be reached since "));
+    t.backend.destination_rows[1].state.held_until = tests::kNow + std::chrono::hours(1);
+    CHECK(t.run({"why", kFirst}) == 0);
+    CHECK(t.said(" (in 1h). Changes if: waypost dest resume b.example --site\n"));
   }
 
   TEST_CASE("export: a folder of messages, or an mbox") {
@@ -527,11 +541,18 @@ TEST_SUITE("mta/cmd") {
     Terminal t;
     CHECK(t.run({"status"}) == 0);
     CHECK(t.said("relay.example  up 1d1h   version "));
-    CHECK(t.said("relayed 1 203 772"));
+    CHECK(t.said("in     118 msg/s   accepted 1 204 881   rejected 88 120   auth failures 412/h   12 connections\n"));
+    CHECK(t.said("out    0.2 rcpt/s   0 connections   0 sites   relayed 1 203 772"));
+    CHECK(t.said("p50 under 0.5 ms   p99 under 2.5 s   batch"));
     CHECK(t.said("confined: user waypost, seccomp   not: landlock: this kernel has none\n"));
     CHECK(lines(t.out.str()) == 6);
     CHECK(t.run({"status", "--json"}) == 0);
-    CHECK(Json::parse(t.out.str())["queue"]["messages"] == 2);
+    const Json json = Json::parse(t.out.str());
+    CHECK(json["queue"]["messages"] == 2);
+    CHECK(json["in"]["auth_failures"] == 9000);
+    CHECK(json["in"]["rate"] == 118.24);
+    CHECK(json["store"]["commit_p99_seconds"] == 2.5);
+    CHECK(json["disk"]["reserve"].is_number_unsigned());
   }
 
   TEST_CASE("rates: a line for each client that has sent something") {
@@ -614,16 +635,28 @@ TEST_SUITE("mta/cmd") {
     CHECK(t.run({"dest", "hold", "b.example", "--for", "500d"}) != 0);
     CHECK(t.run({"dest", "hold", "b.example"}) == 64);
 
-    CHECK(t.run({"dest", "slow", "b.example", "--rate", "20/1m", "--for", "1h"}) == 0);
+    CHECK(t.run({"dest", "resume", "b.example"}) == 0);
+    CHECK(t.out.str() == "b.example is no longer held\n");
+    CHECK(t.run({"dest", "resume", "b.example", "--site"}) == 1);
+    CHECK(t.out.str() == "the site of b.example was neither held nor slowed\n");
+    CHECK(t.run({"dest", "hold", "b.example", "--until", local_time(tests::kNow + std::chrono::hours(3))}) == 0);
+    CHECK((t.backend.destination_changes.back().until == tests::kNow + std::chrono::hours(3)));
+    CHECK(t.run({"dest", "hold", "b.example", "--until", local_time(tests::kNow)}) == 64);
+    CHECK(t.complained("is over"));
+    CHECK(t.run({"dest", "hold", "b.example", "--until", "08:00", "--for", "1h"}) == 64);
+
+    CHECK(t.run({"dest", "limit", "b.example", "--rate", "20/1m", "--for", "1h"}) == 0);
     CHECK(t.said("b.example gets 20/1m until"));
     CHECK((t.backend.destination_changes.back().spacing == std::chrono::seconds(3)));
-    CHECK(t.run({"dest", "slow", "b.example", "--rate", "5000/1s", "--for", "1h"}) == 64);
-    CHECK(t.run({"dest", "slow", "b.example", "--rate", "fast", "--for", "1h"}) == 64);
+    CHECK(t.run({"dest", "limit", "b.example", "--rate", "5000/1s", "--for", "1h"}) == 64);
+    CHECK(t.run({"dest", "limit", "b.example", "--rate", "fast", "--for", "1h"}) == 64);
     site.state.failures = 0;
     site.state.spacing = std::chrono::seconds(3);
     site.state.slow_until = tests::kNow + std::chrono::minutes(20);
     site.state.slow_reason = "421 too many [rule greedy]";
     t.backend.destination_rows = {site};
+    CHECK(t.run({"dest", "show", site.state.name}) == 0);
+    CHECK(t.said(", then twice as much: 421 too many [rule greedy]\n"));
     CHECK(t.run({"dest", "list"}) == 0);
     CHECK(t.said("slowed"));
     CHECK(t.said("to 20 a minute: 421 too many [rule greedy]"));

@@ -248,12 +248,12 @@ TEST_SUITE("mta/control_api") {
   TEST_CASE("audit: what was done, by whom, page by page") {
     Api a;
     for (const char* name : {"b.example", "c.example"})
-      a.post("/v1/dest/change", std::string("{\"change\":\"release\",\"name\":\"") + name + "\"}");
+      a.post("/v1/dest/change", std::string("{\"change\":\"resume\",\"name\":\"") + name + "\"}");
     a.post("/v1/reload", "");
     const Json all = json_of(a.get("/v1/audit"))["changes"];
     REQUIRE(all.size() == 3);
     CHECK(all[0]["what"] == "reload");
-    CHECK(all[1]["what"] == "dest release");
+    CHECK(all[1]["what"] == "dest resume");
     CHECK(all[1]["meant"] == "c.example");
     CHECK(all[2]["meant"] == "b.example");
     CHECK(all[2]["who"] == who_asks(1000));

@@ -213,6 +213,14 @@ class FakeBackend : public mta::ControlBackend {
     facts.started = kNow - std::chrono::hours(25);
     facts.config_loaded = facts.started;
     facts.in_connections = 12;
+    facts.lately.accepted = 1204881;
+    facts.lately.rejected = 88120;
+    facts.lately.login_failures = 9000;
+    facts.lately.login_failures_hour = 412;
+    facts.lately.accepted_rate = 118.24;
+    facts.lately.sent_rate = 0.25;
+    facts.lately.commit_p50 = 0.0005;
+    facts.lately.commit_p99 = 2.5;
     facts.out.relayed = 1203772;
     facts.corrupt_drops = corrupt_drops;
     facts.confinement.user = "waypost";
@@ -224,8 +232,14 @@ class FakeBackend : public mta::ControlBackend {
     if (failure) return fail(*failure);
     return configurations;
   }
+  std::vector<mta::ReadCertificate> used_certificates, reloaded_certificates;
+  Result<std::vector<mta::ReadCertificate>> certificates() override {
+    if (failure) return fail(*failure);
+    return used_certificates;
+  }
   Result<mta::ReloadReport> reload() override {
     if (failure) return fail(*failure);
+    if (report.errors.empty()) used_certificates = reloaded_certificates;
     return report;
   }
   queue::StoreStats stats;

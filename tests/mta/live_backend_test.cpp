@@ -31,7 +31,8 @@ struct Live {
   net::Scope scope{runtime, [](std::string_view) {}};
   std::function<net::Task<Result<ReloadReport>>()> reload = [] { return good(); };
   Rates rates;
-  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history, rates,
+  CertificateHolder certificates;
+  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history, rates, certificates,
                                 [] {
                                   DaemonFacts facts;
                                   facts.hostname = "relay.example";

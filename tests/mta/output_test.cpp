@@ -48,6 +48,30 @@ TEST_SUITE("mta/output") {
     }
   }
 
+  TEST_CASE("times to come: the next time that it is so late, or a moment") {
+    const net::WallTime now = *parse_when("2026-11-22 10:00", net::WallTime());
+    const std::pair<const char*, const char*> table[] = {
+        {"10:01", "2026-11-22 10:01:00"},
+        {"23:59", "2026-11-22 23:59:00"},
+        {"10:00", "2026-11-23 10:00:00"},
+        {"08:00", "2026-11-23 08:00:00"},
+        {"2026-11-28 08:00", "2026-11-28 08:00:00"},
+        {"2026-11-23", "2026-11-23 00:00:00"},
+    };
+    for (const auto& [text, want] : table) {
+      const Result<net::WallTime> until = parse_until(text, now);
+      REQUIRE(until);
+      CHECK(local_time(*until) == want);
+    }
+    CHECK(local_time(*parse_until("00:30", *parse_when("2026-12-31 23:00", now))) == "2027-01-01 00:30:00");
+    for (const char* bad : {"", "2h", "24:61", "8", "2026-11-22 10:00", "2025-01-01", "tomorrow", "08:00 x"}) {
+      CAPTURE(bad);
+      CHECK(!parse_until(bad, now));
+    }
+    CHECK(*parse_seconds("90s") == std::chrono::seconds(90));
+    for (const char* bad : {"0s", "999ms", "soon", ""}) CHECK(!parse_seconds(bad));
+  }
+
   TEST_CASE("columns are as wide as their widest cell, counted in characters") {
     Table table;
     table.add({"a", "bb", "c"});

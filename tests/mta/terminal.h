@@ -11,11 +11,13 @@
 
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_cert.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
 #include "mta/cmd_explain.h"
 #include "mta/cmd_health.h"
+#include "mta/cmd_log.h"
 #include "mta/cmd_probe.h"
 #include "mta/cmd_queue.h"
 #include "mta/cmd_rates.h"
@@ -65,6 +67,7 @@ struct Terminal {
     add_store(app, console);
     add_classify(app, console);
     add_config(app, console);
+    add_cert(app, console);
     add_reload(app, console);
     out.str("");
     err.str("");

@@ -46,19 +46,22 @@ TEST_SUITE("net/tls") {
     Files files(options);
     Result<std::shared_ptr<const TlsIdentity>> identity = files.load();
     REQUIRE(identity);
-    CHECK((*identity)->names() == std::vector<std::string>{"mail.b.example", "*.b.example"});
+    CHECK((*identity)->certificate().names == std::vector<std::string>{"mail.b.example", "*.b.example"});
     auto now = std::chrono::time_point_cast<net::Duration>(std::chrono::system_clock::now());
-    CHECK((*identity)->not_before() < now);
-    CHECK((*identity)->not_after() > now + std::chrono::hours(24 * 89));
-    CHECK((*identity)->not_after() < now + std::chrono::hours(24 * 91));
+    CHECK((*identity)->certificate().subject == "CN=relay.example");
+    CHECK((*identity)->certificate().sha256.size() == 64);
+    CHECK((*identity)->certificate().spki_sha256.size() == 64);
+    CHECK((*identity)->certificate().not_before < now);
+    CHECK((*identity)->certificate().not_after > now + std::chrono::hours(24 * 89));
+    CHECK((*identity)->certificate().not_after < now + std::chrono::hours(24 * 91));
   }
 
   TEST_CASE("without alternative names the common name counts; with them it does not") {
     CertificateOptions options;
     options.names.clear();
-    CHECK(make_identity(options)->names() == std::vector<std::string>{"relay.example"});
+    CHECK(make_identity(options)->certificate().names == std::vector<std::string>{"relay.example"});
     options.names = {"other.example"};
-    CHECK(make_identity(options)->names() == std::vector<std::string>{"other.example"});
+    CHECK(make_identity(options)->certificate().names == std::vector<std::string>{"other.example"});
   }
 
   TEST_CASE("covers: any case; a wildcard for one label [RFC 6125 6.4.3]") {
@@ -70,8 +73,49 @@ TEST_SUITE("net/tls") {
     };
     for (const auto& [host, want] : table) {
       CAPTURE(host);
-      CHECK(identity->covers(host) == want);
+      CHECK(identity->certificate().covers(host) == want);
     }
+  }
+
+  TEST_CASE("a chain is whole: each issuer behind whom it vouches for, up to one that is known") {
+    const auto made = [](const char* name, const tests::TestCertificate* issuer) {
+      CertificateOptions options({name});
+      options.common_name = name;
+      options.authority = std::string(name) != "relay.example";
+      options.issuer = issuer;
+      return tests::make_certificate(options);
+    };
+    const tests::TestCertificate root = made("root", nullptr), between = made("between", &root);
+    const tests::TestCertificate leaf = made("relay.example", &between), other = made("other", nullptr);
+    const std::string l = leaf.certificate, b = between.certificate, r = root.certificate, o = other.certificate;
+    const char* missing = "is missing in it";
+    const struct {
+      std::string file, roots;
+      const char* trouble;
+    } table[] = {
+        {l + b, r, ""},
+        {l + b + r, r, ""},
+        {l + b + r, o, ""},  // a root of one's own
+        {r, o, ""},
+        {l, r, missing},
+        {l + b, o, "the certificate of \"CN=root\" is missing in it, and is no root that is known here"},
+        {l + r + b, r, "number 2, \"CN=root\", is not that of the issuer of the one before, \"CN=relay.example\""},
+        {l + b + o, r, "number 3, \"CN=other\", is not"},
+        {l + o, r, "number 2, \"CN=other\", is not"},
+    };
+    tests::TemporaryFolder folder;
+    for (const auto& row : table) {
+      tests::write_file(folder.path() + "/chain.pem", row.file);
+      tests::write_file(folder.path() + "/roots.pem", row.roots);
+      const Result<net::TlsChain> chain =
+          net::TlsChain::read(folder.path() + "/chain.pem", folder.path() + "/roots.pem");
+      REQUIRE(chain);
+      INFO(chain->trouble);
+      CHECK(chain->trouble.empty() == std::string(row.trouble).empty());
+      CHECK(chain->trouble.find(row.trouble) != std::string::npos);
+    }
+    tests::write_file(folder.path() + "/chain.pem", "nothing");
+    CHECK(net::TlsChain::read(folder.path() + "/chain.pem", "").error().code == Errc::invalid);
   }
 
   TEST_CASE("errors name the file and say what to do") {

@@ -134,7 +134,7 @@ TEST_SUITE("queue/destination") {
     Result<std::vector<Overdue>> overdue = f.run(f.store->overdue(f.now(), 10));
     REQUIRE(overdue);
     CHECK(overdue->empty());
-    REQUIRE(f.run(f.store->change_destination(change(f, DestinationChange::Kind::release, "a.example"))));
+    REQUIRE(f.run(f.store->change_destination(change(f, DestinationChange::Kind::resume, "a.example"))));
     CHECK(f.due().size() == 1);
     f.runtime.advance(hours(3));  // it is tried first
     overdue = f.run(f.store->overdue(f.now(), 10));
@@ -144,7 +144,7 @@ TEST_SUITE("queue/destination") {
     overdue = f.run(f.store->overdue(f.now(), 10));
     REQUIRE(overdue);
     CHECK(overdue->size() == 1);
-    const Result<> none = f.run(f.store->change_destination(change(f, DestinationChange::Kind::release, "z.example")));
+    const Result<> none = f.run(f.store->change_destination(change(f, DestinationChange::Kind::resume, "z.example")));
     REQUIRE_FALSE(none);
     CHECK(none.error().code == Errc::not_found);
   }

@@ -305,9 +305,9 @@ class StoreWalk {
     StoreModel::BackOff& meant = change.with_site ? model_.destinations[known.site] : known;
     meant.held_until = change.until;
     if (roll(2) == 0) return;
-    change.kind = roll(2) == 0 ? DestinationChange::Kind::release : DestinationChange::Kind::retry;
+    change.kind = roll(2) == 0 ? DestinationChange::Kind::resume : DestinationChange::Kind::retry;
     CHECK(f_.run(f_.store->change_destination(change)));
-    if (change.kind == DestinationChange::Kind::release) meant.held_until = std::min(meant.held_until, f_.now());
+    if (change.kind == DestinationChange::Kind::resume) meant.held_until = std::min(meant.held_until, f_.now());
     if (change.kind != DestinationChange::Kind::retry) return;
     meant.next_attempt = std::min(meant.next_attempt, f_.now());
     if (meant.site.empty()) return;
