@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "conf/load.h"
 #include "mta/client.h"
@@ -86,6 +87,7 @@ int run(int argc, char** argv) {
         std::signal(SIGPIPE, SIG_IGN);  // a daemon that closes is an answer
         return submit(conf::load(file).config.submit_socket, submission, nullptr);
       }};
+  console.err_is_terminal = ::isatty(STDERR_FILENO) != 0;
   add_status(app, console);
   add_health(app, console);
   add_queue(app, console);

@@ -30,6 +30,7 @@ struct ChangePlan {
   bool dry_run = false;
   WallTime now;
   std::uint64_t number = 0;  ///< of its record; that of the undo, where it is one
+  Watched progress;
 };
 
 /// Writes the record; `change.number` is its number then.
