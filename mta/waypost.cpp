@@ -25,6 +25,7 @@
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
+#include "mta/cmd_top.h"
 #include "mta/cmd_trace.h"
 #include "mta/cmd_user.h"
 #include "mta/cmd_why.h"
@@ -89,6 +90,7 @@ int run(int argc, char** argv) {
       }};
   console.err_is_terminal = ::isatty(STDERR_FILENO) != 0;
   add_status(app, console);
+  add_top(app, console);
   add_health(app, console);
   add_queue(app, console);
   add_dest(app, console);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The tool before a terminal, a pseudo one: changes show how far they are, and Ctrl-C stops them.
+"""The tool before a terminal, a pseudo one: `waypost top` shows a relay live and gives the terminal back at every end;
+changes show how far they are, and Ctrl-C stops them.
 """
 import fcntl
 import json
@@ -105,6 +106,93 @@ class TerminalTest(harness.TestCase):
             code, text = client.send("s@a.example", to, f"Subject: {subject}\r\n\r\nText.\r\n".encode())
         self.assertEqual(code, 250, text)
         return text.split()[-1]
+
+    def test_top(self):
+        relay = self.relay()
+        first = self.send(relay, "r@one.dead.example")
+        for number in range(3):
+            self.send(relay, f"r{number}@two.dead.example")
+        harness.wait_for("the attempts", lambda: relay.ask("/v1/queue/count")["active"] == 0, 20)
+
+        top = self.on_terminal(relay, "top", "--interval", "200ms")
+        top.wait_for(r"relay\.test\.example   up ")
+        top.wait_for(r"destinations, most waiting first")
+        self.assertFalse(top.is_as_before())
+        top.wait_for(r"\x1b\[7m4 [^\r]*site [^\r]*connection refused")  # marked
+        top.type(b"\r")  # a site does not open
+        top.wait_for(r"destinations, most waiting first")
+        top.type(b"s")
+        top.wait_for(r"oldest mail first")
+        top.type(b"\x1b[H")
+        top.wait_for(r"\x1b\[7m1 [^\r]*one\.dead\.example")
+        top.type(b"?")
+        top.wait_for("sort the destinations")
+        top.type(b"x" + b"s" * 3 + b"g")
+        top.wait_for(r"most waiting first[^\x07]*\x1b\[7m4 ")
+        top.type(b"\x1b[Bj")
+        top.wait_for(r"\x1b\[7m1 [^\r]*one\.dead\.example")
+        top.type(b"\r")
+        top.wait_for(r"one\.dead\.example \(failing until [^\r]*connection refused\), oldest messages first")
+        top.wait_for(r"\x1b\[7m" + first)
+        top.type(b"\r")
+        top.wait_for(r"from +<s@a\.example>")
+        top.wait_for(r"r@one\.dead\.example> deferred")
+        top.wait_for("trace")
+        top.wait_for("accepted")
+        relay.tool("queue", "hold", first)
+        top.wait_for(r"r@one\.dead\.example> held")  # by itself
+        top.type(b"\x1b")
+        top.wait_for(r"one\.dead\.example[^\r]*, oldest messages first")
+        # A smaller window.
+        fcntl.ioctl(top.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 40, 0, 0))
+        top.process.send_signal(signal.SIGWINCH)
+        top.text = b""
+        top.wait_for(r"\x1b\[J")
+        top.text = b""
+        top.wait_for(r"\x1b\[H[^\x07]*?\x1b\[J")
+        top.type(b"q")
+        top.wait_for("destinations, most waiting first")
+        top.type(b"q")
+        self.assertEqual(top.end(), 0)
+        self.assertIn(LEAVE, top.text)
+        self.assertTrue(top.is_as_before())
+
+        with self.subTest("the daemon goes and comes"):
+            top = self.on_terminal(relay, "top", "--interval", "200ms")
+            top.wait_for(r"\x1b\[7m3 ")
+            self.assertEqual(relay.stop(), 0)
+            top.wait_for(r"\x1b\[31m! waypost: no daemon answers")
+            top.wait_for(r"\x1b\[7m3 ")
+            relay.start()  # which it could not if the tool had the queue
+            top.wait_for(r"\x1b\[7m3 ")
+            top.type(b"\x03")
+            self.assertEqual(top.end(), -signal.SIGINT)
+            self.assertTrue(top.is_as_before())
+
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            with self.subTest(number.name):
+                top = self.on_terminal(relay, "top")
+                top.wait_for("destinations")
+                top.process.send_signal(number)
+                self.assertEqual(top.end(), -number)
+                self.assertIn(LEAVE, top.text)
+                self.assertTrue(top.is_as_before())
+
+        with self.subTest("no colour"):
+            relay.environment.update(NO_COLOR="1")
+            top = self.on_terminal(relay, "top")
+            self.assertEqual(relay.stop(), 0)
+            top.wait_for(r"\x1b\[1m! ")
+            top.type(b"q")
+            self.assertEqual(top.end(), 0)
+
+        for kind, streams in (("xterm", (0, 2)), ("xterm", (1, 2)), ("dumb", (0, 1, 2))):
+            with self.subTest(kind=kind, streams=streams):
+                relay.environment.update(TERM=kind)
+                top = self.on_terminal(relay, "top", streams=streams)
+                self.assertEqual(top.end(), 64)
+                self.assertIn(b"waypost: top", top.text)
+                self.assertNotIn(ENTER, top.text)
 
     def test_progress(self):
         relay = self.relay()

@@ -33,6 +33,8 @@ status
 status --json
 health
 health --json
+top
+top --interval 1
 nonsense
 queue list
 queue list state:deferred to:@one.dead.example

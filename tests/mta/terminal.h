@@ -21,6 +21,7 @@
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
+#include "mta/cmd_top.h"
 #include "mta/cmd_trace.h"
 #include "mta/cmd_why.h"
 #include "mta/completion.h"
@@ -50,6 +51,7 @@ struct Terminal {
     CLI::App app("test", "waypost");
     app.require_subcommand(1);
     add_status(app, console);
+    add_top(app, console);
     add_health(app, console);
     add_log(app, console);
     add_queue(app, console);
