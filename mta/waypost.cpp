@@ -15,6 +15,7 @@
 #include "mta/client.h"
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_bench.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
@@ -91,6 +92,7 @@ int run(int argc, char** argv) {
   console.err_is_terminal = ::isatty(STDERR_FILENO) != 0;
   add_status(app, console);
   add_top(app, console);
+  add_bench(app, console);
   add_health(app, console);
   add_queue(app, console);
   add_dest(app, console);

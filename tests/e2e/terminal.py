@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The tool before a terminal, a pseudo one: `waypost top` shows a relay live and gives the terminal back at every end;
-changes show how far they are, and Ctrl-C stops them.
+changes show how far they are, and Ctrl-C stops them; `waypost bench` beside a daemon leaves nothing behind.
 """
 import fcntl
 import json
@@ -221,6 +221,27 @@ class TerminalTest(harness.TestCase):
             check = relay.tool("store", "check")
             self.assertEqual(check.stderr, "")
 
+    def test_bench(self):
+        relay = self.relay()
+        self.send(relay, "r@one.dead.example")
+        report = json.loads(relay.tool("bench", "--time", "300ms", "--json").stdout)
+        for part in ("disk", "accept", "pass"):
+            self.assertGreater(report[part]["per_second"], 0, report)
+        self.assertGreater(report["expected_per_second"], 0, report)
+        self.assertEqual(relay.queued(), 1)
+        scratch = relay.data / "bench"
+        self.assertFalse(scratch.exists())
+        for keys in (b"\x03", None):
+            bench = self.on_terminal(relay, "bench", "--time", "30s")
+            harness.wait_for("the bench to begin", scratch.exists, 10)
+            if keys:
+                bench.type(keys)
+            else:
+                bench.process.send_signal(signal.SIGTERM)
+            self.assertEqual(bench.end(10), 75)
+            self.assertIn(b"stopped; nothing is left of it", bench.text)
+            self.assertFalse(scratch.exists())
+        self.assertEqual(relay.stop(), 0)
 
 
 if __name__ == "__main__":

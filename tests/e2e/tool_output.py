@@ -153,6 +153,7 @@ store check --json
 store stats
 store stats --json
 store migrate --dry-run
+bench --time 1
 completion tcsh
 log reopen
 queue hold to:@one.dead.example

@@ -11,6 +11,7 @@
 
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_bench.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
 #include "mta/cmd_dest.h"
@@ -52,6 +53,7 @@ struct Terminal {
     app.require_subcommand(1);
     add_status(app, console);
     add_top(app, console);
+    add_bench(app, console);
     add_health(app, console);
     add_log(app, console);
     add_queue(app, console);
