@@ -46,6 +46,7 @@ struct HandOrder {
   std::string reason;
   std::string next_hop;  ///< reroute: as ForwardRequest::next_hop
   smtp::Path to;         ///< redirect
+  queue::Watched progress;
 };
 /// What came of it.
 struct ByHand {
@@ -53,6 +54,7 @@ struct ByHand {
   std::uint64_t busy = 0;          ///< messages that are being attempted just now, and stay as they are
   std::uint64_t failed = 0;        ///< messages that could not be read or written
   std::optional<Error> cut_short;  ///< those above are done all the same
+  bool stopped = false;            ///< likewise, by Progress::stop()
 };
 
 /// Keeps a bounded window of what is due, finds each destination's site, and lets a bounded number of workers deliver,

@@ -113,14 +113,17 @@ net::Task<ByHand> Dispatcher::by_hand(HandOrder wanted) {
     std::vector<queue::Matches::Message> messages;
     if (page) messages = page->messages;
     std::erase_if(messages, [newest](const queue::Matches::Message& each) { return each.id > newest; });
-    for (std::size_t at = 0; at < messages.size() && !done.cut_short; at += kAtOnce) {
+    for (std::size_t at = 0; at < messages.size() && !done.cut_short && !done.stopped; at += kAtOnce) {
       net::Scope crew(runtime_, [](std::string_view what) { log::failure("by hand: " + std::string(what)); });
       const std::size_t end = std::min(at + kAtOnce, messages.size());
       for (std::size_t each = at; each < end; ++each) crew.spawn(by_hand(messages[each], order, done));
       co_await crew.drained();
+      if (order->progress) order->progress->add(end - at);
+      const bool more = end < messages.size() || page->resume;
+      done.stopped = more && order->progress && order->progress->is_stopped();
       if (stopping_) done.cut_short = Error(Errc::cancelled, "the daemon is stopping");
     }
-    goes_on = !done.cut_short && page->resume && *page->resume < newest;
+    goes_on = !done.cut_short && !done.stopped && page->resume && *page->resume < newest;
     if (goes_on) after = *page->resume;
   }
   // The next hop may have failed before, for others.

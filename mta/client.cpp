@@ -93,7 +93,7 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
 
 bool is_readable_on_disk(const ControlRequest& request) {
   const std::string& path = request.path;
-  return request.method == "GET" && !request.quick &&
+  return request.method == "GET" && !request.quick && !request.live &&
          (path.starts_with("/v1/queue") || path == "/v1/dest" || path == "/v1/trace" || path == "/v1/audit" ||
           path.starts_with("/v1/config"));
 }

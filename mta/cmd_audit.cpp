@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "mta/long_work.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -66,14 +67,16 @@ int undo(std::uint64_t change, Console& console) {
   request.method = "POST";
   request.path = "/v1/undo";
   request.body = to_line(order);
-  const std::optional<Json> answer = console.fetch(request);
+  const std::optional<Json> answer = fetch_long(request, console);
   if (!answer) return console.exit_code;
+  const bool stopped = note_stopped(*answer, console);
+  if (number_of(*answer, "recipients") == 0 && stopped) return 2;
   if (number_of(*answer, "recipients") == 0) {
     console.err << "waypost: nothing is left of change " << change << " to undo: what it met has gone on since\n";
     return 1;
   }
   console.out << "undone for " << how_much(*answer) << " (change " << number_of(*answer, "change") << ")\n";
-  return 0;
+  return stopped ? 2 : 0;
 }
 
 void add_audit(CLI::App& app, Console& console) {

@@ -44,30 +44,6 @@ std::string why_of(const Json& recipient) {
   return out;
 }
 
-std::vector<std::string> list_row(const Json& message) {
-  std::vector<const Json*> waiting;
-  for (const Json& recipient : message["recipients"]) {
-    if (is_waiting(recipient)) waiting.push_back(&recipient);
-  }
-  std::string to, next, why;
-  if (!waiting.empty()) {
-    to = shown(*waiting.front(), "address");
-    if (waiting.size() > 1) to += " +" + std::to_string(waiting.size() - 1);
-    next = shown_time(*waiting.front(), "next_attempt");
-    why = why_of(*waiting.front());
-  }
-  const std::string state = state_of(waiting);
-  if (state == "active") next = "now";
-  return {text_of(message, "id"),
-          shown_time(message, "arrival"),
-          octets_text(number_of(message, "size")),
-          state,
-          next,
-          sender(message),
-          to,
-          why};
-}
-
 /// Up to the empty line that ends it, which does not belong to it. All of it where there is no such line.
 std::string_view header_section(std::string_view message) {
   const std::size_t end = message.find("\r\n\r\n");
@@ -124,8 +100,37 @@ int write_body(const std::string& id, Console& console) {
   }
 }
 
-void write_envelope(const Json& message, Console& console) {
-  const net::WallTime now = console.now();
+}  // namespace
+
+std::vector<std::string> list_heading() {
+  return {"ID", "ARRIVED", "SIZE", "STATE", "NEXT", "FROM", "TO", "WHY"};
+}
+
+std::vector<std::string> list_row(const Json& message) {
+  std::vector<const Json*> waiting;
+  for (const Json& recipient : message["recipients"]) {
+    if (is_waiting(recipient)) waiting.push_back(&recipient);
+  }
+  std::string to, next, why;
+  if (!waiting.empty()) {
+    to = shown(*waiting.front(), "address");
+    if (waiting.size() > 1) to += " +" + std::to_string(waiting.size() - 1);
+    next = shown_time(*waiting.front(), "next_attempt");
+    why = why_of(*waiting.front());
+  }
+  const std::string state = state_of(waiting);
+  if (state == "active") next = "now";
+  return {text_of(message, "id"),
+          shown_time(message, "arrival"),
+          octets_text(number_of(message, "size")),
+          state,
+          next,
+          sender(message),
+          to,
+          why};
+}
+
+void write_envelope(const Json& message, net::WallTime now, std::ostream& out) {
   const std::optional<net::WallTime> arrival = time_of_json(text_of(message, "arrival"));
   Table facts;
   facts.add({"id", text_of(message, "id")});
@@ -152,25 +157,23 @@ void write_envelope(const Json& message, Console& console) {
   if (const std::string envid = shown(message, "envid"); !envid.empty()) facts.add({"envid", envid});
   const std::string body = text_of(message, "body");
   if (body != "7bit") facts.add({"body", body});
-  console.out << facts.text();
+  out << facts.text();
 
-  console.out << "recipients\n";
+  out << "recipients\n";
   for (const Json& recipient : message["recipients"]) {
     std::string line = "  <" + shown(recipient, "address") + "> " + shown(recipient, "state");
     const std::uint64_t tries = number_of(recipient, "tries");
     if (tries > 0) line += ", " + counted(tries, "try", "tries");
     const std::string next = shown_time(recipient, "next_attempt");
     if (text_of(recipient, "state") == "deferred") line += ", next " + next;
-    console.out << line << "\n";
-    if (const std::string why = why_of(recipient); !why.empty()) console.out << "      " << why << "\n";
+    out << line << "\n";
+    if (const std::string why = why_of(recipient); !why.empty()) out << "      " << why << "\n";
     if (const std::string held = shown_time(recipient, "held_since"); !held.empty()) {
       const std::string reason = shown(recipient, "held_because");
-      console.out << "      held since " << held << (reason.empty() ? "" : ": ") << reason << "\n";
+      out << "      held since " << held << (reason.empty() ? "" : ": ") << reason << "\n";
     }
   }
 }
-
-}  // namespace
 
 std::string filter_text(const std::vector<std::string>& arguments) {
   std::string out;
@@ -219,7 +222,7 @@ int queue_list(const QueueListOptions& options, Console& console) {
     const std::optional<Json> page = console.fetch(request);
     if (!page) return console.exit_code;
     Table table;
-    if (!any) table.add({"ID", "ARRIVED", "SIZE", "STATE", "NEXT", "FROM", "TO", "WHY"});
+    if (!any) table.add(list_heading());
     for (const Json& message : list_of(*page, "messages")) {
       if (options.json)
         console.out << to_line(message) << "\n";
@@ -279,7 +282,7 @@ int queue_show(const QueueShowOptions& options, Console& console) {
       console.out << to_line(*message) << "\n";
       return 0;
     }
-    write_envelope(*message, console);
+    write_envelope(*message, console.now(), console.out);
     if (options.envelope) return 0;
     console.out << "header\n";
   }

@@ -1,5 +1,6 @@
 // mta/cmd_queue.h: `waypost queue ...`: what waits, and changes to it.
 #pragma once
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,12 @@ int queue_show(const QueueShowOptions& options, Console& console);
 int queue_export(const QueueExportOptions& options, Console& console);
 int queue_import(const QueueImportOptions& options, Console& console);
 int queue_change(const QueueChangeOptions& options, Console& console);
+
+/// A message as a line of `queue list`, and what stands above it; for `waypost top`, too.
+std::vector<std::string> list_heading();
+std::vector<std::string> list_row(const Json& message);
+/// Envelope and recipients, as `queue show` has them.
+void write_envelope(const Json& message, net::WallTime now, std::ostream& out);
 
 /// The arguments of a verb as one filter. A shell takes quotes away, hence a value of several words gets them again.
 std::string filter_text(const std::vector<std::string>& arguments);

@@ -4,6 +4,7 @@
 #include <sysexits.h>
 
 #include "mta/cmd_queue.h"
+#include "mta/long_work.h"
 #include "mta/output.h"
 #include "queue/id.h"
 
@@ -79,7 +80,7 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
   request.method = "POST";
   request.path = "/v1/queue/change";
   request.body = to_line(order);
-  const std::optional<Json> answer = console.fetch(request);
+  const std::optional<Json> answer = asks ? console.fetch(request) : fetch_long(request, console);
   if (!answer) return console.exit_code;
 
   std::uint64_t missing = 0;
@@ -89,6 +90,7 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
       ++missing;
     }
   }
+  const bool stopped = note_stopped(*answer, console);
   const std::uint64_t messages = number_of(*answer, "messages");
   const std::uint64_t left = number_of(*answer, "busy") + number_of(*answer, "failed");
   if (const std::uint64_t busy = number_of(*answer, "busy"); busy > 0)
@@ -96,7 +98,7 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
                 << " being attempted just now: look at what comes of it\n";
   if (const std::uint64_t failed = number_of(*answer, "failed"); failed > 0)
     console.err << "waypost: " << counted(failed, "message", "messages") << " could not be ended: see the log\n";
-  if (messages == 0 && left > 0) return 2;
+  if (messages == 0 && (left > 0 || stopped)) return 2;
   if (messages == 0) {
     if (missing < options.messages.size() || options.all) console.err << "waypost: nothing to " << options.verb << "\n";
     return 1;
@@ -114,7 +116,7 @@ int queue_change(const QueueChangeOptions& options, Console& console) {
     console.out << ". Undo within a day: waypost undo " << number_of(*answer, "change");
   }
   console.out << "\n";
-  return left > 0 || (by_id && messages < options.messages.size()) ? 2 : 0;
+  return left > 0 || stopped || (by_id && messages < options.messages.size()) ? 2 : 0;
 }
 
 }  // namespace waypost::mta

@@ -8,6 +8,7 @@
 #include <sysexits.h>
 
 #include "base/escape.h"
+#include "mta/long_work.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -38,7 +39,7 @@ int exit_of(Errc code) {
 
 /// What the daemon, or the tool in its place, was asked. A status of 1 is a check's own: findings.
 std::optional<Json> ask(Console& console, const ControlRequest& request) {
-  std::optional<Json> report = console.fetch(request);
+  std::optional<Json> report = fetch_long(request, console);
   if (!report && console.exit_code == 1) console.exit_code = EX_NOINPUT;
   return report;
 }

@@ -25,6 +25,8 @@ void add_text(std::string& out, const std::string& text) {
   if (!text.empty()) out += (out.empty() ? "" : "  ") + text;
 }
 
+}  // namespace
+
 std::vector<std::string> event_row(const Json& event) {
   const std::string kind = text_of(event, "event");
   const bool waiting = kind == "waiting";
@@ -47,8 +49,6 @@ std::vector<std::string> event_row(const Json& event) {
   return {waiting ? "" : shown_time(event, "time"), kind == "waiting" ? "waits" : kind, shown(event, "recipient"),
           text};
 }
-
-}  // namespace
 
 int trace(const TraceOptions& options, Console& console) {
   ControlRequest request;

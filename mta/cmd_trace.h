@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -14,6 +15,9 @@ struct TraceOptions {
   std::uint64_t limit = 0;  ///< 0: as many as one answer has
   bool json = false;
 };
+
+/// An event, or a recipient that waits, as a line of `waypost trace`; for `waypost top`, too.
+std::vector<std::string> event_row(const Json& event);
 
 int trace(const TraceOptions& options, Console& console);
 void add_trace(CLI::App& app, Console& console);

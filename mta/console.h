@@ -28,6 +28,7 @@ struct Console {
   int exit_code = 0;
   /// Hands a message to the running daemon, on sendmail's way.
   std::function<Submitted(const Submission&)> submit{};
+  bool err_is_terminal = false;  ///< a line may be drawn over there
 
   /// Says why on `err`, and sets the exit code.
   void give_up(int code, const std::string& why);

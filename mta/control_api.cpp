@@ -141,10 +141,12 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   if (path == "/v1/trace") return get ? trace(request) : refuse(405, "GET is meant");
   if (path == "/v1/queue/change") return post ? change(request) : refuse(405, "POST is meant");
   if (path == "/v1/undo") return post ? undo(request) : refuse(405, "POST is meant");
+  if (path == "/v1/progress") return get ? progress(request) : refuse(405, "GET is meant");
+  if (path == "/v1/progress/stop") return post ? stop_progress(request) : refuse(405, "POST is meant");
   if (path == "/v1/audit") return get ? audit(request) : refuse(405, "GET is meant");
   if (path == "/v1/store/stats") return get ? store_stats() : refuse(405, "GET is meant");
   if (path == "/v1/store/vacuum") return post ? vacuum_store(request) : refuse(405, "POST is meant");
-  if (path == "/v1/store/check") return post ? check_store() : refuse(405, "POST is meant");
+  if (path == "/v1/store/check") return post ? check_store(request) : refuse(405, "POST is meant");
   if (path == "/v1/store/backup") return post ? back_up(request) : refuse(405, "POST is meant");
   if (path == "/v1/config") return get ? config(request) : refuse(405, "GET is meant");
   if (path == "/v1/config/epochs") return get ? epochs() : refuse(405, "GET is meant");
@@ -449,8 +451,8 @@ ControlAnswer ControlApi::vacuum_store(const ControlRequest& request) {
   return answer(vacuum_json(*report));
 }
 
-ControlAnswer ControlApi::check_store() {
-  const Result<queue::CheckReport> report = backend_.check_store();
+ControlAnswer ControlApi::check_store(const ControlRequest& request) {
+  const Result<queue::CheckReport> report = backend_.check_store(begin_work(request));
   if (!report) return answer_of(report.error());
   return answer(check_json(*report));
 }
@@ -459,7 +461,7 @@ ControlAnswer ControlApi::back_up(const ControlRequest& request) {
   const Json order = Json::parse(request.body, nullptr, false);
   const auto folder = order.is_object() ? order.find("folder") : order.end();
   if (folder == order.end() || !folder->is_string()) return refuse(400, "folder is the path of a new folder");
-  const Result<queue::BackupReport> report = backend_.back_up(folder->get<std::string>());
+  const Result<queue::BackupReport> report = backend_.back_up(folder->get<std::string>(), begin_work(request));
   if (!report) return answer_of(report.error());
   record(request, "backup", report->folder, "", report->messages);
   return answer(backup_json(*report));

@@ -11,6 +11,9 @@
 //                                           hold, release, retry, delete ("for_good"), bounce, reroute ("to": a next
 //                                           hop, or "usual"), redirect ("to": an address)
 //   POST /v1/undo {"change":77}
+//   GET  /v1/progress?of=                   how far the work has come that was begun with ?progress= and this name: a
+//                                           change, an undo, a check, a backup. 404 before it and after it
+//   POST /v1/progress/stop {"of":""}        it ends soon; a change keeps what was done
 //   GET  /v1/audit?before=&limit=           the newest first
 //   GET  /v1/trace?id=&message_id=&from=&to=&since=&limit=
 //   GET  /v1/dest?name=                     those that fail or are held; with a name that one and its site
@@ -41,6 +44,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,6 +62,7 @@
 #include "net/clock.h"
 #include "queue/files.h"
 #include "queue/history.h"
+#include "queue/progress.h"
 #include "queue/sqlite_store.h"
 #include "queue/store.h"
 #include "queue/upkeep.h"
@@ -72,6 +77,7 @@ struct ControlRequest {
   std::uint32_t uid = std::numeric_limits<std::uint32_t>::max();  ///< who asks, for the log
   bool quick = false;  ///< of the tool: an answer within kQuick is wanted, or none, and no file is read for it
   static constexpr std::chrono::milliseconds kQuick{200};
+  bool live = false;  ///< of the tool: of a running daemon alone, no file is read for it
   std::string parameter(const std::string& name) const;  ///< "" if it is not there
 };
 
@@ -115,7 +121,7 @@ class ControlBackend {
   virtual Result<queue::Changed> change(queue::ChangeRequest request) = 0;
   /// As Dispatcher::by_hand().
   virtual Result<delivery::ByHand> by_hand(delivery::HandOrder order) = 0;
-  virtual Result<queue::Changed> undo(std::uint64_t number, const std::string& who) = 0;
+  virtual Result<queue::Changed> undo(std::uint64_t number, const std::string& who, queue::Watched progress) = 0;
   virtual Result<> record(queue::ChangeRecord change) = 0;
   virtual Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) = 0;
   virtual Result<std::shared_ptr<const queue::Content>> content(queue::Id id) = 0;
@@ -138,8 +144,8 @@ class ControlBackend {
   virtual Result<queue::StoreStats> store_stats() = 0;
   virtual Result<queue::VacuumReport> vacuum_store() = 0;
   /// Errors of both: busy (one is under way), and as SqliteQueue::back_up() and check().
-  virtual Result<queue::CheckReport> check_store() = 0;
-  virtual Result<queue::BackupReport> back_up(const std::string& folder) = 0;
+  virtual Result<queue::CheckReport> check_store(queue::Watched progress) = 0;
+  virtual Result<queue::BackupReport> back_up(const std::string& folder, queue::Watched progress) = 0;
   virtual net::WallTime now() = 0;
 };
 
@@ -153,6 +159,7 @@ class ControlApi {
   static constexpr std::size_t kMaxTrace = 1000;       ///< messages in the answer to a trace
   static constexpr std::size_t kMaxWatched = 1000;     ///< lines in the answer to a watch
   static constexpr std::size_t kMaxLogged = 2000;      ///< lines in the answer to a question for the log
+  static constexpr std::size_t kMaxName = 64;          ///< octets of a name that work is watched by
   static constexpr std::size_t kSample = 3;            ///< ids that show what a change would meet
 
   explicit ControlApi(ControlBackend& backend) : backend_(backend) {}
@@ -175,6 +182,11 @@ class ControlApi {
   ControlAnswer change(const ControlRequest& request);
   ControlAnswer undo(const ControlRequest& request);
   ControlAnswer audit(const ControlRequest& request);
+  ControlAnswer progress(const ControlRequest& request);
+  ControlAnswer stop_progress(const ControlRequest& request);
+  /// Of the work that a request begins; nullptr where it gives it no name. It is known until nobody has it any more.
+  queue::Watched begin_work(const ControlRequest& request);
+  queue::Watched work_of(const std::string& name);
   ControlAnswer trace(const ControlRequest& request);
   ControlAnswer settle_attempt(const ControlRequest& request);
   ControlAnswer destinations(const ControlRequest& request);
@@ -190,7 +202,7 @@ class ControlApi {
   ControlAnswer reload(const ControlRequest& request);
   ControlAnswer store_stats();
   ControlAnswer vacuum_store(const ControlRequest& request);
-  ControlAnswer check_store();
+  ControlAnswer check_store(const ControlRequest& request);
   ControlAnswer back_up(const ControlRequest& request);
   /// Into the log, and into the audit.
   void record(const ControlRequest& request, const std::string& what, const std::string& meant,
@@ -199,6 +211,8 @@ class ControlApi {
   Result<std::vector<queue::MessageRow>> rows(const queue::Filter& filter, std::size_t limit);
 
   ControlBackend& backend_;
+  std::mutex mutex_;  // of what follows
+  std::map<std::string, std::weak_ptr<queue::Progress>> works_;
 };
 
 /// The name of a user of this machine, or "uid=1000".

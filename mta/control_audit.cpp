@@ -38,9 +38,17 @@ ControlAnswer ControlApi::undo(const ControlRequest& request) {
   const auto number = order.is_object() ? order.find("change") : order.end();
   if (number == order.end() || !number->is_number_unsigned())
     return answer_of(Error(Errc::invalid, "change is the number of a change"));
-  const Result<queue::Changed> undone = backend_.undo(number->get<std::uint64_t>(), who_asks(request.uid));
+  const std::uint64_t change = number->get<std::uint64_t>();
+  const queue::Watched progress = begin_work(request);
+  if (progress) {
+    const Result<std::vector<queue::ChangeRecord>> found =
+        backend_.changes(change == UINT64_MAX ? change : change + 1, 1);
+    if (found && !found->empty() && found->front().number == change)
+      progress->begin(queue::Progress::Unit::messages, found->front().messages);
+  }
+  const Result<queue::Changed> undone = backend_.undo(change, who_asks(request.uid), progress);
   if (!undone) return answer_of(undone.error());
-  log::changed("undo", "change " + std::to_string(number->get<std::uint64_t>()), undone->messages, "", request.uid);
+  log::changed("undo", "change " + std::to_string(change), undone->messages, "", request.uid);
   return answer(changed_json(*undone));
 }
 

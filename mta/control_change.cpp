@@ -182,9 +182,16 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
     for (const queue::MessageRow& message : sample->messages) json["sample"].push_back(message.info.id.text());
     return answer(json);
   }
+  const queue::Watched progress = begin_work(request);
+  if (progress) {
+    // A second look at the queue, for those alone who wait for its end.
+    const Result<queue::Counts> counts = backend_.count(meant);
+    if (!counts) return answer_of(counts.error());
+    progress->begin(queue::Progress::Unit::messages, counts->messages);
+  }
   if (order->change.by_hand) {
     const Result<delivery::ByHand> done =
-        backend_.by_hand({*order->change.by_hand, meant, order->reason, order->next_hop, order->to});
+        backend_.by_hand({*order->change.by_hand, meant, order->reason, order->next_hop, order->to, progress});
     if (!done) return answer_of(done.error());
     if (done->messages > 0)
       record(request, std::string(order->change.name), order->words, order->reason, done->messages, done->recipients);
@@ -195,6 +202,7 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
     json["recipients"] = done->recipients;
     json["busy"] = done->busy;
     json["failed"] = done->failed;
+    if (done->stopped) json["stopped"] = true;
     return answer(json);
   }
   queue::ChangeRequest wanted;
@@ -204,6 +212,7 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
   wanted.who = who_asks(request.uid);
   wanted.reason = order->reason;
   wanted.for_good = order->for_good;
+  wanted.progress = progress;
   const Result<queue::Changed> changed = backend_.change(std::move(wanted));
   if (!changed) return answer_of(changed.error());
   log::changed(order->change.name, order->words, changed->messages, order->reason, request.uid);

@@ -181,6 +181,15 @@ Json changed_json(const queue::Changed& changed) {
   json["messages"] = changed.messages;
   json["recipients"] = changed.recipients;
   if (changed.number > 0) json["change"] = changed.number;
+  if (changed.stopped) json["stopped"] = true;
+  return json;
+}
+
+Json progress_json(const queue::Progress::Seen& seen) {
+  Json json;
+  json["unit"] = seen.unit == queue::Progress::Unit::pages ? "pages" : "messages";
+  json["done"] = seen.done;
+  json["total"] = seen.total > 0 ? Json(seen.total) : Json(nullptr);
   return json;
 }
 

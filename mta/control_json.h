@@ -34,6 +34,7 @@ Json setting_json(const conf::Setting& setting);
 Json epoch_json(const ConfigEpoch& epoch);
 /// Of a change that was made: `change` is its number, where it changed anything.
 Json changed_json(const queue::Changed& changed);
+Json progress_json(const queue::Progress::Seen& seen);
 Json change_json(const queue::ChangeRecord& change);
 Json event_json(const queue::HistoryEvent& event);
 /// A recipient that still waits, as the last line of its trace: "event":"waiting".

@@ -347,9 +347,11 @@ void Daemon::start_control() {
                        loops_.front().runtime->wall_now());
       },
       [this](std::string destination, std::stop_token stop) { return probe(std::move(destination), std::move(stop)); },
-      [this, &first](std::stop_token stop) { return queue_->check(first, std::move(stop)); },
-      [this, &first](std::string folder, std::stop_token stop) {
-        return back_up(first, std::move(folder), std::move(stop));
+      [this, &first](std::stop_token stop, queue::Watched progress) {
+        return queue_->check(first, std::move(stop), std::move(progress));
+      },
+      [this, &first](std::string folder, std::stop_token stop, queue::Watched progress) {
+        return back_up(first, std::move(folder), std::move(stop), std::move(progress));
       },
       [this] { return measures(); }, [this, &first] { return queue_->store_stats(first); },
       [this, &first](std::stop_token stop) { return queue_->vacuum(first, std::move(stop)); }});
@@ -379,7 +381,8 @@ net::Task<Result<delivery::Probe>> Daemon::probe(std::string destination, std::s
   co_return probed;
 }
 
-net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::string folder, std::stop_token stop) {
+net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::string folder, std::stop_token stop,
+                                                       queue::Watched progress) {
   auto allowed = std::make_shared<bool>(false);
   const auto look = [this, allowed, folder] { *allowed = may_write(confinement_, folder); };
   co_await main.offload(look);
@@ -387,7 +390,8 @@ net::Task<Result<queue::BackupReport>> Daemon::back_up(net::Runtime& main, std::
     co_return fail(Errc::denied, escape(folder) + " is not where the daemon may write: name the folder above it in " +
                                      "`writable`, and under systemd in ReadWritePaths= of the unit, then restart");
   }
-  Result<queue::BackupReport> report = co_await queue_->back_up(main, std::move(folder), std::move(stop));
+  Result<queue::BackupReport> report =
+      co_await queue_->back_up(main, std::move(folder), std::move(stop), std::move(progress));
   co_return report;
 }
 

@@ -68,7 +68,8 @@ class Daemon {
   net::Task<Result<delivery::ByHand>> by_hand(delivery::HandOrder order);
   net::Task<Result<Measures>> measures();
   net::Task<Result<delivery::Probe>> probe(std::string destination, std::stop_token stop);
-  net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop);
+  net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop,
+                                                 queue::Watched progress);
   std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
   net::Task<> keep_rates();
   net::Task<> keep_lately();

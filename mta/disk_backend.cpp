@@ -29,7 +29,9 @@ class DiskBackend : public ControlBackend {
   }
   Result<queue::Changed> change(queue::ChangeRequest) override { return fail(needs_daemon()); }
   Result<delivery::ByHand> by_hand(delivery::HandOrder) override { return fail(needs_daemon()); }
-  Result<queue::Changed> undo(std::uint64_t, const std::string&) override { return fail(needs_daemon()); }
+  Result<queue::Changed> undo(std::uint64_t, const std::string&, queue::Watched) override {
+    return fail(needs_daemon());
+  }
   Result<> record(queue::ChangeRecord) override { return fail(needs_daemon()); }
   Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override {
     return reader_->changes(before, limit);
@@ -61,8 +63,8 @@ class DiskBackend : public ControlBackend {
   Result<ReloadReport> reload() override { return fail(needs_daemon()); }
   Result<queue::StoreStats> store_stats() override { return queue::stats_of_folder(data_dir_); }
   Result<queue::VacuumReport> vacuum_store() override { return queue::vacuum_folder(data_dir_); }
-  Result<queue::CheckReport> check_store() override { return queue::check_folder(data_dir_); }
-  Result<queue::BackupReport> back_up(const std::string& folder) override {
+  Result<queue::CheckReport> check_store(queue::Watched) override { return queue::check_folder(data_dir_); }
+  Result<queue::BackupReport> back_up(const std::string& folder, queue::Watched) override {
     return queue::back_up_folder(data_dir_, folder);
   }
   net::WallTime now() override {

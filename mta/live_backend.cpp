@@ -13,6 +13,21 @@ constexpr std::chrono::seconds kProbe = 120s;   // delivery::kProbeStep for each
 constexpr std::chrono::seconds kChange = 600s;  // goes through the whole queue, a slice at a time
 constexpr std::chrono::seconds kWhole = 4h;     // reads all of it, bodies too
 
+/// For work that ends when the daemon does, or where whoever watches it wants that.
+class Stopping {
+ public:
+  Stopping(std::stop_token daemon, const queue::Watched& progress) : token_(std::move(daemon)) {
+    if (!progress) return;
+    ends_ = std::make_shared<std::stop_callback<std::function<void()>>>(token_, [progress] { progress->stop(); });
+    token_ = progress->token();
+  }
+  std::stop_token token() const { return token_; }
+
+ private:
+  std::stop_token token_;
+  std::shared_ptr<std::stop_callback<std::function<void()>>> ends_;
+};
+
 }  // namespace
 
 /// The result of one call, or that there will be none.
@@ -103,9 +118,12 @@ Result<delivery::ByHand> LiveBackend::by_hand(delivery::HandOrder order) {
   return wait<delivery::ByHand>([&parts = parts_, order] { return parts.by_hand(order); }, kWhole);
 }
 
-Result<queue::Changed> LiveBackend::undo(std::uint64_t number, const std::string& who) {
+Result<queue::Changed> LiveBackend::undo(std::uint64_t number, const std::string& who, queue::Watched progress) {
   return wait<queue::Changed>(
-      [&parts = parts_, number, who] { return parts.store.undo(number, who, parts.runtime.wall_now()); }, kChange);
+      [&parts = parts_, number, who, progress = std::move(progress)] {
+        return parts.store.undo(number, who, parts.runtime.wall_now(), progress);
+      },
+      kChange);
 }
 
 Result<> LiveBackend::record(queue::ChangeRecord change) {
@@ -177,14 +195,16 @@ Result<queue::VacuumReport> LiveBackend::vacuum_store() {
                                    kWhole);
 }
 
-Result<queue::CheckReport> LiveBackend::check_store() {
-  return wait<queue::CheckReport>([&parts = parts_, stop = stopping_.get_token()] { return parts.check(stop); },
+Result<queue::CheckReport> LiveBackend::check_store(queue::Watched progress) {
+  return wait<queue::CheckReport>([&parts = parts_, either = Stopping(stopping_.get_token(), progress),
+                                   progress] { return parts.check(either.token(), progress); },
                                   kWhole);
 }
 
-Result<queue::BackupReport> LiveBackend::back_up(const std::string& folder) {
-  return wait<queue::BackupReport>(
-      [&parts = parts_, folder, stop = stopping_.get_token()] { return parts.back_up(folder, stop); }, kWhole);
+Result<queue::BackupReport> LiveBackend::back_up(const std::string& folder, queue::Watched progress) {
+  return wait<queue::BackupReport>([&parts = parts_, folder, either = Stopping(stopping_.get_token(), progress),
+                                    progress] { return parts.back_up(folder, either.token(), progress); },
+                                   kWhole);
 }
 
 Result<Measures> LiveBackend::measures() {

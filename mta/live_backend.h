@@ -33,8 +33,8 @@ struct LiveParts {
   std::function<net::Task<Result<delivery::ByHand>>(delivery::HandOrder)> by_hand;
   std::function<net::Task<Result<Explanation>>(ExplainQuery)> explain;
   std::function<net::Task<Result<delivery::Probe>>(std::string destination, std::stop_token)> probe;
-  std::function<net::Task<Result<queue::CheckReport>>(std::stop_token)> check;
-  std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token)> back_up;
+  std::function<net::Task<Result<queue::CheckReport>>(std::stop_token, queue::Watched)> check;
+  std::function<net::Task<Result<queue::BackupReport>>(std::string folder, std::stop_token, queue::Watched)> back_up;
   std::function<net::Task<Result<Measures>>()> measures;
   std::function<net::Task<Result<queue::StoreStats>>()> store_stats;
   std::function<net::Task<Result<queue::VacuumReport>>(std::stop_token)> vacuum;
@@ -53,7 +53,7 @@ class LiveBackend : public ControlBackend {
   Result<queue::Groups> group(const queue::Filter& filter, queue::GroupBy by, std::size_t limit) override;
   Result<queue::Changed> change(queue::ChangeRequest request) override;
   Result<delivery::ByHand> by_hand(delivery::HandOrder order) override;
-  Result<queue::Changed> undo(std::uint64_t number, const std::string& who) override;
+  Result<queue::Changed> undo(std::uint64_t number, const std::string& who, queue::Watched progress) override;
   Result<> record(queue::ChangeRecord change) override;
   Result<std::vector<queue::ChangeRecord>> changes(std::uint64_t before, std::size_t limit) override;
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override;
@@ -72,8 +72,8 @@ class LiveBackend : public ControlBackend {
   Result<ReloadReport> reload() override;
   Result<queue::StoreStats> store_stats() override;
   Result<queue::VacuumReport> vacuum_store() override;
-  Result<queue::CheckReport> check_store() override;
-  Result<queue::BackupReport> back_up(const std::string& folder) override;
+  Result<queue::CheckReport> check_store(queue::Watched progress) override;
+  Result<queue::BackupReport> back_up(const std::string& folder, queue::Watched progress) override;
   Result<Measures> measures();  ///< of the admin address alone
   net::WallTime now() override;
 

@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "base/escape.h"
 #include "conf/load.h"
@@ -16,6 +17,7 @@
 #include "mta/client.h"
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_bench.h"
 #include "mta/cmd_cert.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
@@ -28,6 +30,7 @@
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
+#include "mta/cmd_top.h"
 #include "mta/cmd_trace.h"
 #include "mta/cmd_user.h"
 #include "mta/cmd_why.h"
@@ -59,7 +62,8 @@ std::string wrong_usage(const CLI::App* app, const CLI::Error& error) {
     name += " " + app->get_name();
   }
   std::vector<std::string> verbs;
-  for (const CLI::App* verb : app->get_subcommands(nullptr)) verbs.push_back(verb->get_name());
+  for (const CLI::App* verb : app->get_subcommands(nullptr))
+    if (!verb->get_name().empty()) verbs.push_back(verb->get_name());  // else it is a group of options
   const std::vector<std::string> words = app->remaining();
   std::string what = error.what();
   if (!verbs.empty() && !words.empty() && !words.front().starts_with('-')) {
@@ -111,7 +115,10 @@ int run(int argc, char** argv) {
         std::signal(SIGPIPE, SIG_IGN);  // a daemon that closes is an answer
         return submit(conf::load(file).config.submit_socket, submission, nullptr);
       }};
+  console.err_is_terminal = ::isatty(STDERR_FILENO) != 0;
   add_status(app, console);
+  add_top(app, console);
+  add_bench(app, console);
   add_health(app, console);
   add_queue(app, console);
   add_dest(app, console);

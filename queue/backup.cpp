@@ -137,17 +137,19 @@ Result<> has_room(Files& files, std::uint64_t octets) {
 }
 
 /// Fills copying.to. `files` are those of the folder that has the copy, for its room.
-net::Task<Result<>> copy_pages(LiveQueue queue, Copying& copying, Files& files, std::string path,
-                               std::stop_token stop) {
+net::Task<Result<>> copy_pages(LiveQueue queue, Copying& copying, Files& files, std::string path, std::stop_token stop,
+                               const Watched& progress) {
   Result<> done;
   bool more = true;
   while (done && more) {
-    if (stop.stop_requested()) co_return fail(Errc::cancelled, "the daemon is stopping");
+    if (stop.stop_requested()) co_return fail(Errc::cancelled, "it was stopped: nothing is left of it");
     CopyOperation slice(queue.core, copying);
     Submit end(queue.storage, queue.runtime, slice);
     done = co_await end;
     more = slice.more;
     if (!done) break;
+    if (progress && copying.slices == 1) progress->begin(Progress::Unit::pages, copying.total);
+    if (progress) progress->add(kPagesInSlice);
     if (copying.slices == 1) {
       std::uint64_t octets = copying.total * kPage;
       std::function<void()> room = [&done, &files, octets] { done = has_room(files, octets); };
@@ -170,7 +172,7 @@ net::Task<> end_copy(LiveQueue queue, Copying& copying, bool keep_files) {
 
 /// The folder has its queue.db. Takes the spool files along, and counts.
 Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, const std::stop_token& stop,
-              BackupReport& report) {
+              const Watched& progress, BackupReport& report) {
   Result<Database> db = open_to_read(folder.path() + "/queue.db");
   if (!db) return fail(db.error());
   for (auto [sql, into] : {std::pair{"SELECT count(*) FROM message", &report.messages},
@@ -179,11 +181,16 @@ Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, cons
     if (!count) return fail(count.error());
     *into = static_cast<std::uint64_t>(*count);
   }
+  if (progress) {
+    const Result<std::int64_t> count = db->value("SELECT count(*) FROM message WHERE in_file = 1");
+    if (count) progress->begin(Progress::Unit::messages, static_cast<std::uint64_t>(*count));
+  }
   Run row(*db, kInFile);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
-    if (stop.stop_requested()) return fail(Errc::cancelled, "the daemon is stopping");
+    if (stop.stop_requested()) return fail(Errc::cancelled, "it was stopped: nothing is left of it");
     Result<Taken> taken = take_spool_file(data_dir, files, folder, body_path(id_of(row.integer(0)).text()));
+    if (progress) progress->add(1);
     bool missing = !taken && taken.error().code == Errc::not_found;
     if (!taken && !missing) return fail(taken.error());
     report.missing += missing ? 1 : 0;
@@ -196,10 +203,10 @@ Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, cons
 
 /// The copy of queue.db stands there, and nothing uses it any more. Blocks.
 Result<> complete(NewFolder& folder, const std::string& data_dir, Files& files, const std::stop_token& stop,
-                  BackupReport& report) {
+                  const Watched& progress, BackupReport& report) {
   Result<> marked = mark_closed(folder.path() + "/queue.db");
   if (!marked) return marked;
-  Result<> filled = fill(folder, data_dir, files, stop, report);
+  Result<> filled = fill(folder, data_dir, files, stop, progress, report);
   if (!filled) return filled;
   report.folder = folder.final_path();
   return folder.done(data_dir);
@@ -230,7 +237,7 @@ Result<> copy_database(Database& from, const std::string& path) {
   return mark_closed(path);
 }
 
-net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string path, std::stop_token stop) {
+net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string path, std::stop_token stop, Watched progress) {
   Turn turn(queue.busy);
   if (!turn.taken()) co_return fail(Errc::busy, "another backup or check is under way");
   const std::string& data_dir = queue.core.options().data_dir;
@@ -254,13 +261,13 @@ net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string path, std::
   co_await queue.runtime.offload(std::move(begin));
   if (done) {
     std::string copy = folder->path() + "/queue.db";
-    done = co_await copy_pages(queue, copying, folder->files(), std::move(copy), stop);
+    done = co_await copy_pages(queue, copying, folder->files(), std::move(copy), stop, progress);
     // The source is let go of at once; the spool files stay until they were taken along.
     co_await end_copy(queue, copying, true);
   }
   std::function<void()> end = [&] {
     copying.to.reset();
-    if (done) done = complete(*folder, data_dir, queue.core.files(), stop, report);
+    if (done) done = complete(*folder, data_dir, queue.core.files(), stop, progress, report);
     folder.reset();
   };
   co_await queue.runtime.offload(std::move(end));
@@ -272,7 +279,7 @@ net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string path, std::
   co_return report;
 }
 
-net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop) {
+net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop, Watched progress) {
   Turn turn(queue.busy);
   if (!turn.taken()) co_return fail(Errc::busy, "another backup or check is under way");
   std::string path = queue.core.options().data_dir + "/queue.db.check";
@@ -287,7 +294,7 @@ net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop)
   };
   co_await queue.runtime.offload(std::move(begin));
   if (done) {
-    done = co_await copy_pages(queue, copying, queue.core.files(), path, stop);
+    done = co_await copy_pages(queue, copying, queue.core.files(), path, stop, progress);
     co_await end_copy(queue, copying, true);
   }
   Result<CheckReport> report;
@@ -298,7 +305,7 @@ net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop)
     copying.to.reset();
     Result<Database> copy = done ? open_to_read(path) : Result<Database>(fail(done.error()));
     if (copy)
-      report = check_database(*copy, queue.core.files(), limit, stop);
+      report = check_database(*copy, queue.core.files(), limit, stop, progress);
     else
       report = fail(copy.error());
     ::unlink(path.c_str());
@@ -333,7 +340,7 @@ Result<BackupReport> back_up_folder(const std::string& data_dir, const std::stri
     Result<> copied = copy_database(*db, folder->path() + "/queue.db");
     if (!copied) return fail(copied.error());
   }
-  Result<> done = complete(*folder, *own, **files, std::stop_token(), report);
+  Result<> done = complete(*folder, *own, **files, std::stop_token(), nullptr, report);
   if (!done) return fail(done.error());
   return report;
 }

@@ -31,6 +31,7 @@ struct ChangePlan {
   WallTime now;
   Id newest;                 ///< message, when it began
   std::uint64_t number = 0;  ///< of its record; that of the undo, where it is one
+  Watched progress;
 };
 
 /// Writes the record; `change.number` is its number then.

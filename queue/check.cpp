@@ -26,8 +26,8 @@ constexpr Sql kNamed{"SELECT 1 FROM message WHERE id = ?1 AND in_file = 1"};
 
 class Check {
  public:
-  Check(Database& db, Files& files, std::optional<Id> settled, const std::stop_token& stop)
-      : db_(db), files_(files), settled_(settled), stop_(stop) {}
+  Check(Database& db, Files& files, std::optional<Id> settled, const std::stop_token& stop, const Watched& progress)
+      : db_(db), files_(files), settled_(settled), stop_(stop), progress_(progress) {}
 
   Result<CheckReport> run() {
     check_trees();
@@ -65,10 +65,15 @@ class Check {
   }
 
   Result<> check_messages() {
+    if (progress_) {
+      const Result<std::int64_t> count = db_.value("SELECT count(*) FROM message");
+      if (count) progress_->begin(Progress::Unit::messages, static_cast<std::uint64_t>(*count));
+    }
     Run row(db_, kMessages);
     Result<bool> found = row.step();
     for (; found && *found && !stop_.stop_requested(); found = row.step()) {
       report_.messages += 1;
+      if (progress_) progress_->add(1);
       Id id = id_of(row.integer(0));
       Result<StoredMessage> message = read_message(row);
       if (!message) {
@@ -178,6 +183,7 @@ class Check {
   Files& files_;
   std::optional<Id> settled_;
   const std::stop_token& stop_;
+  const Watched& progress_;
   CheckReport report_;
   bool cut_short_ = false;
 };
@@ -207,10 +213,11 @@ void CheckReport::add(Finding::Kind kind, Id message, std::string text) {
   if (findings.size() < kMaxFindings) findings.push_back(Finding{kind, message, std::move(text)});
 }
 
-Result<CheckReport> check_database(Database& db, Files& files, std::optional<Id> settled, const std::stop_token& stop) {
+Result<CheckReport> check_database(Database& db, Files& files, std::optional<Id> settled, const std::stop_token& stop,
+                                   const Watched& progress) {
   std::stop_callback interrupt(stop, [&db] { db.interrupt(); });
-  Result<CheckReport> report = Check(db, files, settled, stop).run();
-  if (stop.stop_requested()) return fail(Errc::cancelled, "the daemon is stopping");
+  Result<CheckReport> report = Check(db, files, settled, stop, progress).run();
+  if (stop.stop_requested()) return fail(Errc::cancelled, "it was stopped: nothing is left of it");
   return report;
 }
 
@@ -229,7 +236,7 @@ Result<CheckReport> check_folder(const std::string& data_dir) {
     unreadable.add(Finding::Kind::database, Id{}, ours.error().what);
     return unreadable;
   }
-  Result<CheckReport> report = check_database(*db, **files, std::nullopt, std::stop_token());
+  Result<CheckReport> report = check_database(*db, **files, std::nullopt, std::stop_token(), nullptr);
   Result<> whole = check_wal(*folder + "/queue.db");
   if (report && !whole) report->add(Finding::Kind::database, Id{}, whole.error().what);
   return report;

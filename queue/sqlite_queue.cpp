@@ -148,13 +148,14 @@ class Queue : public SqliteQueue {
   net::Task<Result<VacuumReport>> vacuum(net::Runtime& runtime, std::stop_token stop) override {
     return queue::vacuum(storage_, runtime, std::move(stop));
   }
-  net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) override {
+  net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop,
+                                          Watched progress) override {
     LiveQueue queue{*core_, storage_, runtime, copying_};
-    return queue::back_up(queue, std::move(folder), std::move(stop));
+    return queue::back_up(queue, std::move(folder), std::move(stop), std::move(progress));
   }
-  net::Task<Result<CheckReport>> check(net::Runtime& runtime, std::stop_token stop) override {
+  net::Task<Result<CheckReport>> check(net::Runtime& runtime, std::stop_token stop, Watched progress) override {
     LiveQueue queue{*core_, storage_, runtime, copying_};
-    return check_live(queue, std::move(stop));
+    return check_live(queue, std::move(stop), std::move(progress));
   }
 
  private:

@@ -66,7 +66,7 @@ class SqliteStore : public Store {
   net::Task<Result<std::size_t>> forward(ForwardRequest request) override;
   net::Task<Result<Matches>> match(Filter filter, Id after, WallTime now) override;
   net::Task<Result<Changed>> change(ChangeRequest request) override;
-  net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) override;
+  net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now, Watched progress) override;
   net::Task<Result<>> record(ChangeRecord change) override;
   net::Task<Result<std::vector<ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override;
   net::Task<Result<>> forget_removed(WallTime now, std::stop_token stop) override;
@@ -351,6 +351,7 @@ net::Task<Result<Changed>> SqliteStore::change(ChangeRequest request) {
   plan.for_good = request.for_good || request.who.empty();
   plan.dry_run = request.dry_run;
   plan.now = request.now;
+  plan.progress = std::move(request.progress);
   if (plan.dry_run) {
     Changed would;
     Result<> done = co_await change_slices(plan, would);
@@ -366,7 +367,7 @@ net::Task<Result<Changed>> SqliteStore::change(ChangeRequest request) {
   co_return co_await carry_out(plan, std::move(record), 0);
 }
 
-net::Task<Result<Changed>> SqliteStore::undo(std::uint64_t number, std::string who, WallTime now) {
+net::Task<Result<Changed>> SqliteStore::undo(std::uint64_t number, std::string who, WallTime now, Watched progress) {
   UndoableOperation found(number, now);
   Result<> done = co_await run(found);
   if (!done) co_return fail(done.error());
@@ -375,6 +376,7 @@ net::Task<Result<Changed>> SqliteStore::undo(std::uint64_t number, std::string w
   plan.filter = left_by(number, kLeftIn[static_cast<std::size_t>(found.change)]);
   plan.conditions = conditions_of(plan.filter, now);
   plan.reason = "change " + std::to_string(number) + " undone";
+  plan.progress = std::move(progress);
   plan.now = now;
   ChangeRecord record;
   record.time = now;
@@ -398,7 +400,7 @@ net::Task<Result<Changed>> SqliteStore::carry_out(ChangePlan& plan, ChangeRecord
   const bool is_nothing = plan.number == 0 && changed.recipients == 0;
   if (sliced && is_nothing) co_return changed;
   // Also after an error: the slices before it stand.
-  ChangedOperation end(core_, plan.number, sliced ? undoes : 0, changed.recipients > 0);
+  ChangedOperation end(core_, plan.number, sliced && !changed.stopped ? undoes : 0, changed.recipients > 0);
   done = co_await run(end);
   if (!sliced) co_return fail(sliced.error());
   if (!done) co_return fail(done.error());
@@ -415,6 +417,9 @@ net::Task<Result<>> SqliteStore::change_slices(const ChangePlan& plan, Changed& 
     changed.messages += operation.changed.messages;
     changed.recipients += operation.changed.recipients;
     if (operation.slice.last) co_return Result<>();
+    if (plan.progress) plan.progress->add(operation.changed.messages);
+    changed.stopped = plan.progress && plan.progress->is_stopped();
+    if (changed.stopped) co_return Result<>();
     from = operation.slice.upto;
   }
 }

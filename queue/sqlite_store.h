@@ -10,6 +10,7 @@
 #include "queue/files.h"
 #include "queue/history.h"
 #include "queue/id.h"
+#include "queue/progress.h"
 #include "queue/store.h"
 
 namespace waypost::queue {
@@ -60,8 +61,10 @@ class SqliteQueue {
   virtual net::Task<Result<StoreStats>> store_stats(net::Runtime& runtime) = 0;
   virtual net::Task<Result<VacuumReport>> vacuum(net::Runtime& runtime, std::stop_token stop) = 0;
   /// While mail goes on: queue/backup.h. They end on the loop of `runtime`, which, like the queue, outlives them.
-  virtual net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop) = 0;
-  virtual net::Task<Result<CheckReport>> check(net::Runtime& runtime, std::stop_token stop) = 0;
+  /// `progress` is in pages of queue.db first, and then in messages.
+  virtual net::Task<Result<BackupReport>> back_up(net::Runtime& runtime, std::string folder, std::stop_token stop,
+                                                  Watched progress) = 0;
+  virtual net::Task<Result<CheckReport>> check(net::Runtime& runtime, std::stop_token stop, Watched progress) = 0;
 };
 
 /// queue.db while no daemon runs, for `waypost queue list|count|show`. Never writes. Errors: busy (a daemon has it),

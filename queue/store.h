@@ -14,6 +14,7 @@
 #include "queue/filter.h"
 #include "queue/grouping.h"
 #include "queue/message.h"
+#include "queue/progress.h"
 
 namespace waypost::queue {
 
@@ -84,10 +85,12 @@ struct ChangeRequest {
   bool for_good = false;  ///< remove: nothing is kept to undo it with; also of what was removed before and is kept
   bool dry_run = false;   ///< counts alone
   WallTime now;
+  Watched progress;  ///< in messages
 };
 struct Changed {
   std::uint64_t messages = 0, recipients = 0;
   std::uint64_t number = 0;  ///< of the change; 0 where nothing was changed
+  bool stopped = false;      ///< by Progress::stop(), before the end of the queue
 };
 /// What was done, by whom: a line of the audit.
 struct ChangeRecord {
@@ -214,12 +217,13 @@ class Store {
   virtual net::Task<Result<std::size_t>> forward(ForwardRequest request) = 0;
   /// A slice of the recipients that the filter means.
   virtual net::Task<Result<Matches>> match(Filter filter, Id after, WallTime now) = 0;
-  /// It is recorded before the first slice; where nothing was changed the record goes again.
+  /// It is recorded before the first slice; where nothing was changed the record goes again. Stopped it ends after a
+  /// slice: what was done until then is the change, which can be undone.
   virtual net::Task<Result<Changed>> change(ChangeRequest request) = 0;
   /// Takes back what is still as hold, release or remove left it; again, where the change went on meanwhile. What was
   /// removed is as it was, octet for octet. Errors: not_found (no such change), invalid (it cannot be undone, or is too
   /// old).
-  virtual net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now) = 0;
+  virtual net::Task<Result<Changed>> undo(std::uint64_t number, std::string who, WallTime now, Watched progress) = 0;
   /// Records what was done to something else than recipients; its number is given to it.
   virtual net::Task<Result<>> record(ChangeRecord change) = 0;
   /// The newest first, with numbers below `before`.

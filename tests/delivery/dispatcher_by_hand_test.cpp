@@ -178,6 +178,24 @@ TEST_SUITE("delivery/dispatcher_by_hand") {
     CHECK(host.taken[0].to == std::vector<std::string>{"<q@b.test>"});
   }
 
+  TEST_CASE("by hand, and stopped: what was begun is done, the rest stays") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
+    own_host(world, "b.test", "192.0.2.1").on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    own_host(world, "a.test", "192.0.2.100");
+    for (int i = 0; i < 120; ++i) world.submit("s@a.test", {"r@b.test"});
+    world.pass(10s);
+    HandOrder order;
+    order.progress = std::make_shared<queue::Progress>();
+    order.progress->stop();
+    const ByHand some = by_hand(world, order);
+    CHECK(some.stopped);
+    CHECK(some.messages == 50);
+    CHECK(order.progress->seen().done == 50);
+    const ByHand rest = bounce(world, "to:r@b.test");
+    CHECK_FALSE(rest.stopped);
+    CHECK(rest.messages == 70);
+  }
+
   TEST_CASE("bounced by hand: not the notifications that this makes") {
     RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
     Host& host = own_host(world, "b.test", "192.0.2.1");

@@ -267,8 +267,9 @@ class TappedStore : public queue::Store {
   net::Task<Result<queue::Changed>> change(queue::ChangeRequest request) override {
     return store_.change(std::move(request));
   }
-  net::Task<Result<queue::Changed>> undo(std::uint64_t number, std::string who, queue::WallTime now) override {
-    return store_.undo(number, std::move(who), now);
+  net::Task<Result<queue::Changed>> undo(std::uint64_t number, std::string who, queue::WallTime now,
+                                         queue::Watched progress) override {
+    return store_.undo(number, std::move(who), now, std::move(progress));
   }
   net::Task<Result<>> record(queue::ChangeRecord change) override { return store_.record(std::move(change)); }
   net::Task<Result<std::vector<queue::ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override {

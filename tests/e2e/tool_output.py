@@ -33,6 +33,8 @@ status
 status --json
 health
 health --json
+top
+top --interval 1
 nonsense
 queue list
 queue list state:deferred to:@one.dead.example
@@ -159,6 +161,7 @@ store check --json
 store stats
 store stats --json
 store migrate --dry-run
+bench --time 1
 completion tcsh
 log level
 log level --json

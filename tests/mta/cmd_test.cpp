@@ -806,7 +806,7 @@ TEST_SUITE("mta/cmd") {
     for (int i = 0; i < 3; ++i) f.accept(f.message("s@a.example", {"r@b.example"}));
     tests::TemporaryFolder outside;
     const std::string backup = outside.path() + "/b";
-    REQUIRE(f.run(f.queue->back_up(f.runtime, backup, std::stop_token())));
+    REQUIRE(f.run(f.queue->back_up(f.runtime, backup, std::stop_token(), nullptr)));
     Terminal t;
     t.data_dir = f.folder.path();
     CHECK(t.run({"store", "restore", backup}) == 73);

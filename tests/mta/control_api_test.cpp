@@ -245,6 +245,43 @@ TEST_SUITE("mta/control_api") {
     CHECK(a.get("/v1/undo").status == 405);
   }
 
+  TEST_CASE("long work is watched and stopped by its name, and known no longer than it lasts") {
+    Api a;
+    Json seen, stopped;
+    a.backend.watched = [&](const queue::Watched& progress) {
+      REQUIRE(progress);
+      progress->add(1);
+      seen = json_of(a.get("/v1/progress", {{"of", "mine"}}));
+      stopped = json_of(a.post("/v1/progress/stop", "{\"of\":\"mine\"}"));
+      CHECK(progress->is_stopped());
+    };
+    const auto named = [&a](const char* path, const std::string& body, const char* name) {
+      ControlRequest request;
+      request.method = "POST";
+      request.path = path;
+      request.body = body;
+      if (name != nullptr) request.query["progress"] = name;
+      return json_of(a.api.handle(request));
+    };
+    const std::string all = "\"all\":true}";
+    for (const char* change : {"{\"change\":\"hold\",", "{\"change\":\"bounce\","}) {
+      CHECK(named("/v1/queue/change", change + all, "mine")["stopped"] == true);
+      CHECK(seen == Json::parse(R"({"unit":"messages","done":1,"total":2})"));
+      CHECK(stopped["done"] == 1);
+    }
+    CHECK(named("/v1/undo", "{\"change\":77}", "mine")["stopped"] == true);
+    CHECK(seen == Json::parse(R"({"unit":"messages","done":1,"total":null})"));
+    named("/v1/store/check", "", "mine");
+    CHECK(a.get("/v1/progress", {{"of", "mine"}}).status == 404);
+    CHECK(a.post("/v1/progress/stop", "{\"of\":\"mine\"}").status == 404);
+    CHECK(a.post("/v1/progress/stop", "{}").status == 400);
+    CHECK(a.post("/v1/progress").status == 405);
+    CHECK(a.get("/v1/progress/stop").status == 405);
+    a.backend.watched = [](const queue::Watched& progress) { CHECK(!progress); };
+    CHECK(!named("/v1/queue/change", "{\"change\":\"hold\"," + all, nullptr).contains("stopped"));
+    named("/v1/queue/change", "{\"change\":\"hold\"," + all, std::string(65, 'x').c_str());
+  }
+
   TEST_CASE("audit: what was done, by whom, page by page") {
     Api a;
     for (const char* name : {"b.example", "c.example"})

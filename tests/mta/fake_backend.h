@@ -1,6 +1,7 @@
 // tests/mta/fake_backend.h: a mta::ControlBackend in memory: two messages, and a note of what was asked.
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,9 +36,10 @@ class FakeBackend : public mta::ControlBackend {
   std::string reason;                  ///< of the last one
   bool for_good = false;               ///< likewise
   std::vector<delivery::HandOrder> orders;
-  std::uint64_t busy = 0;          ///< messages that an order finds under way
-  std::optional<Error> cut_short;  ///< of an order
-  std::size_t largest_page = 0;    ///< that was asked for
+  std::uint64_t busy = 0;                              ///< messages that an order finds under way
+  std::optional<Error> cut_short;                      ///< of an order
+  std::size_t largest_page = 0;                        ///< that was asked for
+  std::function<void(const queue::Watched&)> watched;  ///< what else happens while long work is done
 
   void add(queue::Id id, const std::string& from, const std::vector<std::string>& to) {
     queue::MessageRow message;
@@ -113,12 +115,15 @@ class FakeBackend : public mta::ControlBackend {
       done.recipients += message.recipients.size();
     }
     if (done.messages > 0) done.number = 77;
+    if (watched) watched(request.progress);
+    done.stopped = request.progress && request.progress->is_stopped();
     return done;
   }
-  Result<queue::Changed> undo(std::uint64_t number, const std::string&) override {
+  Result<queue::Changed> undo(std::uint64_t number, const std::string&, queue::Watched progress) override {
     if (failure) return fail(*failure);
     if (number != 77) return fail(Errc::not_found, "there is no change " + std::to_string(number));
-    return queue::Changed{2, 3, 78};
+    if (watched) watched(progress);
+    return queue::Changed{2, 3, 78, progress && progress->is_stopped()};
   }
   std::vector<queue::ChangeRecord> records;  ///< the oldest first
   Result<> record(queue::ChangeRecord change) override {
@@ -165,8 +170,10 @@ class FakeBackend : public mta::ControlBackend {
     if (failure) return fail(*failure);
     const Result<queue::Counts> counts = count(order.filter);
     changed.push_back(order.filter);
+    if (watched) watched(order.progress);
+    const bool stopped = order.progress && order.progress->is_stopped();
     orders.push_back(std::move(order));
-    return delivery::ByHand{counts->messages, counts->recipients, busy, 0, cut_short};
+    return delivery::ByHand{counts->messages, counts->recipients, busy, 0, cut_short, stopped};
   }
   Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
                                    const std::string& why) override {
@@ -252,11 +259,12 @@ class FakeBackend : public mta::ControlBackend {
     if (failure) return fail(*failure);
     return vacuumed;
   }
-  Result<queue::CheckReport> check_store() override {
+  Result<queue::CheckReport> check_store(queue::Watched progress) override {
+    if (watched) watched(progress);
     if (failure) return fail(*failure);
     return checked;
   }
-  Result<queue::BackupReport> back_up(const std::string& folder) override {
+  Result<queue::BackupReport> back_up(const std::string& folder, queue::Watched) override {
     if (failure) return fail(*failure);
     queue::BackupReport made;
     made.folder = folder;

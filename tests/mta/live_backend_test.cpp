@@ -32,18 +32,19 @@ struct Live {
   std::function<net::Task<Result<ReloadReport>>()> reload = [] { return good(); };
   Rates rates;
   CertificateHolder certificates;
-  LiveBackend backend{LiveParts{runtime, scope, store, store.files, history, rates, certificates,
-                                [] {
-                                  DaemonFacts facts;
-                                  facts.hostname = "relay.example";
-                                  return facts;
-                                },
-                                [] { return ConfigEpochs(); }, [this] { return reload(); },
-                                [](queue::Id, std::string, bool, std::string) { return settled(); },
-                                [](delivery::HandOrder) { return by_hand(); }, [](ExplainQuery) { return explained(); },
-                                nullptr, [](std::stop_token stop) { return check(std::move(stop)); },
-                                [](std::string folder, std::stop_token) { return back_up(std::move(folder)); },
-                                [] { return measured(); }, nullptr, nullptr}};
+  LiveBackend backend{
+      LiveParts{runtime, scope, store, store.files, history, rates, certificates,
+                [] {
+                  DaemonFacts facts;
+                  facts.hostname = "relay.example";
+                  return facts;
+                },
+                [] { return ConfigEpochs(); }, [this] { return reload(); },
+                [](queue::Id, std::string, bool, std::string) { return settled(); },
+                [](delivery::HandOrder) { return by_hand(); }, [](ExplainQuery) { return explained(); }, nullptr,
+                [](std::stop_token stop, queue::Watched) { return check(std::move(stop)); },
+                [](std::string folder, std::stop_token, queue::Watched) { return back_up(std::move(folder)); },
+                [] { return measured(); }, nullptr, nullptr}};
 
   static net::Task<Result<delivery::ByHand>> by_hand() { co_return delivery::ByHand{}; }
   static net::Task<Result<queue::CheckReport>> check(std::stop_token stop) {
@@ -102,10 +103,11 @@ TEST_SUITE("mta/live_backend") {
     const auto report = live.call<Result<ReloadReport>>([&live] { return live.backend.reload(); });
     REQUIRE(report);
     CHECK(report->file == "waypost.toml");
-    const auto checked = live.call<Result<queue::CheckReport>>([&live] { return live.backend.check_store(); });
+    const auto checked = live.call<Result<queue::CheckReport>>([&live] { return live.backend.check_store(nullptr); });
     REQUIRE(checked);
     CHECK(checked->messages == 7);
-    const auto backup = live.call<Result<queue::BackupReport>>([&live] { return live.backend.back_up("/srv/b"); });
+    const auto backup =
+        live.call<Result<queue::BackupReport>>([&live] { return live.backend.back_up("/srv/b", nullptr); });
     REQUIRE(backup);
     CHECK(backup->folder == "/srv/b");
     CHECK(live.backend.find(queue::HistoryQuery())->size() == 3);  // in the caller's thread

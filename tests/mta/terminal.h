@@ -11,6 +11,7 @@
 
 #include "mta/cmd_attempt.h"
 #include "mta/cmd_audit.h"
+#include "mta/cmd_bench.h"
 #include "mta/cmd_cert.h"
 #include "mta/cmd_classify.h"
 #include "mta/cmd_config.h"
@@ -23,6 +24,7 @@
 #include "mta/cmd_rates.h"
 #include "mta/cmd_status.h"
 #include "mta/cmd_store.h"
+#include "mta/cmd_top.h"
 #include "mta/cmd_trace.h"
 #include "mta/cmd_why.h"
 #include "mta/completion.h"
@@ -52,6 +54,8 @@ struct Terminal {
     CLI::App app("test", "waypost");
     app.require_subcommand(1);
     add_status(app, console);
+    add_top(app, console);
+    add_bench(app, console);
     add_health(app, console);
     add_log(app, console);
     add_queue(app, console);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "queue/reading.h"
 #include "tests/queue/queue_fixture.h"
 
 using namespace waypost;
@@ -245,6 +246,29 @@ TEST_SUITE("queue/admin") {
     CHECK(f.body(id).error().code == Errc::not_found);
     CHECK(f.spool_files() == 0);
     CHECK(f.undo(removed.number)->recipients == 0);
+  }
+
+  TEST_CASE("a change that is stopped ends after a slice, and what was done of it can be undone") {
+    QueueFixture f;
+    for (std::size_t i = 0; i < kSlice + 50; ++i) f.accept(f.message("s@a.example", {"0@b.example"}));
+    ChangeRequest request;
+    request.progress = std::make_shared<Progress>();
+    request.progress->stop();
+    const Watched progress = request.progress;
+    const Changed held = f.change(Change::hold, "", std::move(request));
+    CHECK(held.stopped);
+    CHECK(held.messages == kSlice);
+    CHECK(progress->seen().done == kSlice);
+    CHECK(f.count().held == kSlice);
+    CHECK(f.changes().front().messages == kSlice);
+    const Result<Changed> cut = f.run(f.store->undo(held.number, "bob", f.now(), progress));
+    REQUIRE(cut);
+    CHECK_FALSE(f.changes().back().undone_by == cut->number);
+    const Result<Changed> undone = f.undo(held.number);
+    REQUIRE(undone);
+    CHECK_FALSE(undone->stopped);
+    CHECK(f.count().held == 0);
+    CHECK(f.change(Change::hold, "").messages == kSlice + 50);
   }
 
   TEST_CASE("undo: what a change did, where it is still so") {

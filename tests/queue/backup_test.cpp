@@ -25,7 +25,7 @@ Result<CheckReport> check(const std::string& folder) {
 }
 
 Result<BackupReport> back_up(QueueFixture& f, const std::string& folder) {
-  return f.run(f.queue->back_up(f.runtime, folder, std::stop_token()));
+  return f.run(f.queue->back_up(f.runtime, folder, std::stop_token(), nullptr));
 }
 
 /// Mail of all sizes, in many pages.
@@ -86,7 +86,8 @@ TEST_SUITE("queue/backup") {
     std::vector<Id> arrived;
     bool ended = false, backup_was_first = false;
     std::vector<Id> leave(ids.begin(), ids.begin() + 60);
-    f.scope.spawn(keep(f.queue->back_up(f.runtime, folder, std::stop_token()), report, ended, backup_was_first));
+    f.scope.spawn(
+        keep(f.queue->back_up(f.runtime, folder, std::stop_token(), nullptr), report, ended, backup_was_first));
     f.scope.spawn(traffic(f, leave, 200, arrived, ended));
     f.pump();
     REQUIRE(report.has_value());
@@ -155,7 +156,7 @@ TEST_SUITE("queue/backup") {
     }
     std::stop_source stop;
     stop.request_stop();
-    Result<BackupReport> stopped = f.run(f.queue->back_up(f.runtime, outside.path() + "/s", stop.get_token()));
+    Result<BackupReport> stopped = f.run(f.queue->back_up(f.runtime, outside.path() + "/s", stop.get_token(), nullptr));
     REQUIRE_FALSE(stopped);
     CHECK(stopped.error().code == Errc::cancelled);
     CHECK_FALSE(fs::exists(outside.path() + "/s.partial"));
@@ -252,7 +253,7 @@ TEST_SUITE("queue/backup") {
     Draft coming = f.store->draft();
     coming.buffer() = std::string(70'000, 'x');
     REQUIRE(f.run(coming.spill()));
-    Result<CheckReport> report = f.run(f.queue->check(f.runtime, std::stop_token()));
+    Result<CheckReport> report = f.run(f.queue->check(f.runtime, std::stop_token(), nullptr));
     REQUIRE(report);
     CHECK(report->messages == 40);
     CHECK(report->found == 2);
@@ -267,7 +268,7 @@ TEST_SUITE("queue/backup") {
     std::optional<Result<CheckReport>> report;
     std::vector<Id> arrived;
     bool ended = false, check_was_first = false;
-    f.scope.spawn(keep(f.queue->check(f.runtime, std::stop_token()), report, ended, check_was_first));
+    f.scope.spawn(keep(f.queue->check(f.runtime, std::stop_token(), nullptr), report, ended, check_was_first));
     f.scope.spawn(traffic(f, ids, 100, arrived, ended));
     f.pump();
     REQUIRE(report.has_value());
@@ -280,10 +281,10 @@ TEST_SUITE("queue/backup") {
 
     std::stop_source stop;
     stop.request_stop();
-    Result<CheckReport> stopped = f.run(f.queue->check(f.runtime, stop.get_token()));
+    Result<CheckReport> stopped = f.run(f.queue->check(f.runtime, stop.get_token(), nullptr));
     REQUIRE_FALSE(stopped);
     CHECK(stopped.error().code == Errc::cancelled);
-    CHECK(f.run(f.queue->check(f.runtime, std::stop_token())));
+    CHECK(f.run(f.queue->check(f.runtime, std::stop_token(), nullptr)));
   }
 
   TEST_CASE("what a check or a replacement left that was cut off is removed by the next start") {

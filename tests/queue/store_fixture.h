@@ -192,7 +192,7 @@ class StoreFixture {
     REQUIRE(done);
     return *done;
   }
-  Result<queue::Changed> undo(std::uint64_t number) { return run(store->undo(number, "bob", now())); }
+  Result<queue::Changed> undo(std::uint64_t number) { return run(store->undo(number, "bob", now(), nullptr)); }
   std::vector<queue::ChangeRecord> changes() {
     Result<std::vector<queue::ChangeRecord>> found = run(store->changes(UINT64_MAX, 1000));
     REQUIRE(found);

@@ -149,7 +149,8 @@ net::Task<> World::undo_deletions(World& world) {
   if (!changes) co_return;
   for (const queue::ChangeRecord& change : *changes) {
     if (change.what != "delete") continue;
-    Result<queue::Changed> undone = co_await store.undo(change.number, "an operator", world.runtime_.wall_now());
+    Result<queue::Changed> undone =
+        co_await store.undo(change.number, "an operator", world.runtime_.wall_now(), nullptr);
     if (undone) world.note("an operator took back " + std::to_string(undone->recipients) + " deletions");
   }
 }

@@ -213,7 +213,7 @@ net::Task<Result<queue::Changed>> FakeStore::change(queue::ChangeRequest request
   co_return changed;
 }
 
-net::Task<Result<queue::Changed>> FakeStore::undo(std::uint64_t, std::string, net::WallTime) {
+net::Task<Result<queue::Changed>> FakeStore::undo(std::uint64_t, std::string, net::WallTime, queue::Watched) {
   co_return fail(Errc::unsupported, "undo");
 }
 

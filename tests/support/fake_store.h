@@ -96,7 +96,8 @@ class FakeStore : public queue::Store {
   Result<queue::Changed> changed = queue::Changed();  ///< what change() answers
   std::string asked_to_change;                        ///< its last filter, in words
   net::Task<Result<queue::Changed>> change(queue::ChangeRequest request) override;
-  net::Task<Result<queue::Changed>> undo(std::uint64_t number, std::string who, net::WallTime now) override;
+  net::Task<Result<queue::Changed>> undo(std::uint64_t number, std::string who, net::WallTime now,
+                                         queue::Watched progress) override;
   net::Task<Result<>> record(queue::ChangeRecord change) override;
   net::Task<Result<std::vector<queue::ChangeRecord>>> changes(std::uint64_t before, std::size_t limit) override;
   net::Task<Result<>> forget_removed(net::WallTime now, std::stop_token stop) override;

@@ -1,0 +1,176 @@
+#include "mta/long_work.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <csignal>
+#include <ctime>
+#include <mutex>
+#include <random>
+#include <sstream>
+#include <thread>
+#include <utility>
+
+#include "mta/output.h"
+
+namespace waypost::mta {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kFirst = 1s, kBetween = 250ms;
+constexpr const char* kWipe = "\r\x1b[K";
+
+std::string some_name() {
+  std::random_device chance;
+  return std::to_string(chance()) + std::to_string(chance());
+}
+
+/// While it is there Ctrl-C waits to be asked for. Made before the threads that shall not be interrupted either.
+class Interrupts {
+ public:
+  Interrupts() {
+    sigemptyset(&wanted_);
+    sigaddset(&wanted_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &wanted_, &before_);
+  }
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+  ~Interrupts() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+  bool came() const {
+    const timespec at_once{};
+    return sigtimedwait(&wanted_, nullptr, &at_once) == SIGINT;
+  }
+
+ private:
+  sigset_t wanted_{}, before_{};
+};
+
+/// A question that is asked on a thread of its own.
+class Asking {
+ public:
+  Asking(const ControlRequest& request, Console& console)
+      : thread_([this, request, &console] {
+          Result<ControlAnswer> answer = console.ask(request);
+          const std::lock_guard lock(mutex_);
+          answer_.emplace(std::move(answer));
+          changed_.notify_one();
+        }) {}
+  Asking(const Asking&) = delete;
+  Asking& operator=(const Asking&) = delete;
+  ~Asking() { thread_.join(); }
+
+  /// Whether the answer is there, after `time` at most.
+  bool wait(milliseconds time) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, time, [this] { return answer_.has_value(); });
+  }
+  /// Waits for it.
+  Result<ControlAnswer> answer() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return answer_.has_value(); });
+    return *std::move(answer_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<Result<ControlAnswer>> answer_;
+  std::thread thread_;  // begins when all of the above is there
+};
+
+/// What the daemon says of the work; nullopt: nothing, it may be over.
+std::optional<Json> look(const std::string& name, bool stop, Console& console) {
+  ControlRequest request;
+  request.path = stop ? "/v1/progress/stop" : "/v1/progress";
+  request.live = true;
+  if (stop) {
+    Json order;
+    order["of"] = name;
+    request.method = "POST";
+    request.body = to_line(order);
+  } else {
+    request.query["of"] = name;
+  }
+  std::ostringstream unheard;
+  Console quiet{unheard, unheard, console.config_file, console.ask, console.now, console.data_dir};
+  return quiet.fetch(request);
+}
+
+void wait_for(Asking& asking, const std::string& name, const Interrupts& interrupts, Console& console) {
+  steady_clock::time_point since = steady_clock::now();
+  bool stopping = false, drawn = false;
+  std::string unit;
+  std::uint64_t then = 0;
+  for (milliseconds waited = 0ms; !asking.wait(kBetween); waited += kBetween) {
+    if (interrupts.came()) {
+      // Without a daemon nobody hears it; of one that does not know the work it may just be over.
+      const bool heard = !stopping && look(name, true, console).has_value();
+      if (!heard && !asking.wait(kFirst)) {
+        console.err << kWipe << std::flush;
+        std::raise(SIGINT);
+        return;  // and is let in
+      }
+      stopping = true;
+    }
+    if (waited < kFirst) continue;
+    const std::optional<Json> seen = look(name, false, console);
+    if (!seen) continue;
+    if (text_of(*seen, "unit") != unit) {
+      unit = text_of(*seen, "unit");
+      then = number_of(*seen, "done");
+      since = steady_clock::now();
+    }
+    const auto between = std::chrono::duration_cast<milliseconds>(steady_clock::now() - since);
+    console.err << kWipe << progress_text(*seen, then, between) << (stopping ? ", stopping" : "") << std::flush;
+    drawn = true;
+  }
+  if (drawn) console.err << kWipe << std::flush;
+}
+
+}  // namespace
+
+std::string progress_text(const Json& progress, std::uint64_t then, milliseconds between) {
+  const std::uint64_t done = number_of(progress, "done"), total = number_of(progress, "total");
+  const std::string unit = shown(progress, "unit");
+  if (total == 0) return "counting " + unit;
+  // The queue goes on meanwhile, and what was counted is no more than about right.
+  const std::uint64_t most = std::max(done, total);
+  std::string out =
+      grouped(done) + " of " + grouped(most) + " " + unit + ", " +
+      std::to_string(static_cast<std::uint64_t>(100.0 * static_cast<double>(done) / static_cast<double>(most))) + " %";
+  if (done <= then || between <= 0ms) return out;
+  const double rate = static_cast<double>(done - then) * 1000 / static_cast<double>(between.count());
+  const double left = std::min(static_cast<double>(most - done) / rate, 1e9);
+  out += ", " + grouped(static_cast<std::uint64_t>(rate)) + "/s";
+  return out + ", " + age_text(std::chrono::seconds(static_cast<std::int64_t>(left))) + " left";
+}
+
+std::optional<Json> fetch_long(ControlRequest request, Console& console) {
+  if (!console.err_is_terminal) return console.fetch(request);
+  const std::string name = some_name();
+  request.query["progress"] = name;
+  (void)console.data_dir();  // the way to the relay is found before two threads ask for it
+  std::optional<Asking> asking;
+  {
+    const Interrupts interrupts;
+    asking.emplace(request, console);
+    wait_for(*asking, name, interrupts, console);
+  }
+  const Result<ControlAnswer> answer = asking->answer();
+  Console replay{console.out, console.err,     console.config_file, [&answer](const ControlRequest&) { return answer; },
+                 console.now, console.data_dir};
+  std::optional<Json> json = replay.fetch(request);
+  console.exit_code = replay.exit_code;
+  return json;
+}
+
+bool note_stopped(const Json& answer, Console& console) {
+  if (!answer.contains("stopped")) return false;
+  console.err << "waypost: stopped, before the end of the queue\n";
+  return true;
+}
+
+}  // namespace waypost::mta

@@ -1,0 +1,42 @@
+// queue/progress.h: how far long work has come, for whoever watches it, and a way to stop it. Any thread.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <stop_token>
+
+namespace waypost::queue {
+
+class Progress {
+ public:
+  enum class Unit : std::uint8_t { messages, pages };
+  struct Seen {
+    Unit unit = Unit::messages;
+    std::uint64_t done = 0, total = 0;  ///< total 0: not known yet
+  };
+
+  /// Of whoever does the work. `total` is not exact: the queue goes on meanwhile.
+  void begin(Unit unit, std::uint64_t total) {
+    unit_ = unit;
+    done_ = 0;
+    total_ = total;
+  }
+  void add(std::uint64_t more) { done_ += more; }
+  bool is_stopped() const { return stop_.stop_requested(); }
+  std::stop_token token() const { return stop_.get_token(); }
+
+  /// Of whoever watches it.
+  Seen seen() const { return {unit_, done_, total_}; }
+  /// The work ends soon; what was done of it stays, where it is of use.
+  void stop() { stop_.request_stop(); }
+
+ private:
+  std::atomic<Unit> unit_{Unit::messages};
+  std::atomic<std::uint64_t> done_{0}, total_{0};
+  std::stop_source stop_;
+};
+
+/// nullptr: nobody watches.
+using Watched = std::shared_ptr<Progress>;
+
+}  // namespace waypost::queue
