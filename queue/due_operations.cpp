@@ -46,7 +46,8 @@ constexpr Sql kHoldDamaged{
     "WHERE message = ?1 AND state = 0"};
 constexpr Sql kDestinationsOf{"SELECT DISTINCT destination FROM recipient WHERE message = ?1"};
 
-// Seeks in one turn: some milliseconds at most, since acceptance waits meanwhile.
+// In one turn: some milliseconds at most, since acceptance waits meanwhile.
+constexpr std::size_t kRecipientsInOneTurn = 500;  // and what the last destination has beyond
 constexpr std::size_t kDestinationsInOneTurn = 2000;
 constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
 constexpr std::chrono::seconds kLookAtMoreFlows{1};
@@ -62,7 +63,8 @@ Result<> DueOperation::apply(Database& db) {
   asked_.clear();
   auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
   std::size_t recipients = 0;
-  for (std::size_t visited = 0; visited < kDestinationsInOneTurn && recipients < query_.limit; ++visited) {
+  const std::size_t most = std::min(query_.limit, kRecipientsInOneTurn);
+  for (std::size_t visited = 0; visited < kDestinationsInOneTurn && recipients < most; ++visited) {
     Result<std::optional<Destination>> next = next_destination(db, last);
     if (!next) return fail(next.error());
     if (!*next) return {};

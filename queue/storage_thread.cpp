@@ -19,8 +19,9 @@ constexpr std::chrono::microseconds kGather{60};
 // A WAL that is used again and again is faster than one that grows, and 2,000 pages are moved in about 12 ms.
 constexpr std::uint64_t kCheckpointPages = 2000;
 constexpr std::chrono::milliseconds kIdle{100};
-// New mail waits so long for what goes through the queue, and for the commit of that.
-constexpr std::chrono::milliseconds kTurn{8};
+// What goes through the queue goes on so long. One that only reads ends sooner when somebody waits: to come again costs
+// it little, where a change would commit once more.
+constexpr std::chrono::milliseconds kTurn{8}, kLeastTurnOfRead{2};
 // What it writes is much the same pages again and again: moved once, they are no more of them.
 constexpr std::uint64_t kCheckpointPagesOfBulk = 2 * kCheckpointPages;
 constexpr std::chrono::milliseconds kBulkGoesOn{300};
@@ -44,6 +45,7 @@ void StorageThread::submit(Operation& operation) {
   {
     std::lock_guard lock(mutex_);
     incoming_.push_back(&operation);
+    others_wait_.store(true, std::memory_order_relaxed);
     // A thread that runs a batch looks here again by itself.
     wake = std::exchange(asleep_, false);
   }
@@ -117,6 +119,7 @@ bool StorageThread::take_batch() {
     else
       (next->kind_ == Operation::Kind::write ? writes_ : reads_).push_back(next);
   }
+  others_wait_.store(!incoming_.empty(), std::memory_order_relaxed);
   return !writes_.empty() || !bulk_.empty() || !reads_.empty();
 }
 
@@ -159,7 +162,7 @@ void StorageThread::run_writes(const Batch& writes) {
   // goes through. Pages that were moved out of the WAL make room in it. New mail first, so that it takes nothing of the
   // room that is made for the others.
   if (full) checkpoint();
-  for (Operation* operation : batch) operation->turn_until_ = {};  // as little as may be
+  for (Operation* operation : batch) operation->turn_ = {};  // as little as may be
   for (const bool mail : {true, false})
     for (Operation* operation : batch)
       if (operation->brings_mail() == mail) operation->result_ = mail ? run_together({operation}) : run_out(*operation);
@@ -225,15 +228,17 @@ Result<> StorageThread::run_together(const Batch& operations) {
 void StorageThread::run_bulk() {
   const Batch alone{bulk_.front()};
   bulk_.pop_front();
-  alone.front()->turn_until_ = turn_end();
+  alone.front()->turn_ = turn(kTurn);
   run_writes(alone);
   complete(alone);
   if (own_thread_) last_bulk_ = std::chrono::steady_clock::now();
 }
 
 /// Without a thread of its own, in tests, each slice is a turn: time is not the clock's then.
-std::chrono::steady_clock::time_point StorageThread::turn_end() const {
-  return own_thread_ ? std::chrono::steady_clock::now() + kTurn : std::chrono::steady_clock::time_point{};
+Operation::Turn StorageThread::turn(std::chrono::milliseconds least) const {
+  if (!own_thread_) return {};
+  const auto now = std::chrono::steady_clock::now();
+  return {now + least, now + kTurn, &others_wait_};
 }
 
 bool StorageThread::bulk_goes_on() const {
@@ -241,14 +246,14 @@ bool StorageThread::bulk_goes_on() const {
 }
 
 void StorageThread::run_reads() {
-  const auto until = turn_end();
+  const Operation::Turn turn = this->turn(kLeastTurnOfRead);
   for (Operation* operation : reads_) {
     if (failed_) {
       operation->result_ = fail(*failed_);
     } else if (!db_) {
       operation->result_ = fail(Errc::cancelled, "the store is closed");
     } else {
-      operation->turn_until_ = until;
+      operation->turn_ = turn;
       operation->result_ = operation->apply(*db_);
       if (operation->result_) operation->committed();
     }

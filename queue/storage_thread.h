@@ -41,7 +41,10 @@ class Operation {
 
  protected:
   /// What goes through the whole queue asks after each slice: true when others should have their turn.
-  bool turn_is_over() const { return std::chrono::steady_clock::now() >= turn_until_; }
+  bool turn_is_over() const {
+    const auto now = std::chrono::steady_clock::now();
+    return now >= turn_.most || (now >= turn_.least && turn_.others->load(std::memory_order_relaxed));
+  }
 
  private:
   friend class StorageThread;
@@ -49,7 +52,10 @@ class Operation {
   Kind kind_;
   std::size_t octets_;  // about: what it adds to a transaction
   Result<> result_;
-  std::chrono::steady_clock::time_point turn_until_{};
+  struct Turn {
+    std::chrono::steady_clock::time_point least{}, most{};  ///< it ends between them as soon as others wait
+    const std::atomic<bool>* others = nullptr;
+  } turn_;
   net::Runtime* runtime_ = nullptr;
   std::coroutine_handle<> waiting_;
 };
@@ -98,7 +104,7 @@ class StorageThread {
   void run_bulk();
   std::size_t run_batch();
   void run_writes(const Batch& writes);
-  std::chrono::steady_clock::time_point turn_end() const;
+  Operation::Turn turn(std::chrono::milliseconds least) const;
   bool bulk_goes_on() const;
   Result<> run_out(Operation& operation);
   Batch admitted(const Batch& writes);
@@ -124,6 +130,7 @@ class StorageThread {
   std::mutex mutex_;  // of the mailbox below, held for a few instructions
   std::condition_variable wake_;
   std::deque<Operation*> incoming_;
+  std::atomic<bool> others_wait_ = false;  // there are some in it
   bool asleep_ = false;
   bool stopping_ = false;
   std::thread thread_;
