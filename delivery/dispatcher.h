@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -307,7 +308,8 @@ class Dispatcher {
   bool pumping_ = false;
   std::optional<queue::WallTime> next_due_;
   std::optional<std::uint64_t> resume_;
-  net::TimePoint clock_seen_{};  ///< when the wall clock was `wall_seen_`
+  std::unordered_set<std::string> asked_;  // with resume_: queue::DuePage::asked
+  net::TimePoint clock_seen_{};            ///< when the wall clock was `wall_seen_`
   queue::WallTime wall_seen_{};
   net::TimePoint expiry_from_{};  ///< nothing expires until then: the wall clock leapt
   queue::WallTime began_{};

@@ -59,8 +59,8 @@ DueOperation::DueOperation(DueQuery query) : Operation(Kind::read), query_(std::
 Result<> DueOperation::apply(Database& db) {
   page = {};
   damaged.clear();
+  page.asked = query_.asked;
   messages_.clear();
-  asked_.clear();
   auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
   std::size_t recipients = 0;
   const std::size_t most = std::min(query_.limit, kRecipientsInOneTurn);
@@ -127,7 +127,7 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
   }
   // One of its destinations asks whether a site is back.
   const bool asks = site.failures > 0;
-  if (asks && asked_.contains(site.name)) return 0;
+  if (asks && page.asked.contains(site.name)) return 0;
   Result<std::vector<DueFlow>> flows = due_flows(db, destination.id);
   if (!flows) return fail(flows.error());
   if (flows->empty()) return 0;
@@ -147,7 +147,7 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
       total += flow.read - before;
     }
   }
-  if (asks) asked_.insert(site.name);
+  if (asks) page.asked.insert(site.name);
   if (page.due.size() > first) add_states(destination);
   if (flows->size() >= query_.per_destination) page.more.push_back({state.name, std::nullopt});
   for (const DueFlow& flow : *flows) {

@@ -46,7 +46,6 @@ class DueOperation : public Operation {
   DueQuery query_;
   std::unordered_map<std::uint64_t, std::size_t> places_;  ///< of a message of the destination, in page.due
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
-  std::unordered_set<std::string> asked_;  ///< sites that fail, and have mail in the page that will ask
 };
 
 /// Up to where overdue messages were looked at, in their order.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "base/result.h"
@@ -30,6 +31,8 @@ struct DuePage {
   std::vector<More> more;               ///< of what is due, more is in the store than in the page
   std::optional<std::uint64_t> resume;  ///< pass to the next call; nullopt: all destinations were visited
   std::optional<WallTime> next_due;     ///< the earliest later moment among the destinations visited
+  std::unordered_set<std::string>
+      asked;  ///< sites that fail, one of whose destinations came and will ask; pass it, too
 };
 
 struct DueQuery {
@@ -38,6 +41,7 @@ struct DueQuery {
   std::size_t per_destination = 100;  ///< recipients of one destination, its flows alike
   std::uint64_t chance = 0;           ///< which of very many flows come first
   std::optional<std::uint64_t> resume;
+  std::unordered_set<std::string> asked;
 };
 
 /// One page of what waits (Store::waiting).

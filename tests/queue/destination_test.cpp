@@ -111,6 +111,22 @@ TEST_SUITE("queue/destination") {
     const Changed changed = f.change(Change::retry, "destination:a.example");
     CHECK(changed.messages == 1);
     CHECK(f.due().size() == 2);
+
+    // In smaller pages, too.
+    std::size_t due = 0, pages = 0;
+    DueQuery query;
+    query.now = f.now();
+    query.limit = 1;
+    do {
+      Result<DuePage> page = f.run(f.store->due(query));
+      REQUIRE(page);
+      due += page->due.size();
+      query.resume = page->resume;
+      query.asked = page->asked;
+      ++pages;
+    } while (query.resume);
+    CHECK(due == 2);
+    CHECK(pages > 2);
   }
 
   TEST_CASE("a destination that is held is not due, nor overdue, until the hold ends or is released") {
