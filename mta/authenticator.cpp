@@ -163,8 +163,9 @@ void Authenticator::look_soon(const std::string& path, net::TimePoint now) {
     if (looked_ && now - *looked_ < kLookEvery) return;
     looked_ = now;
   }
-  const bool taken = submit_([this, path] { look(path); });
-  (void)taken;  // the next one will
+  if (submit_([this, path] { look(path); })) return;
+  std::lock_guard lock(guard_);
+  looked_.reset();  // the next one will
 }
 
 bool Authenticator::offers_scram() const {
@@ -181,18 +182,18 @@ net::Task<Result<std::shared_ptr<const Users>>> Authenticator::users(net::Runtim
   co_return found;
 }
 
-net::Task<Result<bool>> Authenticator::check(net::Runtime& loop, std::string path, std::string login,
-                                             std::string password) {
-  Result<bool> good = false;
+net::Task<Result<std::optional<Credentials>>> Authenticator::check(net::Runtime& loop, std::string path,
+                                                                   std::string login, std::string password) {
+  Result<std::optional<Credentials>> good;
   const auto work = [this, &good, &path, &login, &password] {
     const Result<std::shared_ptr<const Users>> users = current(path);
     if (!users) {
       good = fail(users.error());
       return;
     }
-    const Users::Lookup found = (*users)->find(login, secret_);
+    Users::Lookup found = (*users)->find(login, secret_);
     const bool matched = matches(found.credentials, password);  // of a decoy, too: it takes as long
-    good = matched && found.known;
+    if (matched && found.known) good = std::move(found.credentials);
   };
   InPool in_pool(submit_, loop, work);
   const bool done = co_await in_pool;
@@ -216,6 +217,14 @@ std::vector<std::string> Authenticator::senders(const std::string& login) const 
   if (!users_) return {};
   const auto found = users_->all().find(login);
   return found == users_->all().end() ? std::vector<std::string>() : found->second.senders;
+}
+
+bool Authenticator::holds(const std::string& login, const Credentials& proof) const {
+  std::lock_guard lock(guard_);
+  if (!users_) return true;
+  const auto found = users_->all().find(login);
+  return found != users_->all().end() && !found->second.is_locked() &&
+         static_cast<const Credentials&>(found->second) == proof;
 }
 
 std::string Authenticator::nonce() {

@@ -42,8 +42,10 @@ class Authenticator {
   // those of read_users() or invalid where there is no state of the file that is good.
 
   net::Task<Result<std::shared_ptr<const Users>>> users(net::Runtime& loop, std::string path);
-  /// False: the password is not this login's, or nobody has this login; which of them takes no less time.
-  net::Task<Result<bool>> check(net::Runtime& loop, std::string path, std::string login, std::string password);
+  /// By what the password is right; nullopt: it is not this login's, or nobody has this login; which of them takes no
+  /// less time.
+  net::Task<Result<std::optional<Credentials>>> check(net::Runtime& loop, std::string path, std::string login,
+                                                      std::string password);
 
   /// See ask_dovecot() (mta/dovecot_client.h), and busy: too many wait for it.
   net::Task<Result<dovecot::Answer>> ask_dovecot(net::Runtime& loop, std::string server, dovecot::Question question,
@@ -52,6 +54,8 @@ class Authenticator {
   ScramLookup find_scram(const Users& users, const std::string& login) const;
   /// The rules of a user's senders, by what was read last.
   std::vector<std::string> senders(const std::string& login) const;
+  /// Whether what a login was proved by is still its own, by what was read last; also while nobody can tell.
+  bool holds(const std::string& login, const Credentials& proof) const;
   /// For SCRAM: 24 printable characters that nobody foresees.
   static std::string nonce();
 

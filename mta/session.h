@@ -180,6 +180,7 @@ class Session {
   smtp::Reply put_off(const std::string& mechanism, const Error& error) const;
   smtp::Reply logged_in(const std::string& mechanism, const std::string& given, const std::string& login);
   smtp::Reply refuse_login(const std::string& mechanism, const std::string& why, const std::string& login);
+  bool login_holds() const;
 
   // session_data.cpp
   net::Task<Result<smtp::Reply>> receive();
@@ -229,6 +230,7 @@ class Session {
   std::optional<std::optional<smtp::Reply>> client_verdict_;  // as Transaction::sender_verdict
   std::optional<net::Scope> looking_;                         // questions to the DNS that may be late
   std::string login_mechanism_;                               // of client_.login
+  std::optional<Credentials> proof_;                          // by what it was proved, where we know that
 
   int errors_ = 0;
   int unknown_recipients_ = 0;

@@ -56,6 +56,7 @@ smtp::Reply Session::on(const smtp::Auth& auth) {
 
 /// From AUTH to its reply. Errors: those of the connection.
 net::Task<Result<smtp::Reply>> Session::authenticate(smtp::Auth command) {
+  proof_.reset();
   sasl::Surroundings around;
   around.external = external_login(*config_, client_, listener_);
   const bool scram = command.mechanism.starts_with("SCRAM-");
@@ -65,6 +66,7 @@ net::Task<Result<smtp::Reply>> Session::authenticate(smtp::Auth command) {
     around.nonce = Authenticator::nonce();
     around.bindings = bindings();
     around.scram = [this, all = *std::move(users)](const std::string& login) {
+      if (const auto known = all->all().find(login); known != all->all().end()) proof_ = known->second;
       return context_.auth->find_scram(*all, login);
     };
   }
@@ -133,11 +135,12 @@ net::Task<Result<dovecot::Answer>> Session::look_at(sasl::Password password) {
     question.secured = is_private();
     co_return co_await context_.auth->ask_dovecot(context_.runtime, config_->auth.dovecot, std::move(question), stop_);
   }
-  const Result<bool> good =
+  Result<std::optional<Credentials>> good =
       co_await context_.auth->check(context_.runtime, config_->auth.users, password.login, password.password);
   if (!good) co_return fail(good.error());
   dovecot::Answer answer;
   if (*good) answer.login = std::move(password.login);
+  proof_ = *std::move(good);
   answer.why = "bad credentials";
   co_return answer;
 }
@@ -178,6 +181,14 @@ smtp::Reply Session::logged_in(const std::string& mechanism, const std::string& 
   log::logged_in(client_name_, mechanism, login);
   classify();
   return smtp::reply::authenticated();
+}
+
+/// Before the login is used for one more message: whether what it was proved by still is its own, as it was a second
+/// ago. Of Dovecot's users and of certificates that is not known.
+bool Session::login_holds() const {
+  if (client_.login.empty() || !proof_ || config_->auth.users.empty()) return true;
+  context_.auth->look_soon(config_->auth.users, context_.runtime.now());
+  return context_.auth->holds(client_.login, *proof_);
 }
 
 smtp::Reply Session::refuse_login(const std::string& mechanism, const std::string& why, const std::string& login) {

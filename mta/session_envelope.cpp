@@ -66,6 +66,10 @@ smtp::Reply Session::on(const smtp::Mail& mail) {
   bool accepting = context_.accepting.load(std::memory_order_relaxed);
   if (!accepting) return close_with(smtp::reply::not_accepting(config_->hostname));
   use(context_.config());
+  if (!login_holds()) {
+    log::login_failed(client_name_, login_mechanism_, "changed or taken back since", client_.login);
+    return close_with(smtp::reply::login_over(config_->hostname));
+  }
 
   smtp::Envelope envelope;
   envelope.reverse_path = completed(*config_, listener_.role, mail.reverse_path);

@@ -87,6 +87,7 @@ smtp::Reply Session::on(const smtp::Xclient& xclient) {
   client_.senders.clear();
   client_.certificates.clear();
   login_mechanism_ = client_.login.empty() ? "" : "XCLIENT";
+  proof_.reset();
   become(*peer, xclient.name.value_or(""));
   log::connected(client_name_);
   helo_ = xclient.helo.value_or("");

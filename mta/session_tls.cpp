@@ -68,6 +68,7 @@ net::Task<Result<>> Session::secure(std::shared_ptr<const net::TlsServer> server
   client_.login.clear();
   client_.senders.clear();
   login_mechanism_.clear();
+  proof_.reset();
   if (tls_->peer) client_.certificates = certificate_marks(*tls_->peer);
   classify();
   rules_.offered.starttls = false;

@@ -322,6 +322,9 @@ Reply too_many_errors(std::string_view hostname) {
 Reply too_many_logins(std::string_view hostname) {
   return closes(7, 0, hostname, "Too many failed logins");
 }
+Reply login_over(std::string_view hostname) {
+  return closes(7, 0, hostname, "Your login was changed or taken back");
+}
 Reply too_many_connections(std::string_view hostname) {
   return closes(7, 0, hostname, "Too many connections");
 }

@@ -107,6 +107,7 @@ Reply tls_unavailable();                                                   // 45
 Reply local_error();                                                       // 451 4.3.0
 Reply too_many_errors(std::string_view hostname);                          // 421 4.7.0
 Reply too_many_logins(std::string_view hostname);                          // 421 4.7.0
+Reply login_over(std::string_view hostname);                               // 421 4.7.0
 Reply too_many_connections(std::string_view hostname);                     // 421 4.7.0
 Reply connecting_too_often(std::string_view hostname);                     // 421 4.7.0
 Reply injected(std::string_view hostname);                                 // 421 4.7.0

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -286,6 +287,52 @@ TEST_SUITE("mta/session_auth") {
     Harness h(std::move(options));
     h.greet();
     CHECK(h.say("MAIL FROM:<any@far.example>").starts_with("250 2.1.0"));
+  }
+
+  TEST_CASE("a login that was changed or taken back ends with the next message: 421") {
+    struct {
+      const char* what;
+      std::string line;  // of ann, from now on
+      bool stays;
+    } const table[] = {
+        {"another password", "ann:*:" + Files::verifier("other"), false},
+        {"locked", "ann:!:" + Files::verifier("secret"), false},
+        {"deleted", "bob:*", false},
+        {"a mistake in the file", "mistake", true},
+        {"others came, and senders", "bob:*\nann:*:%:@c.example", true},
+        {"the file has gone", "", true},
+    };
+    for (const auto& each : table) {
+      CAPTURE(each.what);
+      const Files files;
+      const std::string verifier = Files::verifier("secret");
+      files.write("ann:*:" + verifier + "\n");
+      HarnessOptions options = files.options();
+      Harness h(std::move(options));
+      h.greet();
+      CHECK(h.say("AUTH PLAIN " + plain("ann", "secret")).starts_with("235 2.7.0"));
+      CHECK(h.say("MAIL FROM:<any@c.example>").starts_with("250 2.1.0"));
+      h.say("RSET");
+      std::string line = each.line;
+      if (const std::size_t at = line.find('%'); at != std::string::npos) line.replace(at, 1, verifier);
+      files.write(line + "\n");
+      if (line.empty()) std::filesystem::remove(files.path());
+      h.runtime.advance(2s);
+      CHECK(h.say("MAIL FROM:<any@c.example>").starts_with(each.stays ? "250 2.1.0" : "421 4.7.0"));
+    }
+    // What it was proved by counts, and not what stood there when the exchange was over.
+    const Files files;
+    Harness h(files.options());
+    h.greet();
+    ScramClient client = scram_client("ann", "secret");
+    const std::string heard = h.say("AUTH SCRAM-SHA-256 " + base64_encode(client.first()));
+    files.write("ann:!:" + Files::verifier("secret") + "\n");
+    h.runtime.advance(2s);
+    const std::optional<std::string> challenge = base64_decode(heard.substr(4, heard.size() - 6));
+    REQUIRE(challenge);
+    h.say(base64_encode(*client.proof(*challenge)));
+    CHECK(h.say("").starts_with("235 2.7.0"));
+    CHECK(h.say("MAIL FROM:<any@c.example>").starts_with("421 4.7.0"));
   }
 
   TEST_CASE("what the users file says now counts, and trouble with it passes: 454") {
