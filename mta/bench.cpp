@@ -20,6 +20,7 @@
 #include "mta/alerts.h"
 #include "net/loop.h"
 #include "net/scope.h"
+#include "queue/disk_space.h"
 #include "queue/sqlite_store.h"
 
 namespace waypost::mta {
@@ -43,7 +44,9 @@ class Scratch {
     const std::string what = escape(path) + ": " + std::strerror(errno);
     switch (errno) {
       case EEXIST:
-        return fail(Errc::exists, escape(path) + " is there: another bench runs, or one that was killed left it");
+        return fail(
+            Errc::exists,
+            escape(path) + " is there: another bench runs, or one that was killed left it, and it may be removed");
       case EACCES:
       case EPERM:
       case EROFS:
@@ -197,6 +200,11 @@ net::Task<> send_all(Run& run, net::LoopRuntime& loop) {
   loop.stop();
 }
 
+/// What is free beside what new mail would leave.
+std::uint64_t room_for_bench(const Disk& disk) {
+  return disk.free - std::min(disk.free, queue::kept_free(disk.size));
+}
+
 /// With a store of its own, which is empty.
 Result<StoreSpeed> bench_store(const std::string& folder, bool delivers, milliseconds time,
                                const std::atomic<bool>& stop) {
@@ -211,7 +219,8 @@ Result<StoreSpeed> bench_store(const std::string& folder, bool delivers, millise
   const std::unique_ptr<net::LoopRuntime> loop = net::LoopRuntime::create();
   const std::unique_ptr<queue::Store> store = (*queue)->store(*loop);
   // In queue.db and its WAL a message takes four times its body at most.
-  const std::size_t most = disk_of(folder).free / 2 / (4 * StoreSpeed::kBody);
+  const Disk disk = disk_of(folder);
+  const std::size_t most = disk.size == 0 ? SIZE_MAX : room_for_bench(disk) / 2 / (4 * StoreSpeed::kBody);
   const std::chrono::nanoseconds used = processor_time();
   const steady_clock::time_point began = steady_clock::now();
   Run run{*store, *loop, stop, began + time, most, delivers, {}, {}};
@@ -220,8 +229,10 @@ Result<StoreSpeed> bench_store(const std::string& folder, bool delivers, millise
   loop->run();
   const double took = seconds(steady_clock::now() - began);
   if (run.failure) return fail(*run.failure);
+  if (stop) return fail(Errc::cancelled, kStopped);
+  if (run.times.empty()) return fail(Errc::timed_out, "not one message was stored in time: give it more, by --time");
   const queue::SqliteQueue::Stats stats = (*queue)->stats();
-  const auto count = static_cast<double>(std::max<std::size_t>(run.times.size(), 1));
+  const auto count = static_cast<double>(run.times.size());
   const auto processor = static_cast<double>((processor_time() - used).count());
   StoreSpeed speed;
   speed.per_second = count / took;
@@ -236,9 +247,9 @@ Result<StoreSpeed> bench_store(const std::string& folder, bool delivers, millise
 }  // namespace
 
 Result<BenchReport> bench(const std::string& data_dir, milliseconds time, const std::atomic<bool>& stop) {
-  const Disk room = disk_of(data_dir);
-  if (room.size > 0 && room.free < kBenchRoom)
-    return fail(Errc::full, escape(data_dir) + " has less than 1 GB free, and mail comes first");
+  const Disk disk_there = disk_of(data_dir);
+  if (disk_there.size > 0 && room_for_bench(disk_there) < kBenchRoom)
+    return fail(Errc::full, escape(data_dir) + " has less than 1 GB free beside what is kept for mail");
   const Result<std::unique_ptr<Scratch>> scratch = Scratch::make(data_dir + "/bench");
   if (!scratch) return fail(scratch.error());
   const std::string& folder = (*scratch)->path();

@@ -38,8 +38,8 @@ struct BenchReport {
 
 /// Measures each of the three for `time`, in a new folder `data_dir`/bench, which is removed whatever comes of it.
 /// Blocks. `stop`, set at any time, ends it.
-/// Errors: exists (of a bench that runs, or was killed), full (less than kRoom octets are free), cancelled (`stop`),
-/// not_found, denied, io.
+/// Errors: exists (of a bench that runs, or was killed), full (less than kBenchRoom octets are free beside what is kept
+/// for mail), cancelled (`stop`), not_found, denied, io.
 Result<BenchReport> bench(const std::string& data_dir, std::chrono::milliseconds time, const std::atomic<bool>& stop);
 inline constexpr std::uint64_t kBenchRoom = 1'000'000'000;
 

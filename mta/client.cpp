@@ -69,8 +69,8 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
   curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl.get(), CURLOPT_PROXY, "");
   curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 15000L);  // longer than any handler takes
-  if (request.quick)
-    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(ControlRequest::kQuick.count()));
+  if (request.within.count() > 0)
+    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(request.within.count()));
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, take_body);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &answer.body);
   std::unique_ptr<curl_slist, FreeCurl> headers;
@@ -93,7 +93,7 @@ Result<ControlAnswer> ask_daemon(const std::string& socket, const ControlRequest
 
 bool is_readable_on_disk(const ControlRequest& request) {
   const std::string& path = request.path;
-  return request.method == "GET" && !request.quick && !request.live &&
+  return request.method == "GET" && !request.live &&
          (path.starts_with("/v1/queue") || path == "/v1/dest" || path == "/v1/trace" || path == "/v1/audit" ||
           path.starts_with("/v1/config"));
 }

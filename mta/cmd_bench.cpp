@@ -1,5 +1,6 @@
 #include "mta/cmd_bench.h"
 
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -18,6 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kShortest{100}, kLongest{60'000};
+constexpr std::array kEnding{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
 std::atomic<bool> interrupted = false;
 static_assert(std::atomic<bool>::is_always_lock_free);  // a handler sets it
@@ -52,22 +54,6 @@ Json speed_json(const StoreSpeed& speed) {
   json["processor_us"] = static_cast<double>(speed.processor_each.count()) / 1000;
   json["processors_busy"] = speed.processors;
   return json;
-}
-
-int exit_of(Errc code) {
-  switch (code) {
-    case Errc::exists:
-      return EX_CANTCREAT;
-    case Errc::denied:
-      return EX_NOPERM;
-    case Errc::not_found:
-      return EX_NOINPUT;
-    case Errc::full:
-    case Errc::cancelled:
-      return EX_TEMPFAIL;
-    default:
-      return EX_IOERR;
-  }
 }
 
 }  // namespace
@@ -118,11 +104,11 @@ int run_bench(const BenchOptions& options, Console& console) {
   quiet.level = log::Level::error;
   (void)log::open(quiet);
   interrupted = false;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, interrupt);
+  for (const int signal : kEnding) std::signal(signal, interrupt);
   const Result<BenchReport> report = bench(*data_dir, *time, interrupted);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_DFL);
+  for (const int signal : kEnding) std::signal(signal, SIG_DFL);
   if (!report) {
-    console.give_up(exit_of(report.error().code), report.error().what);
+    console.give_up(own_exit(report.error().code), report.error().what);
     return console.exit_code;
   }
   write_bench(*report, options.json, console);

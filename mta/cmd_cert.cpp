@@ -70,6 +70,8 @@ std::string fingerprint(const Json& certificate, const char* key = "sha256") {
 std::string in_force(const Json& certificate) {
   if (!certificate.contains("in_force")) return "not known: no daemon was asked";
   const Json& used = certificate["in_force"];
+  if (!text_of(certificate, "trouble").empty())
+    return "not known: the file was not read; the daemon has " + (used.is_null() ? "none" : fingerprint(used));
   if (used.is_null()) return "no: the daemon has none; waypost cert reload";
   if (text_of(used, "sha256") == text_of(certificate, "sha256")) return "yes";
   return "no: the daemon has " + fingerprint(used) + ", until " + shown_time(used, "not_after") +
@@ -161,7 +163,7 @@ int cert_check(bool json, Console& console) {
   for (const conf::Finding& each : read.warnings) report["findings"].push_back(finding_json(each, "warning"));
   for (const CertificateFiles& each : certificate_files(loaded->config.tls)) {
     Json line = list_json(each, loaded->config, console.now());
-    line["ok"] = find(report["findings"], each.key) == nullptr;
+    line["ok"] = text_of(line, "trouble").empty() && find(report["findings"], each.key) == nullptr;
     report["certificates"].push_back(std::move(line));
   }
   const bool none = report["certificates"].empty();

@@ -210,6 +210,7 @@ int config_epochs(bool json, Console& console) {
   if (!answer) return console.exit_code;
   Table table;
   for (const Json& epoch : list_of(*answer, "epochs")) {
+    if (!json && table.empty()) table.add({"EPOCH", "SINCE", "FILE"});
     if (json)
       console.out << to_line(epoch) << "\n";
     else

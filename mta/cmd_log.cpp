@@ -14,7 +14,9 @@
 namespace waypost::mta {
 namespace {
 
-const std::vector<std::string> kLevels{"debug", "info", "warning", "error"};
+std::string no_level(const std::string& text) {
+  return log::parse_level(text) ? "" : text + " is none of debug, info, warning, error";
+}
 
 /// What stands in a line was escaped before it was logged. One of JSON has its time.
 void write_line(const Json& line, bool json, Console& console) {
@@ -97,7 +99,7 @@ void add_log(CLI::App& app, Console& console) {
   auto level_options = std::make_shared<LogLevelOptions>();
   CLI::App* level = log->add_subcommand("level", "What it has, or is to have for a time");
   level->add_option("level", level_options->level, "debug, info, warning or error; without one: which it is")
-      ->check(CLI::IsMember(kLevels))
+      ->check(CLI::Validator(no_level, ""))
       ->type_name("LEVEL");
   level->add_option("--for", level_options->time, "For how long: 90s, 5m; without it until a restart or reload")
       ->type_name("TIME");
@@ -112,7 +114,7 @@ void add_log(CLI::App& app, Console& console) {
   tail->add_flag("-f,--follow", tail_options->follow, "And those that come, until it is interrupted");
   tail->add_option("--id", tail_options->id, "Of this message")->type_name("ID");
   tail->add_option("--level", tail_options->level, "Of this level or a graver one")
-      ->check(CLI::IsMember(kLevels))
+      ->check(CLI::Validator(no_level, ""))
       ->type_name("LEVEL");
   tail->add_flag("--json", tail_options->json, "A JSON object a line, keys stable");
   tail->footer("Example: waypost log tail -f --level warning");

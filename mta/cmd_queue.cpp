@@ -5,6 +5,7 @@
 
 #include "base/escape.h"
 #include "base/text.h"
+#include "mta/message_order.h"
 #include "mta/output.h"
 #include "queue/grouping.h"
 #include "queue/id.h"
@@ -98,6 +99,16 @@ int write_body(const std::string& id, Console& console) {
     pending.erase(0, whole);
     if (octets->empty()) return 0;
   }
+}
+
+// What validators of CLI11 say: the mistake, or nothing.
+
+std::string no_order(const std::string& name) {
+  return parse_message_order(name) ? "" : name + " is none of " + std::string(kMessageOrders);
+}
+
+std::string no_group(const std::string& name) {
+  return queue::parse_group_by(name) ? "" : name + " is none of " + std::string(queue::kGroupByList);
 }
 
 }  // namespace
@@ -215,6 +226,7 @@ int queue_list(const QueueListOptions& options, Console& console) {
   request.path = "/v1/queue";
   request.query["filter"] = filter_text(options.filter);
   if (!options.after.empty()) request.query["after"] = options.after;
+  if (!options.sort.empty()) request.query["sort"] = options.sort;
   std::uint64_t left = options.limit == 0 ? UINT64_MAX : options.limit;
   bool any = false;
   while (left > 0) {
@@ -301,6 +313,9 @@ void add_queue(CLI::App& app, Console& console) {
   auto list_options = std::make_shared<QueueListOptions>();
   CLI::App* list = queue->add_subcommand("list", "One line per message, oldest first");
   list->add_option("filter", list_options->filter, filter_help)->type_name("FILTER");
+  list->add_option("--sort", list_options->sort, "By " + std::string(kMessageOrders) + "; the first 200, unless by age")
+      ->check(CLI::Validator(no_order, ""))
+      ->type_name("BY");
   list->add_option("--limit", list_options->limit, "So many messages at most")->type_name("N");
   list->add_option("--after", list_options->after, "Only messages behind this one")->type_name("ID");
   list->add_flag("--json", list_options->json, "JSON Lines, keys stable");
@@ -311,6 +326,7 @@ void add_queue(CLI::App& app, Console& console) {
   CLI::App* count = queue->add_subcommand("count", "How many messages and recipients, how large, how old");
   count->add_option("filter", count_options->filter, filter_help)->type_name("FILTER");
   count->add_option("--by", count_options->by, "A line for each " + std::string(queue::kGroupByList))
+      ->check(CLI::Validator(no_group, ""))
       ->type_name("WHAT");
   count->add_option("--limit", count_options->limit, "With --by: so many lines at most (20)")->type_name("N");
   count->add_flag("--json", count_options->json, "A JSON object, with --by one a line; keys stable");
@@ -324,6 +340,7 @@ void add_queue(CLI::App& app, Console& console) {
   CLI::App* shape = queue->add_subcommand("shape", "How old recipients are, a line for each domain");
   shape->add_option("filter", shape_options->filter, filter_help)->type_name("FILTER");
   shape->add_option("--by", shape_options->by, "A line for each " + std::string(queue::kGroupByList) + " (domain)")
+      ->check(CLI::Validator(no_group, ""))
       ->type_name("WHAT");
   shape->add_option("--limit", shape_options->limit, "So many lines at most (20)")->type_name("N");
   shape->add_flag("--json", shape_options->json, "A JSON object a line, keys stable");
@@ -333,7 +350,7 @@ void add_queue(CLI::App& app, Console& console) {
   auto show_options = std::make_shared<QueueShowOptions>();
   CLI::App* show = queue->add_subcommand("show", "One message: envelope, recipients, why it waits, header section");
   show->add_option("id", show_options->id, "The message")->type_name("ID")->required();
-  CLI::Option_group* part = show->add_option_group("parts", "One part alone");
+  CLI::Option_group* part = show->add_option_group("One part alone");
   part->add_flag("--headers", show_options->headers, "The header section");
   part->add_flag("--body", show_options->body, "What follows the header section");
   part->add_flag("--envelope", show_options->envelope, "Envelope and recipients");

@@ -14,6 +14,7 @@ struct QueueListOptions {
   std::vector<std::string> filter;
   std::uint64_t limit = 0;  ///< 0: all
   std::string after;
+  std::string sort;  ///< parse_message_order(); "": by age
   bool json = false;
 };
 struct QueueCountOptions {

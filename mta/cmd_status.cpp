@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <utility>
 
 #include <sysexits.h>
 
@@ -48,6 +49,21 @@ std::string commit_time(const Json& store, const char* key) {
   return text;
 }
 
+std::string held_text(const Json& held, net::WallTime now) {
+  constexpr std::size_t kNamed = 3;
+  std::string out;
+  for (std::size_t i = 0; i < held.size() && i < kNamed; ++i) {
+    const Json& each = held[i];
+    const bool is_site = text_of(each, "kind") == "site";
+    out += (i == 0 ? "" : ", ") + (is_site ? "the site " + shown(each, "hosts") : shown(each, "name"));
+    const std::optional<net::WallTime> until = time_of_json(text_of(each, "until"));
+    if (until) out += " for " + age_text(std::chrono::duration_cast<std::chrono::seconds>(*until - now));
+    if (const std::string why = shown(each, "held_because"); !why.empty()) out += ": " + why;
+  }
+  if (held.size() > kNamed) out += ", and " + grouped(held.size() - kNamed) + " more";
+  return out;
+}
+
 }  // namespace
 
 int status(bool json, Console& console) {
@@ -81,10 +97,12 @@ int status(bool json, Console& console) {
                         grouped(number_of(out, "relayed")) + "   delivered " + grouped(number_of(out, "delivered")) +
                         "   deferred " + grouped(number_of(out, "deferred")) + "   bounced " +
                         grouped(number_of(out, "bounced")) + "   expired " + grouped(number_of(out, "expired"))});
+  const std::string oldest = shown(queue, "oldest_for");
   table.add({"queue", counted(number_of(queue, "messages"), "message", "messages") + " (" +
                           octets_text(number_of(queue, "octets")) + ")   active " +
                           grouped(number_of(queue, "active")) + "   deferred " + grouped(number_of(queue, "deferred")) +
-                          "   held " + grouped(number_of(queue, "held")) + "   oldest " + since(queue, "oldest", now)});
+                          "   held " + grouped(number_of(queue, "held")) + "   oldest " + since(queue, "oldest", now) +
+                          (oldest.empty() ? "" : " (" + oldest + ")")});
   std::string disk = "commits " + grouped(number_of(store, "commits")) + "   p50 " +
                      commit_time(store, "commit_p50_seconds") + "   p99 " + commit_time(store, "commit_p99_seconds") +
                      "   batch " + batch(store) + "   WAL " + counted(number_of(store, "wal_pages"), "page", "pages");
@@ -97,6 +115,8 @@ int status(bool json, Console& console) {
   to << "confined: " << shown(confined, "text");
   for (const Json& missing : list_of(confined, "missing")) to << "   not: " << escape(missing.get<std::string>(), 200);
   to << "\n";
+  if (const Json held = list_of(*answer, "held"); !held.empty())
+    to << "! held: " << held_text(held, now) << " (waypost dest list)\n";
   for (const Json& alert : list_of(*answer, "alerts")) to << "! " << escape(alert.get<std::string>(), 2000) << "\n";
   return 0;
 }
@@ -112,13 +132,8 @@ std::optional<Json> ask_for_reload(Console& console) {
   if (rejected) {
     report = Json::parse(raw->body, nullptr, false);
   } else {
-    const auto again = [&raw](const ControlRequest&) { return raw; };
-    Console replay{console.out, console.err, console.config_file, again, console.now};
-    const std::optional<Json> answer = replay.fetch(request);
-    if (!answer) {
-      console.exit_code = replay.exit_code;
-      return std::nullopt;
-    }
+    const std::optional<Json> answer = console.read(std::move(raw));
+    if (!answer) return std::nullopt;
     report = *answer;
   }
   if (report.contains("findings")) {

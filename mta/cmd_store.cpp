@@ -16,27 +16,6 @@ namespace {
 
 constexpr std::size_t kShown = 30;  // findings on one screen; --json has more
 
-/// Of what the tool does itself, while no daemon runs.
-int exit_of(Errc code) {
-  switch (code) {
-    case Errc::busy:
-    case Errc::exists:
-      return EX_CANTCREAT;
-    case Errc::denied:
-      return EX_NOPERM;
-    case Errc::invalid:
-      return EX_USAGE;
-    case Errc::not_found:
-      return EX_NOINPUT;
-    case Errc::full:
-      return EX_TEMPFAIL;
-    case Errc::unsupported:
-      return EX_CONFIG;
-    default:
-      return EX_IOERR;
-  }
-}
-
 /// What the daemon, or the tool in its place, was asked. A status of 1 is a check's own: findings.
 std::optional<Json> ask(Console& console, const ControlRequest& request) {
   std::optional<Json> report = fetch_long(request, console);
@@ -123,7 +102,7 @@ int refuse_restore(const queue::RestoreRefusal& refusal, const Error& error, boo
 int give_up_store(Console& console, const Error& error) {
   std::string what = error.what;
   if (error.code == Errc::busy) what += ": stop the daemon first";
-  console.give_up(exit_of(error.code), what);
+  console.give_up(own_exit(error.code), what);
   return console.exit_code;
 }
 

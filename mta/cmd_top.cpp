@@ -30,7 +30,7 @@ std::optional<Json> look(const Console& console, const char* path, std::map<std:
   request.query = std::move(query);
   request.live = true;
   std::ostringstream heard;
-  Console quiet{heard, heard, console.config_file, console.ask, console.now, console.data_dir};
+  Console quiet = console.aside(heard);
   std::optional<Json> answer = quiet.fetch(request);
   // A message or a destination may have gone meanwhile.
   if (!answer && quiet.exit_code == 1) return Json(nullptr);
@@ -44,13 +44,21 @@ top::Answers ask_top(const top::State& state, top::Answers last, Console& consol
   top::Answers answers;
   std::string& trouble = answers.trouble;
   answers.now = console.now();
+  answers.asked = steady_clock::now();
   const auto keep = [&](const Json& old, const char* path, std::map<std::string, std::string> query = {}) {
     std::optional<Json> got = look(console, path, std::move(query), trouble);
     return got ? *std::move(got) : old;
   };
   answers.status = keep(last.status, "/v1/status");
-  answers.before = trouble.empty() ? std::move(last.status) : std::move(last.before);
-  answers.between = trouble.empty() ? std::chrono::duration_cast<milliseconds>(answers.now - last.now) : last.between;
+  if (trouble.empty()) {
+    answers.before = std::move(last.status);
+    answers.between = std::chrono::duration_cast<milliseconds>(answers.asked - last.asked);
+  } else {
+    answers.before = std::move(last.before);
+    answers.between = last.between;
+    answers.asked = last.asked;
+    if (last.now != net::WallTime()) answers.now = last.now;
+  }
   switch (state.view) {
     case top::View::destinations:
       answers.groups = keep(last.groups, "/v1/queue/count", {{"by", "domain"}, {"limit", kGroups}});
@@ -67,7 +75,6 @@ top::Answers ask_top(const top::State& state, top::Answers last, Console& consol
       break;
     }
   }
-  if (!trouble.empty()) answers.now = last.now == net::WallTime() ? answers.now : last.now;
   return answers;
 }
 

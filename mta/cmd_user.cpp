@@ -155,6 +155,18 @@ int set_password(const std::string& name, bool wanted, const AskSecret& ask, Con
   return change(name, wanted, to, console);
 }
 
+constexpr const char* kSessionsEnd = "; a session that has logged in ends with its next message";
+
+std::string mail_of(const std::string& name) {
+  return ". Mail of it that waits: waypost queue hold user:" + escape(name);
+}
+
+std::string list_of_rules(const std::vector<std::string>& rules) {
+  std::string out;
+  for (const std::string& rule : rules) out += (out.empty() ? "" : " ") + escape(rule);
+  return out;
+}
+
 std::string method(const std::string& hash) {
   if (hash.starts_with("$y$")) return "yescrypt";
   if (hash.starts_with("$gy$")) return "gost-yescrypt";
@@ -168,16 +180,21 @@ std::string method(const std::string& hash) {
 }  // namespace
 
 int user_add(const std::string& name, const AskSecret& ask, Console& console) {
-  return set_password(name, false, ask, console);
+  if (set_password(name, false, ask, console) == 0) console.out << "added " << escape(name) << "\n";
+  return console.exit_code;
 }
 
 int user_password(const std::string& name, const AskSecret& ask, Console& console) {
-  return set_password(name, true, ask, console);
+  if (set_password(name, true, ask, console) == 0)
+    console.out << "changed the password of " << escape(name) << kSessionsEnd << "\n";
+  return console.exit_code;
 }
 
 int user_delete(const std::string& name, Console& console) {
-  return change(
-      name, true, [](const User&) { return std::optional<User>(); }, console);
+  const auto to = [](const User&) { return std::optional<User>(); };
+  if (change(name, true, to, console) == 0)
+    console.out << "deleted " << escape(name) << kSessionsEnd << mail_of(name) << "\n";
+  return console.exit_code;
 }
 
 int user_lock(const std::string& name, Console& console) {
@@ -185,10 +202,9 @@ int user_lock(const std::string& name, Console& console) {
     if (!user.is_locked()) user.hash = "!" + user.hash;
     return std::optional<User>(std::move(user));
   };
-  if (change(name, true, to, console) != 0) return console.exit_code;
-  console.out << "locked " << escape(name) << "; a session that has logged in goes on. Mail of it that waits: "
-              << "waypost queue hold user:" << escape(name) << "\n";
-  return 0;
+  if (change(name, true, to, console) == 0)
+    console.out << "locked " << escape(name) << kSessionsEnd << mail_of(name) << "\n";
+  return console.exit_code;
 }
 
 int user_unlock(const std::string& name, Console& console) {
@@ -197,7 +213,8 @@ int user_unlock(const std::string& name, Console& console) {
     if (user.hash.empty()) user.hash = "*";
     return std::optional<User>(std::move(user));
   };
-  return change(name, true, to, console);
+  if (change(name, true, to, console) == 0) console.out << "unlocked " << escape(name) << "\n";
+  return console.exit_code;
 }
 
 int user_senders(const std::string& name, const std::vector<std::string>& senders, Console& console) {
@@ -211,7 +228,10 @@ int user_senders(const std::string& name, const std::vector<std::string>& sender
     user.senders = senders;
     return std::optional<User>(std::move(user));
   };
-  return change(name, true, to, console);
+  if (change(name, true, to, console) == 0)
+    console.out << "senders of " << escape(name) << ": the name" << (senders.empty() ? " alone" : ", ")
+                << list_of_rules(senders) << "\n";
+  return console.exit_code;
 }
 
 int user_list(bool json, Console& console) {
@@ -233,11 +253,8 @@ int user_list(bool json, Console& console) {
     std::string by = hash;
     if (user.has_scram()) by += (by.empty() ? "" : ", ") + std::string("SCRAM-SHA-256");
     if (by.empty()) by = user.is_locked() ? "locked" : "no password";
-    std::string senders;
-    for (const std::string& rule : user.senders) senders += (senders.empty() ? "" : " ") + escape(rule);
-    std::vector<std::string> cells{escape(name), by};
-    if (!senders.empty()) cells.push_back(senders);
-    table.add(std::move(cells));
+    if (table.empty()) table.add({"USER", "PASSWORD", "SENDERS"});
+    table.add({escape(name), by, user.senders.empty() ? "-" : list_of_rules(user.senders)});
   }
   console.out << table.text();
   return 0;

@@ -67,14 +67,15 @@ std::string slowed(const Json& row, net::WallTime now) {
 
 }  // namespace
 
-std::string why_it_waits(const Json& recipient, const Json& destination, const Json& site, net::WallTime now) {
+std::string why_it_waits(const std::string& id, const Json& recipient, const Json& destination, const Json& site,
+                         net::WallTime now) {
   const std::string who = shown(recipient, "address");
   const std::string state = text_of(recipient, "state");
   if (state == "held") {
     std::string out = who + " is held";
     if (const std::string since = shown_time(recipient, "held_since"); !since.empty()) out += " since " + since;
     if (const std::string because = shown(recipient, "held_because"); !because.empty()) out += ": " + because;
-    return out + ". It goes on with: waypost queue release";
+    return out + ". It goes on with: waypost queue release " + id;
   }
   if (state != "active" && state != "deferred") return who + " does not wait: " + state;
   for (const Json* row : {&site, &destination})
@@ -114,7 +115,7 @@ int why(const std::string& text, Console& console) {
         for (const Json& row : found["destinations"]) rows.push_back(row);
       rows.resize(2);  // what nothing is known of is null
     }
-    console.out << why_it_waits(recipient, known[name][0], known[name][1], console.now()) << "\n";
+    console.out << why_it_waits(id->text(), recipient, known[name][0], known[name][1], console.now()) << "\n";
     const std::string state = text_of(recipient, "state");
     expires = expires || state == "active" || state == "deferred";
   }

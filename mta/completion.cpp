@@ -144,7 +144,8 @@ namespace {
 /// What the relay knows; none where it does not answer, for whatever reason.
 std::vector<std::string> ask_for(const std::string& kind, Console& console) {
   ControlRequest request;
-  request.quick = true;
+  request.live = true;
+  request.within = std::chrono::milliseconds(200);  // who types waits
   request.path = kind == "ID" ? "/v1/queue" : "/v1/dest";
   if (kind == "ID") request.query["limit"] = std::to_string(kMostValues);
   const Result<ControlAnswer> answer = console.ask(request);

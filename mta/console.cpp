@@ -52,13 +52,37 @@ int exit_of(int status) {
 
 }  // namespace
 
+int own_exit(Errc code) {
+  switch (code) {
+    case Errc::busy:
+    case Errc::exists:
+      return EX_CANTCREAT;
+    case Errc::denied:
+      return EX_NOPERM;
+    case Errc::invalid:
+      return EX_USAGE;
+    case Errc::not_found:
+      return EX_NOINPUT;
+    case Errc::full:
+    case Errc::cancelled:
+      return EX_TEMPFAIL;
+    case Errc::unsupported:
+      return EX_CONFIG;
+    default:
+      return EX_IOERR;
+  }
+}
+
 void Console::give_up(int code, const std::string& why) {
   err << "waypost: " << escape(why, 2000) << "\n";
   exit_code = code;
 }
 
 std::optional<std::string> Console::fetch_octets(const ControlRequest& request) {
-  Result<ControlAnswer> answer = ask(request);
+  return octets_of(ask(request));
+}
+
+std::optional<std::string> Console::octets_of(Result<ControlAnswer> answer) {
   if (!answer) {
     give_up(exit_of(answer.error().code), answer.error().what);
     return std::nullopt;
@@ -73,7 +97,11 @@ std::optional<std::string> Console::fetch_octets(const ControlRequest& request) 
 }
 
 std::optional<Json> Console::fetch(const ControlRequest& request) {
-  const std::optional<std::string> body = fetch_octets(request);
+  return read(ask(request));
+}
+
+std::optional<Json> Console::read(Result<ControlAnswer> answer) {
+  const std::optional<std::string> body = octets_of(std::move(answer));
   if (!body) return std::nullopt;
   Json json = Json::parse(*body, nullptr, false);
   if (json.is_object()) return json;

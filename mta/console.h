@@ -36,7 +36,16 @@ struct Console {
   std::optional<Json> fetch(const ControlRequest& request);
   /// The same for an answer that is octets.
   std::optional<std::string> fetch_octets(const ControlRequest& request);
+  /// Reads what was asked for elsewhere, as fetch().
+  std::optional<Json> read(Result<ControlAnswer> answer);
+  /// For questions of which this one says nothing: what there is to say of them is in `heard`.
+  Console aside(std::ostream& heard) const { return {heard, heard, config_file, ask, now, data_dir}; }
+  /// Reads one that is octets.
+  std::optional<std::string> octets_of(Result<ControlAnswer> answer);
 };
+
+/// The exit code where the tool fails at what it does itself, on files.
+int own_exit(Errc code);
 
 /// Text of a JSON member; "" if it is not there or no text. Not escaped.
 std::string text_of(const Json& json, const char* key);

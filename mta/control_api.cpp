@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -164,13 +165,36 @@ ControlAnswer ControlApi::route(const ControlRequest& request) {
   return refuse(404, "nothing at " + escape(path, 100));
 }
 
+namespace {
+
+/// The destination of the first recipient that waits, or is held; null: none.
+Json waits_for(const queue::MessageRow& message) {
+  for (const queue::RecipientRow& recipient : message.recipients)
+    if (recipient.state == queue::State::deferred || recipient.state == queue::State::held)
+      return recipient.destination;
+  return nullptr;
+}
+
+}  // namespace
+
 ControlAnswer ControlApi::status() {
   const Result<DaemonFacts> facts = backend_.facts();
   if (!facts) return answer_of(facts.error());
   const Result<queue::Counts> counts = backend_.count(queue::Filter());
   if (!counts) return answer_of(counts.error());
+  const Result<queue::Listing> oldest = backend_.list(queue::Filter(), std::nullopt, 1);
+  if (!oldest) return answer_of(oldest.error());
+  const Result<std::vector<queue::DestinationRow>> destinations = backend_.destinations("", false);
+  if (!destinations) return answer_of(destinations.error());
   Json json = facts_json(*facts);
   json["queue"] = counts_json(*counts);
+  json["queue"]["oldest_for"] = oldest->messages.empty() ? Json(nullptr) : waits_for(oldest->messages.front());
+  json["held"] = Json::array();
+  for (const queue::DestinationRow& row : *destinations) {
+    if (row.state.held_until <= backend_.now()) continue;
+    json["held"].push_back(destination_json(row, backend_.now()));
+    json["held"].back().erase("recipients");  // they were not counted
+  }
   const Disk disk = disk_of(facts->data_dir);
   if (disk.size > 0) {
     json["disk"]["free"] = disk.free;
@@ -240,6 +264,13 @@ ControlAnswer ControlApi::list(const ControlRequest& request) {
     if (!after) return refuse(400, "after: not a queue id: " + escape(text, 40));
   }
   const std::size_t limit = std::min<std::uint64_t>(*asked, kMaxPage);
+  const std::string sort = request.parameter("sort");
+  const std::optional<MessageOrder> order = parse_message_order(sort.empty() ? "age" : sort);
+  if (!order) return refuse(400, "sort is one of " + std::string(kMessageOrders));
+  if (*order != MessageOrder::age) {
+    if (after) return refuse(400, "after belongs to what is sorted by age");
+    return sorted(*filter, *order, limit);
+  }
   const net::WallTime now = backend_.now();
   Json json;
   json["messages"] = Json::array();
@@ -257,6 +288,29 @@ ControlAnswer ControlApi::list(const ControlRequest& request) {
     more = resume.has_value();
   }
   json["resume"] = more && resume ? Json(resume->text()) : Json(nullptr);
+  return answer(json);
+}
+
+/// Goes through all that the filter means: there is no index for it.
+ControlAnswer ControlApi::sorted(const queue::Filter& filter, MessageOrder order, std::size_t limit) {
+  constexpr std::chrono::seconds kMost{30};  // whoever asked may have gone
+  const auto until = std::chrono::steady_clock::now() + kMost;
+  std::vector<queue::MessageRow> first;
+  std::optional<queue::Id> resume;
+  do {
+    if (std::chrono::steady_clock::now() > until)
+      return refuse(503, "sorting so many messages takes more than 30 s: name fewer by a filter");
+    Result<queue::Listing> page = backend_.list(filter, resume, kMaxPage);
+    if (!page) return answer_of(page.error());
+    std::move(page->messages.begin(), page->messages.end(), std::back_inserter(first));
+    keep_first(first, order, limit);
+    resume = page->resume;
+  } while (resume);
+  const net::WallTime now = backend_.now();
+  Json json;
+  json["messages"] = Json::array();
+  for (const queue::MessageRow& message : first) json["messages"].push_back(message_json(message, now));
+  json["resume"] = nullptr;
   return answer(json);
 }
 

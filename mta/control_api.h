@@ -3,7 +3,7 @@
 // The Unix socket serves it (mta/control.h), and the tool itself while no daemon runs (mta/disk_backend.h).
 //   GET  /v1/status
 //   GET  /v1/health                         {"alerts":[...]}: what has to be looked at; quick whatever the queue holds
-//   GET  /v1/queue?filter=&after=&limit=    a page: {"messages":[...],"resume":ID or null}
+//   GET  /v1/queue?filter=&sort=&after=&limit=  a page: {"messages":[...],"resume":ID or null}
 //   GET  /v1/queue/count?filter=&by=&limit=  with `by` (queue/grouping.h) {"groups":[...],"others":...}
 //   GET  /v1/queue/ID
 //   GET  /v1/queue/ID/content?offset=       at most 1 MiB of the message as octets; none at its end
@@ -58,6 +58,7 @@
 #include "mta/confinement.h"
 #include "mta/explain.h"
 #include "mta/lately.h"
+#include "mta/message_order.h"
 #include "mta/rates.h"
 #include "net/clock.h"
 #include "queue/files.h"
@@ -75,9 +76,8 @@ struct ControlRequest {
   std::map<std::string, std::string> query;
   std::string body;
   std::uint32_t uid = std::numeric_limits<std::uint32_t>::max();  ///< who asks, for the log
-  bool quick = false;  ///< of the tool: an answer within kQuick is wanted, or none, and no file is read for it
-  static constexpr std::chrono::milliseconds kQuick{200};
-  bool live = false;  ///< of the tool: of a running daemon alone, no file is read for it
+  bool live = false;                    ///< of the tool: of a running daemon alone, no file is read for it
+  std::chrono::milliseconds within{0};  ///< of the tool: an answer in that time is wanted, or none; 0: any time
   std::string parameter(const std::string& name) const;  ///< "" if it is not there
 };
 
@@ -128,7 +128,8 @@ class ControlBackend {
   /// As Dispatcher::settle_doubt().
   virtual Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
                                            const std::string& reason) = 0;
-  virtual Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) = 0;
+  /// `count`: how much waits for each, too.
+  virtual Result<std::vector<queue::DestinationRow>> destinations(const std::string& name, bool count) = 0;
   virtual Result<> change_destination(queue::DestinationChange change) = 0;
   virtual Result<Explanation> explain(const ExplainQuery& query) = 0;
   /// As delivery::probe(), of a destination's name.
@@ -175,6 +176,7 @@ class ControlApi {
   ControlAnswer set_log_level(const ControlRequest& request);
   ControlAnswer reopen_log(const ControlRequest& request);
   ControlAnswer list(const ControlRequest& request);
+  ControlAnswer sorted(const queue::Filter& filter, MessageOrder order, std::size_t limit);
   ControlAnswer count(const ControlRequest& request);
   ControlAnswer group(const queue::Filter& filter, const ControlRequest& request);
   ControlAnswer show(queue::Id id);

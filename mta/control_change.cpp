@@ -36,12 +36,12 @@ constexpr std::array<ChangeName, 7> kChanges{{
 /// As ForwardRequest::next_hop. Errors: invalid.
 Result<std::string> parse_reroute(const std::string& text) {
   if (text == "usual") return std::string();
+  const std::string_view scheme = std::string_view(text).substr(0, text.find(':'));
+  if (scheme == text || (scheme != "smtp" && scheme != "smtps" && scheme != "lmtp"))
+    return fail(Errc::invalid,
+                "\"" + escape(text, 100) + "\": mail is rerouted to a host, smtp:, smtps: or lmtp:, or to \"usual\"");
   const Result<conf::NextHop> hop = conf::parse_next_hop(text);
   if (!hop) return fail(Errc::invalid, "the next hop " + hop.error().what);
-  const auto kind = hop->kind;
-  if (kind != conf::NextHop::Kind::smtp && kind != conf::NextHop::Kind::lmtp_tcp &&
-      kind != conf::NextHop::Kind::lmtp_socket)
-    return fail(Errc::invalid, "mail is rerouted to a host: smtp:, smtps: or lmtp:, or to \"usual\"");
   return hop->text();
 }
 
@@ -186,8 +186,13 @@ ControlAnswer ControlApi::change(const ControlRequest& request) {
   if (progress) {
     // A second look at the queue, for those alone who wait for its end.
     const Result<queue::Counts> counts = backend_.count(meant);
-    if (!counts) return answer_of(counts.error());
-    progress->begin(queue::Progress::Unit::messages, counts->messages);
+    if (counts) progress->begin(queue::Progress::Unit::messages, counts->messages);
+    if (progress->is_stopped()) {
+      json["messages"] = 0;
+      json["recipients"] = 0;
+      json["stopped"] = true;
+      return answer(json);
+    }
   }
   if (order->change.by_hand) {
     const Result<delivery::ByHand> done =

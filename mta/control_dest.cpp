@@ -66,7 +66,7 @@ Result<queue::DestinationChange> parse_change(const std::string& body, net::Wall
 
 ControlAnswer ControlApi::destinations(const ControlRequest& request) {
   const std::string name = request.parameter("name");
-  const Result<std::vector<queue::DestinationRow>> rows = backend_.destinations(smtp::domain_key(name));
+  const Result<std::vector<queue::DestinationRow>> rows = backend_.destinations(smtp::domain_key(name), true);
   if (!rows) return answer_of(rows.error());
   if (!name.empty() && rows->empty())
     return answer_of(Error{Errc::not_found, "nothing is known of a destination " + escape(name, 260)});
@@ -79,7 +79,7 @@ ControlAnswer ControlApi::destinations(const ControlRequest& request) {
 
 /// "held" or "slowed", whichever a change of that destination or site meets; "" for neither.
 Result<std::string> ControlApi::state_before(const queue::DestinationChange& change) {
-  const Result<std::vector<queue::DestinationRow>> rows = backend_.destinations(change.name);
+  const Result<std::vector<queue::DestinationRow>> rows = backend_.destinations(change.name, false);
   if (!rows) return fail(rows.error());
   for (const queue::DestinationRow& row : *rows) {
     const bool is_site = row.state.kind == queue::DestinationState::Kind::site;

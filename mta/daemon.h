@@ -35,6 +35,9 @@ namespace waypost::mta {
 /// Exit codes are sysexits: 0, 64 usage, 69, 71 system, 73 the queue is in use, 74 the disk, 77, 78 configuration.
 class Daemon {
  public:
+  /// Each has one of the control socket's workers (HttpServer::Limits) for a minute or two.
+  static constexpr std::size_t kProbesAtOnce = 2;
+
   explicit Daemon(conf::Loaded loaded);
   ~Daemon();
 
@@ -62,17 +65,9 @@ class Daemon {
   int open_submit_socket();
   void make_loops();
   void begin();
-  void start_control();
   void on_signals();
-  DaemonFacts facts() const;
-  net::Task<Result<delivery::ByHand>> by_hand(delivery::HandOrder order);
-  net::Task<Result<Measures>> measures();
-  net::Task<Result<delivery::Probe>> probe(std::string destination, std::stop_token stop);
-  net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop,
-                                                 queue::Watched progress);
   std::unique_ptr<resolver::Resolver> make_resolver(net::LoopRuntime& loop) const;
   net::Task<> keep_rates();
-  net::Task<> keep_lately();
   net::Task<> keep_watchdog(net::Duration interval);
   void pass_watchdog(std::size_t next);
   std::string secret();
@@ -81,6 +76,16 @@ class Daemon {
   [[noreturn]] void cut_off();
   std::vector<net::Address> own_addresses() const;
   static log::Options log_options(const conf::Config& config);
+
+  // daemon_control.cpp
+  void start_control();
+  net::Task<Result<delivery::ByHand>> by_hand(delivery::HandOrder order);
+  net::Task<Result<delivery::Probe>> probe(std::string destination, std::stop_token stop);
+  net::Task<Result<queue::BackupReport>> back_up(net::Runtime& main, std::string folder, std::stop_token stop,
+                                                 queue::Watched progress);
+  DaemonFacts facts() const;
+  net::Task<> keep_lately();
+  net::Task<Result<Measures>> measures();
 
   // daemon_reload.cpp
   void number_config();

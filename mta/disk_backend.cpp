@@ -37,8 +37,8 @@ class DiskBackend : public ControlBackend {
     return reader_->changes(before, limit);
   }
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override { return reader_->content(id); }
-  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {
-    return reader_->destinations(name, true, now());
+  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name, bool count) override {
+    return reader_->destinations(name, count, now());
   }
   Result<std::size_t> settle_doubt(queue::Id, const std::string&, bool, const std::string&) override {
     return fail(needs_daemon());

@@ -146,9 +146,10 @@ Result<std::size_t> LiveBackend::settle_doubt(queue::Id id, const std::string& a
       kRead);
 }
 
-Result<std::vector<queue::DestinationRow>> LiveBackend::destinations(const std::string& name) {
+Result<std::vector<queue::DestinationRow>> LiveBackend::destinations(const std::string& name, bool count) {
   return wait<std::vector<queue::DestinationRow>>(
-      [&parts = parts_, name] { return parts.store.destinations(name, true, parts.runtime.wall_now()); }, kRead);
+      [&parts = parts_, name, count] { return parts.store.destinations(name, count, parts.runtime.wall_now()); },
+      kRead);
 }
 
 Result<> LiveBackend::change_destination(queue::DestinationChange change) {

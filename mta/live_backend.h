@@ -59,7 +59,7 @@ class LiveBackend : public ControlBackend {
   Result<std::shared_ptr<const queue::Content>> content(queue::Id id) override;
   Result<std::size_t> settle_doubt(queue::Id id, const std::string& address, bool delivered,
                                    const std::string& reason) override;
-  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override;
+  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name, bool count) override;
   Result<> change_destination(queue::DestinationChange change) override;
   Result<Explanation> explain(const ExplainQuery& query) override;
   Result<delivery::Probe> probe(const std::string& destination) override;

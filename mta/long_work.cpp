@@ -20,6 +20,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kFirst = 1s, kBetween = 250ms;
+constexpr milliseconds kHeard = 2s;  // whoever has not heard by then has other work
 constexpr const char* kWipe = "\r\x1b[K";
 
 std::string some_name() {
@@ -86,6 +87,7 @@ std::optional<Json> look(const std::string& name, bool stop, Console& console) {
   ControlRequest request;
   request.path = stop ? "/v1/progress/stop" : "/v1/progress";
   request.live = true;
+  request.within = kHeard;
   if (stop) {
     Json order;
     order["of"] = name;
@@ -95,11 +97,11 @@ std::optional<Json> look(const std::string& name, bool stop, Console& console) {
     request.query["of"] = name;
   }
   std::ostringstream unheard;
-  Console quiet{unheard, unheard, console.config_file, console.ask, console.now, console.data_dir};
-  return quiet.fetch(request);
+  return console.aside(unheard).fetch(request);
 }
 
-void wait_for(Asking& asking, const std::string& name, const Interrupts& interrupts, Console& console) {
+/// False: who waits has had enough of it, and is let go by SIGINT.
+bool wait_for(Asking& asking, const std::string& name, const Interrupts& interrupts, Console& console) {
   steady_clock::time_point since = steady_clock::now();
   bool stopping = false, drawn = false;
   std::string unit;
@@ -111,14 +113,14 @@ void wait_for(Asking& asking, const std::string& name, const Interrupts& interru
       if (!heard && !asking.wait(kFirst)) {
         console.err << kWipe << std::flush;
         std::raise(SIGINT);
-        return;  // and is let in
+        return false;  // and is let in
       }
       stopping = true;
     }
     if (waited < kFirst) continue;
     const std::optional<Json> seen = look(name, false, console);
     if (!seen) continue;
-    if (text_of(*seen, "unit") != unit) {
+    if (text_of(*seen, "unit") != unit || number_of(*seen, "total") == 0) {
       unit = text_of(*seen, "unit");
       then = number_of(*seen, "done");
       since = steady_clock::now();
@@ -128,6 +130,7 @@ void wait_for(Asking& asking, const std::string& name, const Interrupts& interru
     drawn = true;
   }
   if (drawn) console.err << kWipe << std::flush;
+  return true;
 }
 
 }  // namespace
@@ -157,14 +160,9 @@ std::optional<Json> fetch_long(ControlRequest request, Console& console) {
   {
     const Interrupts interrupts;
     asking.emplace(request, console);
-    wait_for(*asking, name, interrupts, console);
+    if (wait_for(*asking, name, interrupts, console)) (void)interrupts.came();  // the answer is there, and wanted
   }
-  const Result<ControlAnswer> answer = asking->answer();
-  Console replay{console.out, console.err,     console.config_file, [&answer](const ControlRequest&) { return answer; },
-                 console.now, console.data_dir};
-  std::optional<Json> json = replay.fetch(request);
-  console.exit_code = replay.exit_code;
-  return json;
+  return console.read(asking->answer());
 }
 
 bool note_stopped(const Json& answer, Console& console) {

@@ -19,7 +19,8 @@ using std::chrono::milliseconds;
 // Another screen, no cursor, and lines that are too long end at the edge; and all of that back.
 constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 constexpr std::string_view kLeave = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
-constexpr std::array<int, 8> kEnding{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGABRT, SIGSEGV, SIGBUS};
+constexpr std::array kEnding{SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE, SIGALRM, SIGUSR1,
+                             SIGUSR2, SIGXCPU, SIGABRT, SIGSEGV, SIGBUS,  SIGFPE,  SIGILL};
 // An escape with more behind it is a key that sends several octets, which may come in two pieces.
 constexpr milliseconds kRestOfKey{25};
 
@@ -48,10 +49,10 @@ class Terminal : public Screen {
     struct sigaction resized {};
     resized.sa_handler = note_size;
     sigaction(SIGWINCH, &resized, nullptr);
+    std::signal(SIGTSTP, SIG_IGN);  // suspended it would leave the terminal as it has it
     termios raw = before;
     raw.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON);
     raw.c_iflag &= ~static_cast<tcflag_t>(IXON);
-    // Suspended it would leave the terminal as it has it.
     raw.c_cc[VSUSP] = _POSIX_VDISABLE;
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
@@ -61,6 +62,7 @@ class Terminal : public Screen {
   ~Terminal() override {
     for (const int signal : kEnding) std::signal(signal, SIG_DFL);
     give_back();
+    std::signal(SIGTSTP, SIG_DFL);
   }
 
   top::Size size() const override {
@@ -81,7 +83,10 @@ class Terminal : public Screen {
 
   Result<std::string> key(milliseconds timeout) override {
     Result<> read = typed_.empty() ? read_some(timeout) : Result<>();
-    if (read && typed_ == "\x1b") read = read_some(kRestOfKey);
+    for (std::size_t had = 0; read && top::is_cut(typed_) && typed_.size() > had;) {
+      had = typed_.size();
+      read = read_some(kRestOfKey);
+    }
     if (!read) return fail(read.error());
     const std::size_t length = top::key_length(typed_);
     std::string octets = typed_.substr(0, length);

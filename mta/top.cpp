@@ -95,12 +95,18 @@ Sort next(Sort sort) {
 }  // namespace
 
 std::size_t key_length(std::string_view octets) {
-  const bool is_sequence = octets.size() > 2 && octets[0] == '\x1b' && (octets[1] == '[' || octets[1] == 'O');
+  const bool is_sequence = octets.size() > 1 && octets[0] == '\x1b' && (octets[1] == '[' || octets[1] == 'O');
   if (!is_sequence) return std::min<std::size_t>(octets.size(), 1);
   // ECMA-48 §5.4: parameters, then one that ends it.
   std::size_t end = 2;
   while (end < octets.size() && (octets[end] < '@' || octets[end] > '~')) ++end;
   return std::min(end + 1, octets.size());
+}
+
+bool is_cut(std::string_view octets) {
+  if (octets == "\x1b") return true;
+  const std::size_t length = key_length(octets);
+  return length > 1 && length == octets.size() && (length == 2 || octets.back() < '@' || octets.back() > '~');
 }
 
 Key key_of(std::string_view octets) {

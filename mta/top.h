@@ -22,6 +22,8 @@ enum class Key : std::uint8_t { none, up, down, page_up, page_down, first, last,
 /// How many of the octets that came are the first key: arrows and such send several, and keys come in a row where
 /// somebody types ahead.
 std::size_t key_length(std::string_view octets);
+/// More may belong to the first key.
+bool is_cut(std::string_view octets);
 /// The key that these octets are; none of none.
 Key key_of(std::string_view octets);
 
@@ -37,7 +39,8 @@ struct State {
 
 /// The answers to what a state asks for; null where none came yet.
 struct Answers {
-  Json status, before;  ///< GET /v1/status now, and the time before
+  Json status, before;                          ///< GET /v1/status now, and the time before
+  std::chrono::steady_clock::time_point asked;  ///< for `status`
   std::chrono::milliseconds between{0};
   Json groups;        ///< GET /v1/queue/count?by=domain
   Json destinations;  ///< GET /v1/dest

@@ -1,4 +1,4 @@
-// resolver/system_servers.h: the name servers of /etc/resolv.conf. Private to the resolver.
+// resolver/system_servers.h: the name servers of /etc/resolv.conf.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -148,8 +148,26 @@ class Auth(harness.TestCase):
         self.user(relay, "check", "bob", "hunter2", code=1)
         self.user(relay, "delete", "bob")
         self.assertEqual(self.attempt(relay, "bob", "hunter3")[0], 535)
-        self.assertEqual(relay.tool("user", "list").stdout, "ann  yescrypt, SCRAM-SHA-256\n")
+        self.assertEqual(relay.tool("user", "list").stdout.split("\n")[1:],
+                         ["ann   yescrypt, SCRAM-SHA-256  -", ""])
         self.assertEqual((self.folder / "users").stat().st_mode & 0o777, 0o640)
+
+        # A session that has logged in ends with a message soon.
+        self.user(relay, "add", "bob", "hunter3")
+        for verb, before, after in (("password", "hunter3", "hunter4"), ("lock", "hunter4", ""), ("delete", "hunter4", "")):
+            with self.subTest(verb):
+                client = self.session(relay)
+                client.login("bob", before)
+
+                def refused():
+                    code, _ = client.mail("bob@a.example")
+                    return code == 421 or client.docmd("RSET") is None
+
+                self.assertFalse(refused())
+                self.user(relay, verb, "bob", after)
+                harness.wait_for("the end of the login", refused)
+                if verb == "lock":
+                    self.user(relay, "unlock", "bob")
 
         # A mistake in it changes nothing; without it nobody logs in, for now.
         with open(self.folder / "users", "a") as file:
@@ -185,7 +203,7 @@ class Auth(harness.TestCase):
         database.execute("INSERT INTO users VALUES('ann', ?, NULL, NULL)", (password,))
         self.assertEqual(self.attempt(relay, "ann", "secret")[0], 235)
         self.assertIn("sqlite3(1)", self.user(relay, "add", "bob", "hunter2", code=78).stderr)
-        self.assertEqual(relay.tool("user", "list").stdout, "ann  sha512crypt\n")
+        self.assertIn("ann   sha512crypt  -\n", relay.tool("user", "list").stdout)
 
         def recipient(address):
             client = self.session(relay, TRUSTED)

@@ -2,6 +2,7 @@
 """The tool before a terminal, a pseudo one: `waypost top` shows a relay live and gives the terminal back at every end;
 changes show how far they are, and Ctrl-C stops them; `waypost bench` beside a daemon leaves nothing behind.
 """
+import contextlib
 import fcntl
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 
 import harness
@@ -20,6 +22,28 @@ import smtp
 DEAD = "127.0.0.65"
 MESSAGES = 12000  # so many that a change of them takes a while
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+@contextlib.contextmanager
+def slowed(program):
+    """A program that runs a quarter of the time, so that what it does takes a while on the fastest machine too."""
+    over = threading.Event()
+
+    def slow():
+        while not over.is_set():
+            program.signal(signal.SIGSTOP)
+            over.wait(0.03)
+            program.signal(signal.SIGCONT)
+            over.wait(0.01)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        program.signal(signal.SIGCONT)
 
 
 class Terminal:
@@ -202,10 +226,11 @@ class TerminalTest(harness.TestCase):
 
         with self.subTest("a bounce shows how far it is"):
             bounce = self.on_terminal(relay, "queue", "bounce", "state:held", "--yes", streams=(2,))
-            seen = bounce.wait_for(r"\r\x1b\[K([\d ]+) of 12 000 messages, \d+ %, ([\d ]+)/s, \d+[sm] left", 60)
-            self.assertLess(int(seen[1].replace(b" ", b"")), MESSAGES)
-            bounce.type(b"\x03")
-            self.assertEqual(bounce.end(30), 2)
+            with slowed(relay.program):
+                seen = bounce.wait_for(r"\r\x1b\[K([\d ]+) of 12 000 messages, \d+ %, ([\d ]+)/s, \d+[sm] left", 60)
+                self.assertLess(int(seen[1].replace(b" ", b"")), MESSAGES)
+                bounce.type(b"\x03")
+                self.assertEqual(bounce.end(60), 2)
             self.assertIn(b"\r\x1b[Kwaypost: stopped, before the end of the queue\r\n", bounce.text)
             done = int(re.match(rb"bounced ([\d ]+) messages", bounce.process.stdout.read())[1].replace(b" ", b""))
             held = relay.ask("/v1/queue/count?filter=state:held")["messages"]
@@ -213,6 +238,15 @@ class TerminalTest(harness.TestCase):
             self.assertEqual(done + held, MESSAGES)
             audit = [json.loads(line) for line in relay.tool("audit", "--json").stdout.splitlines()]
             self.assertEqual((audit[0]["what"], audit[0]["messages"]), ("bounce", done))
+
+        with self.subTest("Ctrl-C that no daemon hears ends the tool alone"):
+            held = json.loads(relay.tool("queue", "list", "state:held", "--limit", "1", "--json").stdout)["id"]
+            relay.program.signal(signal.SIGSTOP)
+            release = self.on_terminal(relay, "queue", "release", held, streams=(2,))
+            time.sleep(0.5)
+            release.type(b"\x03")
+            self.assertEqual(release.end(30), -signal.SIGINT)
+            relay.program.signal(signal.SIGCONT)
 
         with self.subTest("what is quick, or not before a terminal, shows nothing"):
             hold = self.on_terminal(relay, "queue", "hold", "--all", "--dry-run", streams=(2,))

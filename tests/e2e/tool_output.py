@@ -40,6 +40,8 @@ queue list
 queue list state:deferred to:@one.dead.example
 queue list --limit 2
 queue list --limit 2 --after {2}
+queue list --sort size --limit 2
+queue list --sort tries --after {2}
 queue list --json
 queue list from:nobody@x.example
 queue list sise:>5MB
@@ -224,6 +226,7 @@ attempt settle {7} --delivered --reason "in their log"
 attempt settle {7} --delivered
 trace {7}
 dest hold one.dead.example --for 2h --reason "they move"
+status
 dest limit two.dead.example --site --rate 20/1m --for 90m
 dest list
 dest show one.dead.example

@@ -82,7 +82,7 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.run({"password", "bob"}) == 67);
     CHECK(t.run({"lock", "ann"}) == 0);
     CHECK(t.out.str() ==
-          "locked ann; a session that has logged in goes on. Mail of it that waits: "
+          "locked ann; a session that has logged in ends with its next message. Mail of it that waits: "
           "waypost queue hold user:ann\n");
     const std::string locked = t.file();
     CHECK(t.run({"lock", "ann"}) == 0);
@@ -102,7 +102,9 @@ TEST_SUITE("mta/cmd_user") {
     t.write("# people\nann:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\nbob:*:" + verifier +
             "\neve:!$5$rounds=1000$saltsalt$eKLZU9t9OoPWrqOQsoTIKG0aYkZ5rGOoOQhiIvoSWX2\nnone:*\n");
     CHECK(t.run({"list"}) == 0);
-    CHECK(t.out.str() == "ann   bcrypt\nbob   SCRAM-SHA-256\neve   locked\nnone  no password\n");
+    CHECK(t.out.str() ==
+          "USER  PASSWORD       SENDERS\nann   bcrypt         -\nbob   SCRAM-SHA-256  -\neve   locked         -\n"
+          "none  no password    -\n");
     CHECK(t.run({"list", "--json"}) == 0);
     CHECK(t.out.str().starts_with(
         "{\"name\":\"ann\",\"hash\":\"bcrypt\",\"scram\":false,\"locked\":false,\"senders\":[]}\n"));
@@ -116,7 +118,7 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.run({"senders", "ann", "ann@b.example", "@c.example", "<>"}) == 0);
     CHECK(t.file() == "ann:*::ann@b.example,@c.example,<>\n");
     CHECK(t.run({"list"}) == 0);
-    CHECK(t.out.str() == "ann  no password  ann@b.example @c.example <>\n");
+    CHECK(t.out.str() == "USER  PASSWORD     SENDERS\nann   no password  ann@b.example @c.example <>\n");
     CHECK(t.run({"password", "ann"}) == 0);
     CHECK(t.file().ends_with(":ann@b.example,@c.example,<>\n"));
     CHECK(t.run({"senders", "ann", "b.example"}) == 64);
@@ -168,7 +170,7 @@ TEST_SUITE("mta/cmd_user") {
         scram::text(scram::make_verifier("secret", "salt", 1)) + "', 'ann@b.example')");
     t.configure("[auth]\nusers = \"sqlite:" + path + "\"\n");
     CHECK(t.run({"list"}) == 0);
-    CHECK(t.out.str() == "ann  SCRAM-SHA-256  ann@b.example\n");
+    CHECK(t.out.str() == "USER  PASSWORD       SENDERS\nann   SCRAM-SHA-256  ann@b.example\n");
     CHECK(t.run({"check", "ann"}) == 0);
     CHECK(t.asked == 1);
     for (const char* verb : {"add", "password", "delete", "lock", "unlock", "senders"}) {

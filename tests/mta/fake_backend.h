@@ -183,7 +183,7 @@ class FakeBackend : public mta::ControlBackend {
   }
   std::vector<queue::DestinationRow> destination_rows;
   std::vector<queue::DestinationChange> destination_changes;
-  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name) override {
+  Result<std::vector<queue::DestinationRow>> destinations(const std::string& name, bool /*count*/) override {
     if (failure) return fail(*failure);
     std::vector<queue::DestinationRow> rows;
     for (const queue::DestinationRow& row : destination_rows)
