@@ -368,7 +368,7 @@ class Operation(harness.TestCase):
         harness.wait_for("the old limit again", lambda: not smaller(), 10)
         self.assertEqual(relay.tool("config", "diff", "1", "2", check=False).stdout,
                          '- limits.message_size = "50MiB"\n+ limits.message_size = "1MiB"\n')
-        self.assertEqual(len(relay.tool("config", "epochs").stdout.splitlines()), 3)
+        self.assertEqual(len(relay.tool("config", "epochs", "--json").stdout.splitlines()), 3)
         self.assertEqual(client.send("s@client.test.example", "r@local.test.example", CONTENT)[0], 250)
         harness.wait_for("its epoch", lambda: "configuration 3" in relay.tool(
             "trace", "--to", "r@local.test.example", check=False).stdout, 10)  # history is written a moment later
