@@ -155,7 +155,7 @@ int set_password(const std::string& name, bool wanted, const AskSecret& ask, Con
   return change(name, wanted, to, console);
 }
 
-constexpr const char* kSessionsEnd = "; a session that has logged in ends with its next message";
+constexpr const char* kSessionsEnd = "; its sessions end within seconds";
 
 std::string mail_of(const std::string& name) {
   return ". Mail of it that waits: waypost queue hold user:" + escape(name);

@@ -117,7 +117,16 @@ std::string age_text(std::chrono::seconds age) {
   return pair(seconds / 86400, "d", seconds % 86400 / 3600, "h");
 }
 
+namespace {
+bool exact_octets = false;
+}
+
+void show_exact_octets() {
+  exact_octets = true;
+}
+
 std::string octets_text(std::uint64_t octets) {
+  if (exact_octets) return grouped(octets) + " B";
   constexpr const char* kUnits[] = {"KB", "MB", "GB", "TB", "PB"};
   if (octets < 1000) return std::to_string(octets) + " B";
   double value = static_cast<double>(octets) / 1000;

@@ -30,6 +30,8 @@ std::string utc_seconds(net::WallTime time);
 std::string age_text(std::chrono::seconds age);
 /// "512 B", "5.1 KB", "212 MB": powers of 1000, as disks are sold.
 std::string octets_text(std::uint64_t octets);
+/// From now on octets_text() is exact: "223 872 B". Before the first thread begins.
+void show_exact_octets();
 /// "1 message", "1 204 881 messages".
 std::string counted(std::uint64_t count, std::string_view singular, std::string_view plural);
 /// "1 204 881".

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -35,6 +36,7 @@
 #include "mta/cmd_user.h"
 #include "mta/cmd_why.h"
 #include "mta/completion.h"
+#include "mta/output.h"
 #include "mta/secret.h"
 
 namespace waypost::mta {
@@ -42,16 +44,31 @@ namespace {
 
 /// Where the relay of this configuration is found. A file with errors serves, as far as it could be read: the daemon
 /// may run with the one before it. Errors: unsupported (the file that was named cannot be read).
-Result<std::unique_ptr<RelayClient>> find_relay(const std::string& file, bool named) {
+Result<std::unique_ptr<RelayClient>> find_relay(const std::string& file, bool named, std::ostream& notes) {
   const conf::Loaded loaded = conf::load(file);
   if (!loaded.errors.empty()) {
     const conf::Finding& first = loaded.errors.front();
     const bool unreadable = first.line == 0 && first.key.empty();
     // Whoever may use the socket may not be allowed to read the file in its usual place: then its usual paths serve.
     if (unreadable && named) return fail(Errc::unsupported, first.text());
-    if (!unreadable) std::cerr << "waypost: note: " << file << " has errors, see waypost config check\n";
+    if (!unreadable) notes << "waypost: note: " << file << " has errors, see waypost config check\n";
   }
-  return std::make_unique<RelayClient>(loaded.config.control_socket, loaded.config.data_dir, std::cerr);
+  return std::make_unique<RelayClient>(loaded.config.control_socket, loaded.config.data_dir, notes);
+}
+
+/// What was asked, what came of it, and how long it took.
+void note_question(const ControlRequest& request, const Result<ControlAnswer>& answer,
+                   std::chrono::steady_clock::duration took) {
+  std::string what = request.method + " " + request.path;
+  char before = '?';
+  for (const auto& [name, value] : request.query) {
+    what += before + name + "=" + value;
+    before = '&';
+  }
+  std::cerr << "waypost: " + escape(what, 2000) + ": " +
+                   (answer ? std::to_string(answer->status) + ", " + octets_text(answer->body.size())
+                           : escape(answer.error().what, 2000)) +
+                   ", " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()) + " ms\n";
 }
 
 /// What is wrong with a command line, and where to read on.
@@ -83,14 +100,20 @@ int run(int argc, char** argv) {
                                   ->type_name("FILE")
                                   ->capture_default_str()
                                   ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  bool quiet = false, verbose = false, colourless = false, exact = false;
+  app.add_flag("-q,--quiet", quiet, "No notes and no progress, but errors");
+  app.add_flag("-v,--verbose", verbose, "What the relay is asked, and how long it takes");
+  app.add_flag("--no-color", colourless, "No colour, as with NO_COLOR in the environment");
+  app.add_flag("--bytes", exact, "Sizes in octets");
   app.set_version_flag("--version", "waypost (Waypost) " WAYPOST_VERSION);
   app.require_subcommand(1);
   app.footer("Example: waypost queue list state:deferred\nEach verb has a --help of its own; waypost(8) says more.");
 
+  std::ostream nowhere(nullptr);
   std::unique_ptr<RelayClient> relay;
   const auto find = [&]() -> Result<> {
     if (relay) return {};
-    Result<std::unique_ptr<RelayClient>> found = find_relay(file, config->count() > 0);
+    Result<std::unique_ptr<RelayClient>> found = find_relay(file, config->count() > 0, quiet ? nowhere : std::cerr);
     if (!found) return fail(found.error());
     relay = *std::move(found);
     return {};
@@ -102,7 +125,10 @@ int run(int argc, char** argv) {
       [&](const ControlRequest& request) -> Result<ControlAnswer> {
         const Result<> found = find();
         if (!found) return fail(found.error());
-        return relay->ask(request);
+        const auto began = std::chrono::steady_clock::now();
+        Result<ControlAnswer> answer = relay->ask(request);
+        if (verbose) note_question(request, answer, std::chrono::steady_clock::now() - began);
+        return answer;
       },
       [] { return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now()); },
       [&]() -> Result<std::string> {
@@ -115,7 +141,11 @@ int run(int argc, char** argv) {
         std::signal(SIGPIPE, SIG_IGN);  // a daemon that closes is an answer
         return submit(conf::load(file).config.submit_socket, submission, nullptr);
       }};
-  console.err_is_terminal = ::isatty(STDERR_FILENO) != 0;
+  app.parse_complete_callback([&] {
+    if (exact) show_exact_octets();
+    if (colourless) ::setenv("NO_COLOR", "1", 1);
+    console.err_is_terminal = !quiet && ::isatty(STDERR_FILENO) != 0;
+  });
   add_status(app, console);
   add_top(app, console);
   add_bench(app, console);

@@ -42,6 +42,9 @@ queue list --limit 2
 queue list --limit 2 --after {2}
 queue list --sort size --limit 2
 queue list --sort tries --after {2}
+--bytes queue count
+--verbose why {1}
+-q queue list --limit 1
 queue list --json
 queue list from:nobody@x.example
 queue list sise:>5MB
@@ -466,6 +469,7 @@ class ToolOutput(harness.TestCase):
         text = re.sub(r"(\bpid |waypost/\w+\[)\d+", r"\1N", text)
         text = re.sub(r'"(longest_slice_us|pages|slices|octets_on_disk|wal_octets|history_octets)":\d+', r'"\1":N', text)
         text = re.sub(r'(\bafter |\bin |"milliseconds":)\d+(?= ms\b|,)', r"\1N", text)
+        text = re.sub(r", [\d.]+ K?B, \d+ ms$", ", N B, N ms", text, flags=re.M)
         # What `config check` says of this machine.
         text = re.sub(r"^.*\bclock\b.*\n", "", text, flags=re.M)
         text = re.sub(r"no errors, \d+ warnings?", "no errors, N warnings", text)

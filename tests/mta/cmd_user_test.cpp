@@ -82,7 +82,7 @@ TEST_SUITE("mta/cmd_user") {
     CHECK(t.run({"password", "bob"}) == 67);
     CHECK(t.run({"lock", "ann"}) == 0);
     CHECK(t.out.str() ==
-          "locked ann; a session that has logged in ends with its next message. Mail of it that waits: "
+          "locked ann; its sessions end within seconds. Mail of it that waits: "
           "waypost queue hold user:ann\n");
     const std::string locked = t.file();
     CHECK(t.run({"lock", "ann"}) == 0);
