@@ -297,6 +297,7 @@ DOWN = """
 status
 health
 queue list
+--quiet queue list
 queue count
 queue count --by domain
 queue shape
