@@ -462,8 +462,10 @@ class ToolOutput(harness.TestCase):
         text = re.sub(r"(?<=\bdelay=)[\d.]+", "N", text)
         text = re.sub(r"(p50|p99) (-|under [\d.]+ m?s)", r"\1 N", text)
         text = re.sub(r'[\d.]+(?= (msg|rcpt)/s)|(?<="rate":)[\d.e-]+', "N", text)
-        # An idle connection is closed at some time, and one retry may be in the midst of another.
-        text = re.sub(r"^(out +N rcpt/s +)\d+ connections?(.*deferred )\d+", r"\1N connections\2N", text, flags=re.M)
+        # An idle connection is closed at some time, and its site goes; one retry may be in the midst of another.
+        text = re.sub(r"^(out +N rcpt/s +)\d+ connections? +\d+ sites?(.*deferred )\d+", r"\1N connections   N sites\2N", text,
+                      flags=re.M)
+        text = re.sub(r'"sites":\d+', '"sites":N', text)
         text = re.sub(r"^confined: .*", "confined: ...", text, flags=re.M)
         text = re.sub(r'"(confined|store|disk)":\{[^{}]*\}', r'"\1":{...}', text)
         text = re.sub(r"^(history.db +)\d.*", r"\1N", text, flags=re.M)
