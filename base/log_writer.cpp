@@ -163,7 +163,6 @@ int priority(Level level) {
   return 6;
 }
 
-// How a value stands in a text line: key=value, key=<value>, (value) behind the one before, or alone.
 }  // namespace
 
 bool is_file(std::string_view target) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/escape.h"
+#include "base/text.h"
 #include "conf/load.h"
 #include "conf/table.h"
 #include "mta/output.h"
@@ -161,12 +162,6 @@ std::string mail_of(const std::string& name) {
   return ". Mail of it that waits: waypost queue hold user:" + escape(name);
 }
 
-std::string list_of_rules(const std::vector<std::string>& rules) {
-  std::string out;
-  for (const std::string& rule : rules) out += (out.empty() ? "" : " ") + escape(rule);
-  return out;
-}
-
 std::string method(const std::string& hash) {
   if (hash.starts_with("$y$")) return "yescrypt";
   if (hash.starts_with("$gy$")) return "gost-yescrypt";
@@ -230,7 +225,7 @@ int user_senders(const std::string& name, const std::vector<std::string>& sender
   };
   if (change(name, true, to, console) == 0)
     console.out << "senders of " << escape(name) << ": the name" << (senders.empty() ? " alone" : ", ")
-                << list_of_rules(senders) << "\n";
+                << escape(join(senders, " ")) << "\n";
   return console.exit_code;
 }
 
@@ -254,7 +249,7 @@ int user_list(bool json, Console& console) {
     if (user.has_scram()) by += (by.empty() ? "" : ", ") + std::string("SCRAM-SHA-256");
     if (by.empty()) by = user.is_locked() ? "locked" : "no password";
     if (table.empty()) table.add({"USER", "PASSWORD", "SENDERS"});
-    table.add({escape(name), by, user.senders.empty() ? "-" : list_of_rules(user.senders)});
+    table.add({escape(name), by, user.senders.empty() ? "-" : escape(join(user.senders, " "))});
   }
   console.out << table.text();
   return 0;

@@ -10,7 +10,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "base/escape.h"
 #include "base/event_log.h"
 #include "base/text.h"
 #include "base/thread_name.h"

@@ -14,16 +14,6 @@
 using namespace waypost;
 using namespace waypost::mta;
 
-namespace {
-
-const std::string kFirst = queue::Id{1000}.text();
-
-std::size_t lines(const std::string& text) {
-  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
-}
-
-}  // namespace
-
 TEST_SUITE("mta/cmd_dest") {
   TEST_CASE("why: the reason that keeps a recipient, and what comes next") {
     Terminal t;

@@ -12,9 +12,6 @@
 namespace waypost::mta {
 namespace {
 
-const std::string kFirst = queue::Id{1000}.text();
-const std::string kSecond = queue::Id{2000}.text();
-
 /// A relay that takes all, unless a test says otherwise.
 struct Importing {
   Terminal t;

@@ -14,14 +14,6 @@
 using namespace waypost;
 using namespace waypost::mta;
 
-namespace {
-
-std::size_t lines(const std::string& text) {
-  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
-}
-
-}  // namespace
-
 TEST_SUITE("mta/cmd_store") {
   TEST_CASE("store check: one screen, and 1 if it found something") {
     Terminal t;

@@ -13,17 +13,6 @@
 using namespace waypost;
 using namespace waypost::mta;
 
-namespace {
-
-const std::string kFirst = queue::Id{1000}.text();
-const std::string kSecond = queue::Id{2000}.text();
-
-std::size_t lines(const std::string& text) {
-  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
-}
-
-}  // namespace
-
 TEST_SUITE("mta/cmd") {
   TEST_CASE("arguments become a filter, and a value of several words its quotes again") {
     struct Case {

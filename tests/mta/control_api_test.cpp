@@ -30,14 +30,14 @@ struct Api {
   }
 };
 
+using tests::kFirst;
+using tests::kSecond;
+
 Json json_of(const ControlAnswer& answer) {
   const Json json = Json::parse(answer.body, nullptr, false);
   REQUIRE(json.is_object());
   return json;
 }
-
-const std::string kFirst = queue::Id{1000}.text();
-const std::string kSecond = queue::Id{2000}.text();
 
 }  // namespace
 

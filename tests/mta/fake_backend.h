@@ -17,6 +17,9 @@ namespace waypost::tests {
 /// 2026-11-22T10:00:00Z.
 inline const net::WallTime kNow{std::chrono::seconds(1795341600)};
 
+/// The messages that a FakeBackend has.
+inline const std::string kFirst = queue::Id{1000}.text(), kSecond = queue::Id{2000}.text();
+
 class FakeBackend : public mta::ControlBackend {
  public:
   FakeBackend() {

@@ -32,6 +32,13 @@
 
 namespace waypost::mta {
 
+using tests::kFirst;
+using tests::kSecond;
+
+inline std::size_t lines(const std::string& text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
 struct Terminal {
   tests::FakeBackend backend;
   ControlApi api{backend};

@@ -19,8 +19,6 @@ using top::Row;
 using top::State;
 using top::View;
 
-const std::string kFirst = queue::Id{1000}.text();
-
 /// A terminal on which these keys are typed, and then the screen is left.
 class TypedScreen : public Screen {
  public:
