@@ -26,12 +26,19 @@ constexpr Sql kSlice{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                      "ORDER BY d.id LIMIT ?2"};
 constexpr Sql kOne{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                    ", s.id FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
+// In the index of what is due, which has what was set aside since, too: where there may be some, rows are looked at, of
+// which a turn has fewer (?3).
 constexpr Sql kWaiting{
-    "SELECT count(*) FROM (SELECT 1 FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination = ?1 LIMIT ?2)"};
+    "SELECT iif((SELECT aside_to FROM destination WHERE id = ?1) = 0, (SELECT count(*) FROM (SELECT 1 FROM recipient "
+    "INDEXED BY recipient_due WHERE in_due = 1 AND destination = ?1 LIMIT ?2)), (SELECT count(*) FROM (SELECT state "
+    "FROM recipient INDEXED BY recipient_due WHERE in_due = 1 AND destination = ?1 LIMIT ?3) WHERE state = 0))"};
+#define WAYPOST_OF_SITE                                                                            \
+  "FROM destination d CROSS JOIN recipient r INDEXED BY recipient_due ON r.in_due = 1 AND r.destination = d.id " \
+  "WHERE d.site = ?1"
 constexpr Sql kWaitingForSite{
-    "SELECT count(*) FROM (SELECT 1 FROM destination d CROSS JOIN recipient r INDEXED BY recipient_due "
-    "ON r.state = 0 AND r.destination = d.id WHERE d.site = ?1 LIMIT ?2)"};
+    "SELECT iif(NOT EXISTS(SELECT 1 FROM destination WHERE site = ?1 AND aside_to <> 0), (SELECT count(*) FROM "
+    "(SELECT 1 " WAYPOST_OF_SITE " LIMIT ?2)), (SELECT count(*) FROM (SELECT state " WAYPOST_OF_SITE
+    " LIMIT ?3) WHERE state = 0))"};
 constexpr Sql kHold{
     "INSERT INTO destination(name, held_until, held_reason) VALUES (?1, ?2, ?3) "
     "ON CONFLICT(name) DO UPDATE SET held_until = excluded.held_until, held_reason = excluded.held_reason"};
@@ -71,7 +78,8 @@ constexpr std::uint64_t kCountedInOneTurn = 100'000;  // recipients: some millis
 
 Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
   Run row(db, sql);
-  row << id << static_cast<std::int64_t>(DestinationRow::kCounted);
+  row << id << static_cast<std::int64_t>(DestinationRow::kCounted)
+      << static_cast<std::int64_t>(DestinationRow::kLookedAt);
   Result<bool> found = row.step();
   if (!found) return fail(found.error());
   return static_cast<std::uint64_t>(row.integer(0));

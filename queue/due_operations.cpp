@@ -10,23 +10,24 @@
 namespace waypost::queue {
 namespace {
 
-// A loose scan of the partial index: from each destination to the first row of the next one.
+// A loose scan of the partial index: from each destination to the first row of the next one. In it are recipients that
+// were set aside since, too (queue/schema.cpp).
 constexpr Sql kNextDestination{
     "SELECT destination FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination > ?1 ORDER BY destination LIMIT 1"};
+    "WHERE in_due = 1 AND destination > ?1 ORDER BY destination LIMIT 1"};
 // And from each of its flows to the first row of the next one.
 constexpr Sql kNextFlow{
     "SELECT flow, next_attempt FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination = ?1 AND flow > ?2 ORDER BY flow, next_attempt LIMIT 1"};
+    "WHERE in_due = 1 AND destination = ?1 AND flow > ?2 ORDER BY flow, next_attempt LIMIT 1"};
 constexpr Sql kDestination{"SELECT " WAYPOST_BOTH_COLUMNS
                            " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id = ?1"};
 constexpr Sql kDueRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
-                             " FROM recipient r INDEXED BY recipient_due "
-                             "WHERE r.state = 0 AND r.destination = ?1 AND r.flow = ?2 AND r.next_attempt <= ?3 "
+                             ", r.state FROM recipient r INDEXED BY recipient_due "
+                             "WHERE r.in_due = 1 AND r.destination = ?1 AND r.flow = ?2 AND r.next_attempt <= ?3 "
                              "ORDER BY r.next_attempt, r.message, r.idx LIMIT ?4 OFFSET ?5"};
 constexpr Sql kNextRecipient{
     "SELECT next_attempt FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination = ?1 AND flow = ?2 AND next_attempt > ?3 ORDER BY next_attempt LIMIT 1"};
+    "WHERE in_due = 1 AND destination = ?1 AND flow = ?2 AND next_attempt > ?3 ORDER BY next_attempt LIMIT 1"};
 constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE m.id = ?1"};
 
 // The index alone: where a row cannot be read its id is known.
@@ -41,6 +42,7 @@ constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_
 constexpr Sql kLookAgain{
     "UPDATE message SET check_at = iif(EXISTS(SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1)), ?2, ?3) "
     "WHERE id = ?1"};
+constexpr Sql kTakeOut{"UPDATE recipient SET in_due = 0 WHERE message = ?1 AND idx = ?2 AND state <> 0"};
 constexpr Sql kHoldDamaged{
     "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
     "WHERE message = ?1 AND state = 0"};
@@ -48,6 +50,7 @@ constexpr Sql kDestinationsOf{"SELECT DISTINCT destination FROM recipient WHERE 
 
 // In one turn: some milliseconds at most, since acceptance waits meanwhile.
 constexpr std::size_t kRecipientsInOneTurn = 500;  // and what the last destination has beyond
+constexpr std::size_t kSetAsideInOneTurn = 200;  // what they cost is to write them
 constexpr std::size_t kDestinationsInOneTurn = 2000;
 constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
 constexpr std::chrono::seconds kLookAtMoreFlows{1};
@@ -60,6 +63,8 @@ Result<> DueOperation::apply(Database& db) {
   page = {};
   damaged.clear();
   page.asked = query_.asked;
+  set_aside.clear();
+  before_them = 0;
   messages_.clear();
   auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
   std::size_t recipients = 0;
@@ -78,6 +83,9 @@ Result<> DueOperation::apply(Database& db) {
     }
     if (!found) return fail(found.error());
     recipients += *found;
+    if (set_aside.empty()) continue;
+    before_them = static_cast<std::uint64_t>(destination.id - 1);
+    break;
   }
   page.resume = static_cast<std::uint64_t>(last);
   return {};
@@ -139,13 +147,18 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     auto left = static_cast<std::size_t>(
         std::count_if(flows->begin(), flows->end(), [](const DueFlow& each) { return each.more; }));
     for (DueFlow& flow : *flows) {
-      if (!flow.more || total >= query_.per_destination) continue;
+      if (!flow.more || total >= query_.per_destination || set_aside.size() >= kSetAsideInOneTurn) continue;
       const std::size_t alike = std::max<std::size_t>((query_.per_destination - total) / left--, 1);
       const std::size_t before = flow.read;
       Result<> done = read(db, destination, flow, alike);
       if (!done) return fail(done.error());
       total += flow.read - before;
     }
+  }
+  // Once they are out it is visited again.
+  if (!set_aside.empty()) {
+    page.due.resize(first);
+    return 0;
   }
   if (asks) page.asked.insert(site.name);
   if (page.due.size() > first) add_states(destination);
@@ -203,6 +216,11 @@ Result<> DueOperation::read(Database& db, const Destination& destination, DueFlo
   for (; found && *found; found = row.step()) {
     flow.read += 1;
     Id id = id_of(row.integer(0));
+    if (row.integer(kRecipientColumns) != static_cast<int>(State::deferred)) {
+      set_aside.emplace_back(id, row.integer(1));
+      if (set_aside.size() >= kSetAsideInOneTurn) return {};
+      continue;
+    }
     if (std::find(damaged.begin(), damaged.end(), id) != damaged.end()) continue;
     Result<std::shared_ptr<const MessageInfo>> info = message(db, id);
     if (!info && info.error().code != Errc::damaged) return fail(info.error());
@@ -364,6 +382,24 @@ Result<> LookAgainOperation::apply(Database& db) {
     Result<> moved = move.done();
     if (!moved) return moved;
   }
+  return {};
+}
+
+TakeOutOperation::TakeOutOperation(std::vector<std::pair<Id, std::int64_t>> recipients)
+    : Operation(Kind::bulk), recipients_(std::move(recipients)) {}
+
+Result<> TakeOutOperation::apply(Database& db) {
+  bool any = false;
+  stuck = false;
+  for (const auto& [message, index] : recipients_) {
+    Run row(db, kTakeOut);
+    row << number(message) << index;
+    Result<> done = row.done();
+    if (!done && done.error().code != Errc::damaged) return done;
+    any = any || (done && db.changed_rows() > 0);
+    stuck = stuck || !done;
+  }
+  stuck = stuck && !any;
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "queue/rows.h"
@@ -21,6 +22,10 @@ class DueOperation : public Operation {
 
   DuePage page;
   std::vector<Id> damaged;  ///< messages that were left out
+  /// Recipients that are held or removed, of the last destination of the page, by message and index; and what to
+  /// resume with to visit that once more when they are taken out.
+  std::vector<std::pair<Id, std::int64_t>> set_aside;
+  std::uint64_t before_them = 0;
 
  private:
   struct Destination {
@@ -97,6 +102,17 @@ class LookAgainOperation : public Operation {
  private:
   std::vector<Id> messages_;
   WallTime now_;
+};
+
+/// Takes recipients out of the index of what is due, those that are set aside still.
+class TakeOutOperation : public Operation {
+ public:
+  explicit TakeOutOperation(std::vector<std::pair<Id, std::int64_t>> recipients);
+  Result<> apply(Database& db) override;
+  bool stuck = false;  ///< some are damaged and none came out: they would be found again for ever
+
+ private:
+  std::vector<std::pair<Id, std::int64_t>> recipients_;
 };
 
 /// Takes damaged messages out of what is due, until an administrator looks at them.

@@ -30,7 +30,7 @@ constexpr Sql kAdd{
     "INSERT INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, orcpt, "
     "status, reply, host, flow, delay_told) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, '', '', '', ?10, ?11)"};
 // For good: no change is there to be undone.
-constexpr Sql kRemove{"UPDATE recipient SET state = 6, change = 0 WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kRemove{"UPDATE recipient SET state = 6, change = 0, in_due = 0 WHERE message = ?1 AND idx = ?2"};
 
 }  // namespace
 

@@ -220,6 +220,12 @@ net::Task<Result<DuePage>> SqliteStore::due(DueQuery query) {
   DueOperation operation(query);
   Result<> done = co_await run(operation);
   if (!done) co_return fail(done.error());
+  if (!operation.set_aside.empty()) {
+    TakeOutOperation out(std::move(operation.set_aside));
+    done = co_await run(out);
+    if (!done) co_return fail(done.error());
+    if (!out.stuck) operation.page.resume = operation.before_them;
+  }
   if (operation.damaged.empty()) co_return std::move(operation.page);
 
   // What was read before that await may have ended during it: a page that names it would have it attempted again.
