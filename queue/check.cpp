@@ -112,7 +112,7 @@ class Check {
       // A destination goes when nothing waits for it: those who have ended may have none, and then no sum.
       bool has_destination = !row.is_null(kState + 1);
       bool waits = state <= static_cast<int>(State::held);
-      if (state == static_cast<int>(State::deferred) && row.integer(kState + 3) == 0)
+      if (state == static_cast<int>(State::deferred) && row.integer(kState + 3) != 1)
         report_.add(Kind::recipient, id, which + " is not in the index of what is due, and is not tried any more");
       if (!has_destination && waits)
         report_.add(Kind::destination, id, which + " waits for a destination that is gone");

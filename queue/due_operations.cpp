@@ -24,7 +24,7 @@ constexpr Sql kDestination{"SELECT " WAYPOST_BOTH_COLUMNS
 constexpr Sql kDueRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
                              ", r.state FROM recipient r INDEXED BY recipient_due "
                              "WHERE r.in_due = 1 AND r.destination = ?1 AND r.flow = ?2 AND r.next_attempt <= ?3 "
-                             "ORDER BY r.next_attempt, r.message, r.idx LIMIT ?4 OFFSET ?5"};
+                             "ORDER BY r.next_attempt, r.message, r.idx LIMIT -1 OFFSET ?4"};
 constexpr Sql kNextRecipient{
     "SELECT next_attempt FROM recipient INDEXED BY recipient_due "
     "WHERE in_due = 1 AND destination = ?1 AND flow = ?2 AND next_attempt > ?3 ORDER BY next_attempt LIMIT 1"};
@@ -42,29 +42,30 @@ constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_
 constexpr Sql kLookAgain{
     "UPDATE message SET check_at = iif(EXISTS(SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1)), ?2, ?3) "
     "WHERE id = ?1"};
-constexpr Sql kTakeOut{"UPDATE recipient SET in_due = 0 WHERE message = ?1 AND idx = ?2 AND state <> 0"};
+constexpr Sql kTakeOut{"UPDATE recipient SET in_due = 0 WHERE message = ?1 AND idx = ?2 AND in_due = 1 AND state <> 0"};
 constexpr Sql kHoldDamaged{
-    "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
+    "UPDATE recipient SET state = 1, in_due = 0, status = '4.3.0', reply = 'damaged in queue.db, held' "
     "WHERE message = ?1 AND state = 0"};
 constexpr Sql kDestinationsOf{"SELECT DISTINCT destination FROM recipient WHERE message = ?1"};
 
 // In one turn: some milliseconds at most, since acceptance waits meanwhile.
 constexpr std::size_t kRecipientsInOneTurn = 500;  // and what the last destination has beyond
-constexpr std::size_t kSetAsideInOneTurn = 200;  // what they cost is to write them
+constexpr std::size_t kSetAsideInOneTurn = 1000;
+constexpr std::size_t kTakenOutAtLeast = 100;
 constexpr std::size_t kDestinationsInOneTurn = 2000;
 constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
 constexpr std::chrono::seconds kLookAtMoreFlows{1};
 
 }  // namespace
 
-DueOperation::DueOperation(DueQuery query) : Operation(Kind::read), query_(std::move(query)) {}
+DueOperation::DueOperation(DueQuery query, SetAside of_them)
+    : Operation(Kind::read), query_(std::move(query)), of_them_(of_them) {}
 
 Result<> DueOperation::apply(Database& db) {
   page = {};
   damaged.clear();
   page.asked = query_.asked;
   set_aside.clear();
-  before_them = 0;
   messages_.clear();
   auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
   std::size_t recipients = 0;
@@ -84,7 +85,10 @@ Result<> DueOperation::apply(Database& db) {
     if (!found) return fail(found.error());
     recipients += *found;
     if (set_aside.empty()) continue;
-    before_them = static_cast<std::uint64_t>(destination.id - 1);
+    // First of all in the next page: what is read before they are taken out may have ended by then.
+    const bool is_first = page.due.empty() && page.destinations.empty() && damaged.empty();
+    if (!is_first) set_aside.clear();
+    last = destination.id - 1;
     break;
   }
   page.resume = static_cast<std::uint64_t>(last);
@@ -209,18 +213,19 @@ Result<std::vector<DueOperation::DueFlow>> DueOperation::due_flows(Database& db,
 
 Result<> DueOperation::read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit) {
   Run row(db, kDueRecipients);
-  row << destination.id << flow.flow.value << millis(query_.now) << static_cast<std::int64_t>(limit)
-      << static_cast<std::int64_t>(flow.read);
-  const std::size_t before = flow.read;
+  row << destination.id << flow.flow.value << millis(query_.now) << static_cast<std::int64_t>(flow.read);
+  std::size_t deferred = 0;
   Result<bool> found = row.step();
-  for (; found && *found; found = row.step()) {
+  for (; found && *found && deferred < limit; found = row.step()) {
     flow.read += 1;
     Id id = id_of(row.integer(0));
     if (row.integer(kRecipientColumns) != static_cast<int>(State::deferred)) {
+      if (of_them_ == SetAside::pass) continue;
       set_aside.emplace_back(id, row.integer(1));
       if (set_aside.size() >= kSetAsideInOneTurn) return {};
       continue;
     }
+    deferred += 1;
     if (std::find(damaged.begin(), damaged.end(), id) != damaged.end()) continue;
     Result<std::shared_ptr<const MessageInfo>> info = message(db, id);
     if (!info && info.error().code != Errc::damaged) return fail(info.error());
@@ -241,7 +246,7 @@ Result<> DueOperation::read(Database& db, const Destination& destination, DueFlo
     page.due[place->second].recipients.push_back(*std::move(recipient));
   }
   if (!found) return fail(found.error());
-  flow.more = flow.read - before == limit;
+  flow.more = deferred == limit;
   return {};
 }
 
@@ -386,20 +391,17 @@ Result<> LookAgainOperation::apply(Database& db) {
 }
 
 TakeOutOperation::TakeOutOperation(std::vector<std::pair<Id, std::int64_t>> recipients)
-    : Operation(Kind::bulk), recipients_(std::move(recipients)) {}
+    : Operation(Kind::bulk, recipients.size() * 64), recipients_(std::move(recipients)) {}
 
 Result<> TakeOutOperation::apply(Database& db) {
-  bool any = false;
-  stuck = false;
-  for (const auto& [message, index] : recipients_) {
+  any = false;
+  for (std::size_t i = 0; i < recipients_.size() && (i < kTakenOutAtLeast || !turn_is_over()); ++i) {
     Run row(db, kTakeOut);
-    row << number(message) << index;
+    row << number(recipients_[i].first) << recipients_[i].second;
     Result<> done = row.done();
-    if (!done && done.error().code != Errc::damaged) return done;
-    any = any || (done && db.changed_rows() > 0);
-    stuck = stuck || !done;
+    if (!done) return done;
+    any = any || db.changed_rows() > 0;
   }
-  stuck = stuck && !any;
   return {};
 }
 

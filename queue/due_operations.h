@@ -17,15 +17,16 @@ namespace waypost::queue {
 /// Store::due(). Goes from destination to destination by one seek each: a backlog in back-off costs no more than that.
 class DueOperation : public Operation {
  public:
-  explicit DueOperation(DueQuery query);
+  /// What is done about recipients in the index that are held, or were removed: found first in a page they end it, to
+  /// be taken out.
+  enum class SetAside : std::uint8_t { find, pass };
+  DueOperation(DueQuery query, SetAside of_them);
   Result<> apply(Database& db) override;
 
   DuePage page;
   std::vector<Id> damaged;  ///< messages that were left out
-  /// Recipients that are held or removed, of the last destination of the page, by message and index; and what to
-  /// resume with to visit that once more when they are taken out.
+  /// Of the one destination that was visited, by message and index. The page is empty then, and resumes with it.
   std::vector<std::pair<Id, std::int64_t>> set_aside;
-  std::uint64_t before_them = 0;
 
  private:
   struct Destination {
@@ -49,6 +50,7 @@ class DueOperation : public Operation {
   Result<std::shared_ptr<const MessageInfo>> message(Database& db, Id id);
 
   DueQuery query_;
+  SetAside of_them_;
   std::unordered_map<std::uint64_t, std::size_t> places_;  ///< of a message of the destination, in page.due
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
 };
@@ -109,7 +111,9 @@ class TakeOutOperation : public Operation {
  public:
   explicit TakeOutOperation(std::vector<std::pair<Id, std::int64_t>> recipients);
   Result<> apply(Database& db) override;
-  bool stuck = false;  ///< some are damaged and none came out: they would be found again for ever
+  /// Not for this is the disk's last room: what stays in the index can be passed.
+  bool brings_mail() const override { return true; }
+  bool any = false;  ///< false: none is set aside any more, or none can be taken out
 
  private:
   std::vector<std::pair<Id, std::int64_t>> recipients_;

@@ -154,6 +154,7 @@ CREATE INDEX recipient_kept ON recipient(state, message) WHERE state = 6 AND cha
 constexpr const char* kQueueVersion7 = R"(
 ALTER TABLE recipient ADD COLUMN in_due INTEGER NOT NULL DEFAULT 1;
 DROP INDEX recipient_due;
+UPDATE recipient SET in_due = 0 WHERE state <> 0;
 CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE in_due = 1;
 )";
 

@@ -130,10 +130,9 @@ inline constexpr std::chrono::hours kUndoTime{24};
 /// What `waypost dest` prints.
 struct DestinationRow {
   DestinationState state;
-  /// Recipients, of a site those of its destinations: of the first kCounted, or where some of it are held or were
-  /// removed of the first kLookedAt with these.
+  /// Recipients, of a site those of its destinations; of more than kCounted, with those that are held, the first.
   std::uint64_t waiting = 0;
-  static constexpr std::uint64_t kCounted = 100'000, kLookedAt = 5'000;
+  static constexpr std::uint64_t kCounted = 100'000;
 };
 struct DestinationChange {
   enum class Kind : std::uint8_t { hold, resume, retry, limit };

@@ -72,14 +72,14 @@ TEST_SUITE("mta/cmd_store_upkeep") {
     CHECK(t.said("nothing to do: queue.db is of version 7"));
     f.tamper(kToVersion4);
     CHECK(t.run({"store", "migrate", "--dry-run"}) == 0);
-    CHECK(t.said("would migrate queue.db from version 4 to 6"));
+    CHECK(t.said("would migrate queue.db from version 4 to 7"));
     CHECK(t.run({"store", "migrate"}) == 64);
     CHECK(queue::versions_of_folder(f.folder.path())->queue == 4);
     CHECK(queue::vacuum_folder(f.folder.path()).error().code == Errc::unsupported);
     tests::TemporaryFolder outside;
     const std::string backup = outside.path() + "/before";
     CHECK(t.run({"store", "migrate", backup}) == 0);
-    CHECK(t.said("migrated queue.db from version 4 to 6"));
+    CHECK(t.said("migrated queue.db from version 4 to 7"));
     CHECK(t.said(backup));
     CHECK(queue::versions_of_folder(backup)->queue == 4);
     CHECK(queue::check_folder(f.folder.path())->found == 0);
@@ -91,7 +91,7 @@ TEST_SUITE("mta/cmd_store_upkeep") {
     CHECK(t.run({"store", "migrate", "--no-backup"}) == 78);
     t.data_dir = outside.path();
     CHECK(t.run({"store", "migrate", "--dry-run"}) == 66);
-    f.tamper("PRAGMA user_version = 6");
+    f.tamper("PRAGMA user_version = 7");
     f.reopen();
   }
 }

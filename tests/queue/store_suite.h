@@ -446,6 +446,7 @@ class StoreWalk {
     }
     // What is set aside may be looked at, and left out, earlier.
     const std::optional<net::WallTime> next = model_.next_due(f_.now());
+    CHECK((!f_.next_due || *f_.next_due > f_.now()));
     if (complete && next) CHECK((f_.next_due && *f_.next_due <= *next));
   }
 
