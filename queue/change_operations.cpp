@@ -16,9 +16,10 @@ namespace {
 constexpr Sql kClearBackOff{
     "UPDATE destination SET next_attempt = ?2 WHERE id IN (?1, (SELECT site FROM destination WHERE id = ?1)) "
     "AND next_attempt > ?2"};
-constexpr Sql kChange{
-    "UPDATE recipient SET state = ?3, next_attempt = ?4, change = ?5, was = ?6 WHERE message = ?1 AND idx = ?2"};
-constexpr Sql kRetry{"UPDATE recipient SET next_attempt = ?3 WHERE message = ?1 AND idx = ?2"};
+// Nothing of the index of what is due.
+constexpr Sql kChange{"UPDATE recipient SET state = ?3, change = ?4, was = ?5 WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kMakeDue{"UPDATE recipient SET next_attempt = ?3, in_due = 1 WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kRetry{"UPDATE recipient SET next_attempt = ?3, in_due = 1 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kWaits{"SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1) LIMIT 1"};
 // What is there again is tried before it expires.
 constexpr Sql kLookSoon{"UPDATE message SET check_at = ?2 WHERE id = ?1 AND (check_at = ?3 OR check_at < ?2)"};
@@ -177,13 +178,17 @@ Result<> ChangeOperation::move(Database& db, const Match& match, Event event, St
     Result<> written = row.done();
     return written ? clear_back_off(db, match.destination) : written;
   }
-  const bool now = event == Event::release && !plan_.undo;
   // What is not kept belongs to no change.
   const std::uint64_t change = plan_.for_good ? 0 : plan_.number;
   Run row(db, kChange);
-  row << number(match.message) << match.index << static_cast<int>(to) << (now ? millis(plan_.now) : match.next_attempt)
-      << change << static_cast<int>(match.state);
+  row << number(match.message) << match.index << static_cast<int>(to) << change << static_cast<int>(match.state);
   Result<> written = row.done();
+  const bool now = event == Event::release && !plan_.undo;
+  if (written && to == State::deferred && (now || !match.in_due)) {
+    Run due(db, kMakeDue);
+    due << number(match.message) << match.index << (now ? millis(plan_.now) : match.next_attempt);
+    written = due.done();
+  }
   const bool apart = to == State::held || (to == State::removed && change > 0);
   // Marked up to now at once, so that a whole walk marks a destination once.
   const bool is_marked = match.message <= plan_.newest && destinations_.contains(match.destination);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr Sql kMessages{"SELECT " WAYPOST_MESSAGE_COLUMNS ", m.body FROM message m ORDER BY m.id"};
 constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
-                          ", r.state, d.name, EXISTS (SELECT 1 FROM message m WHERE m.id = r.message) "
+                          ", r.state, d.name, EXISTS (SELECT 1 FROM message m WHERE m.id = r.message), r.in_due "
                           "FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
                           "ORDER BY r.message, r.idx"};
 // The last recipient that ends takes its message along.
@@ -112,6 +112,8 @@ class Check {
       // A destination goes when nothing waits for it: those who have ended may have none, and then no sum.
       bool has_destination = !row.is_null(kState + 1);
       bool waits = state <= static_cast<int>(State::held);
+      if (state == static_cast<int>(State::deferred) && row.integer(kState + 3) != 1)
+        report_.add(Kind::recipient, id, which + " is not in the index of what is due, and is not tried any more");
       if (!has_destination && waits)
         report_.add(Kind::destination, id, which + " waits for a destination that is gone");
       if (!has_destination) continue;

@@ -26,12 +26,13 @@ constexpr Sql kSlice{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                      "ORDER BY d.id LIMIT ?2"};
 constexpr Sql kOne{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                    ", s.id FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
+// And how many were looked at: in the index of what is due is what was set aside since, too.
 constexpr Sql kWaiting{
-    "SELECT count(*) FROM (SELECT 1 FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination = ?1 LIMIT ?2)"};
+    "SELECT total(state = 0), count(*) FROM (SELECT state FROM recipient INDEXED BY recipient_due "
+    "WHERE in_due = 1 AND destination = ?1 LIMIT ?2)"};
 constexpr Sql kWaitingForSite{
-    "SELECT count(*) FROM (SELECT 1 FROM destination d CROSS JOIN recipient r INDEXED BY recipient_due "
-    "ON r.state = 0 AND r.destination = d.id WHERE d.site = ?1 LIMIT ?2)"};
+    "SELECT total(state = 0), count(*) FROM (SELECT r.state AS state FROM destination d CROSS JOIN recipient r "
+    "INDEXED BY recipient_due ON r.in_due = 1 AND r.destination = d.id WHERE d.site = ?1 LIMIT ?2)"};
 constexpr Sql kHold{
     "INSERT INTO destination(name, held_until, held_reason) VALUES (?1, ?2, ?3) "
     "ON CONFLICT(name) DO UPDATE SET held_until = excluded.held_until, held_reason = excluded.held_reason"};
@@ -69,12 +70,15 @@ constexpr std::int64_t kMessagesInOneTurn = 500;
 constexpr std::size_t kRecipientsInOneTurn = 2000;
 constexpr std::uint64_t kCountedInOneTurn = 100'000;  // recipients: some milliseconds
 
-Result<std::uint64_t> waiting(Database& db, Sql sql, std::int64_t id) {
+struct Waiting {
+  std::uint64_t recipients = 0, looked_at = 0;
+};
+Result<Waiting> waiting(Database& db, Sql sql, std::int64_t id) {
   Run row(db, sql);
   row << id << static_cast<std::int64_t>(DestinationRow::kCounted);
   Result<bool> found = row.step();
   if (!found) return fail(found.error());
-  return static_cast<std::uint64_t>(row.integer(0));
+  return Waiting{static_cast<std::uint64_t>(row.integer(0)), static_cast<std::uint64_t>(row.integer(1))};
 }
 
 std::size_t recipients_of(const std::vector<Due>& due) {
@@ -138,11 +142,11 @@ Result<> DestinationsOperation::take(Database& db, const Run& row) {
   const bool alone = is_in_trouble(state, now_);
   const bool with_site = is_in_trouble(site, now_);
   if (!alone && !with_site) return {};
-  Result<std::uint64_t> count = count_ ? waiting(db, kWaiting, row.integer(0)) : Result<std::uint64_t>(0);
+  Result<Waiting> count = count_ ? waiting(db, kWaiting, row.integer(0)) : Result<Waiting>();
   if (!count) return fail(count.error());
-  counted_ += *count;
-  if (alone) rows.push_back({std::move(state), *count});
-  if (with_site) rows.push_back({std::move(site), *count});
+  counted_ += count->looked_at;
+  if (alone) rows.push_back({std::move(state), count->recipients});
+  if (with_site) rows.push_back({std::move(site), count->recipients});
   return {};
 }
 
@@ -174,13 +178,13 @@ Result<> DestinationOperation::apply(Database& db) {
   DestinationState site = read_destination(row, 1 + kDestinationColumns);
   state.site = site.name;
   const bool is_site = state.kind == DestinationState::Kind::site;
-  Result<std::uint64_t> count = waiting(db, is_site ? kWaitingForSite : kWaiting, row.integer(0));
+  Result<Waiting> count = waiting(db, is_site ? kWaitingForSite : kWaiting, row.integer(0));
   if (!count) return fail(count.error());
-  rows.push_back({std::move(state), *count});
+  rows.push_back({std::move(state), count->recipients});
   if (site.name.empty()) return {};
   count = waiting(db, kWaitingForSite, row.integer(1 + 2 * kDestinationColumns));
   if (!count) return fail(count.error());
-  rows.push_back({std::move(site), *count});
+  rows.push_back({std::move(site), count->recipients});
   return {};
 }
 

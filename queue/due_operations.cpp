@@ -10,23 +10,24 @@
 namespace waypost::queue {
 namespace {
 
-// A loose scan of the partial index: from each destination to the first row of the next one.
+// A loose scan of the partial index: from each destination to the first row of the next one. In it are recipients that
+// were set aside since, too (queue/schema.cpp).
 constexpr Sql kNextDestination{
     "SELECT destination FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination > ?1 ORDER BY destination LIMIT 1"};
+    "WHERE in_due = 1 AND destination > ?1 ORDER BY destination LIMIT 1"};
 // And from each of its flows to the first row of the next one.
 constexpr Sql kNextFlow{
     "SELECT flow, next_attempt FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination = ?1 AND flow > ?2 ORDER BY flow, next_attempt LIMIT 1"};
+    "WHERE in_due = 1 AND destination = ?1 AND flow > ?2 ORDER BY flow, next_attempt LIMIT 1"};
 constexpr Sql kDestination{"SELECT " WAYPOST_BOTH_COLUMNS
                            " FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.id = ?1"};
 constexpr Sql kDueRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
-                             " FROM recipient r INDEXED BY recipient_due "
-                             "WHERE r.state = 0 AND r.destination = ?1 AND r.flow = ?2 AND r.next_attempt <= ?3 "
-                             "ORDER BY r.next_attempt, r.message, r.idx LIMIT ?4 OFFSET ?5"};
+                             ", r.state FROM recipient r INDEXED BY recipient_due "
+                             "WHERE r.in_due = 1 AND r.destination = ?1 AND r.flow = ?2 AND r.next_attempt <= ?3 "
+                             "ORDER BY r.next_attempt, r.message, r.idx LIMIT -1 OFFSET ?4"};
 constexpr Sql kNextRecipient{
     "SELECT next_attempt FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND destination = ?1 AND flow = ?2 AND next_attempt > ?3 ORDER BY next_attempt LIMIT 1"};
+    "WHERE in_due = 1 AND destination = ?1 AND flow = ?2 AND next_attempt > ?3 ORDER BY next_attempt LIMIT 1"};
 constexpr Sql kMessage{"SELECT " WAYPOST_MESSAGE_COLUMNS " FROM message m WHERE m.id = ?1"};
 
 // The index alone: where a row cannot be read its id is known.
@@ -41,25 +42,30 @@ constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS ", " WAYPOST_BOTH_
 constexpr Sql kLookAgain{
     "UPDATE message SET check_at = iif(EXISTS(SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1)), ?2, ?3) "
     "WHERE id = ?1"};
+constexpr Sql kTakeOut{"UPDATE recipient SET in_due = 0 WHERE message = ?1 AND idx = ?2 AND in_due = 1 AND state <> 0"};
 constexpr Sql kHoldDamaged{
-    "UPDATE recipient SET state = 1, status = '4.3.0', reply = 'damaged in queue.db, held' "
+    "UPDATE recipient SET state = 1, in_due = 0, status = '4.3.0', reply = 'damaged in queue.db, held' "
     "WHERE message = ?1 AND state = 0"};
 constexpr Sql kDestinationsOf{"SELECT DISTINCT destination FROM recipient WHERE message = ?1"};
 
 // In one turn: some milliseconds at most, since acceptance waits meanwhile.
 constexpr std::size_t kRecipientsInOneTurn = 500;  // and what the last destination has beyond
+constexpr std::size_t kSetAsideInOneTurn = 1000;
+constexpr std::size_t kTakenOutAtLeast = 100;
 constexpr std::size_t kDestinationsInOneTurn = 2000;
 constexpr std::size_t kFlowsInOneTurn = 5000;  // of one destination
 constexpr std::chrono::seconds kLookAtMoreFlows{1};
 
 }  // namespace
 
-DueOperation::DueOperation(DueQuery query) : Operation(Kind::read), query_(std::move(query)) {}
+DueOperation::DueOperation(DueQuery query, SetAside of_them)
+    : Operation(Kind::read), query_(std::move(query)), of_them_(of_them) {}
 
 Result<> DueOperation::apply(Database& db) {
   page = {};
   damaged.clear();
   page.asked = query_.asked;
+  set_aside.clear();
   messages_.clear();
   auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
   std::size_t recipients = 0;
@@ -78,6 +84,12 @@ Result<> DueOperation::apply(Database& db) {
     }
     if (!found) return fail(found.error());
     recipients += *found;
+    if (set_aside.empty()) continue;
+    // First of all in the next page: what is read before they are taken out may have ended by then.
+    const bool is_first = page.due.empty() && page.destinations.empty() && damaged.empty();
+    if (!is_first) set_aside.clear();
+    last = destination.id - 1;
+    break;
   }
   page.resume = static_cast<std::uint64_t>(last);
   return {};
@@ -139,13 +151,18 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     auto left = static_cast<std::size_t>(
         std::count_if(flows->begin(), flows->end(), [](const DueFlow& each) { return each.more; }));
     for (DueFlow& flow : *flows) {
-      if (!flow.more || total >= query_.per_destination) continue;
+      if (!flow.more || total >= query_.per_destination || set_aside.size() >= kSetAsideInOneTurn) continue;
       const std::size_t alike = std::max<std::size_t>((query_.per_destination - total) / left--, 1);
       const std::size_t before = flow.read;
       Result<> done = read(db, destination, flow, alike);
       if (!done) return fail(done.error());
       total += flow.read - before;
     }
+  }
+  // Once they are out it is visited again.
+  if (!set_aside.empty()) {
+    page.due.resize(first);
+    return 0;
   }
   if (asks) page.asked.insert(site.name);
   if (page.due.size() > first) add_states(destination);
@@ -196,13 +213,19 @@ Result<std::vector<DueOperation::DueFlow>> DueOperation::due_flows(Database& db,
 
 Result<> DueOperation::read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit) {
   Run row(db, kDueRecipients);
-  row << destination.id << flow.flow.value << millis(query_.now) << static_cast<std::int64_t>(limit)
-      << static_cast<std::int64_t>(flow.read);
-  const std::size_t before = flow.read;
+  row << destination.id << flow.flow.value << millis(query_.now) << static_cast<std::int64_t>(flow.read);
+  std::size_t deferred = 0;
   Result<bool> found = row.step();
-  for (; found && *found; found = row.step()) {
+  for (; found && *found && deferred < limit; found = row.step()) {
     flow.read += 1;
     Id id = id_of(row.integer(0));
+    if (row.integer(kRecipientColumns) != static_cast<int>(State::deferred)) {
+      if (of_them_ == SetAside::pass) continue;
+      set_aside.emplace_back(id, row.integer(1));
+      if (set_aside.size() >= kSetAsideInOneTurn) return {};
+      continue;
+    }
+    deferred += 1;
     if (std::find(damaged.begin(), damaged.end(), id) != damaged.end()) continue;
     Result<std::shared_ptr<const MessageInfo>> info = message(db, id);
     if (!info && info.error().code != Errc::damaged) return fail(info.error());
@@ -223,7 +246,7 @@ Result<> DueOperation::read(Database& db, const Destination& destination, DueFlo
     page.due[place->second].recipients.push_back(*std::move(recipient));
   }
   if (!found) return fail(found.error());
-  flow.more = flow.read - before == limit;
+  flow.more = deferred == limit;
   return {};
 }
 
@@ -363,6 +386,21 @@ Result<> LookAgainOperation::apply(Database& db) {
     move << number(id) << millis(now_ + kLookAgainAfter) << kNeverLookedAt;
     Result<> moved = move.done();
     if (!moved) return moved;
+  }
+  return {};
+}
+
+TakeOutOperation::TakeOutOperation(std::vector<std::pair<Id, std::int64_t>> recipients)
+    : Operation(Kind::bulk, recipients.size() * 64), recipients_(std::move(recipients)) {}
+
+Result<> TakeOutOperation::apply(Database& db) {
+  any = false;
+  for (std::size_t i = 0; i < recipients_.size() && (i < kTakenOutAtLeast || !turn_is_over()); ++i) {
+    Run row(db, kTakeOut);
+    row << number(recipients_[i].first) << recipients_[i].second;
+    Result<> done = row.done();
+    if (!done) return done;
+    any = any || db.changed_rows() > 0;
   }
   return {};
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "queue/rows.h"
@@ -16,11 +17,16 @@ namespace waypost::queue {
 /// Store::due(). Goes from destination to destination by one seek each: a backlog in back-off costs no more than that.
 class DueOperation : public Operation {
  public:
-  explicit DueOperation(DueQuery query);
+  /// What is done about recipients in the index that are held, or were removed: found first in a page they end it, to
+  /// be taken out.
+  enum class SetAside : std::uint8_t { find, pass };
+  DueOperation(DueQuery query, SetAside of_them);
   Result<> apply(Database& db) override;
 
   DuePage page;
   std::vector<Id> damaged;  ///< messages that were left out
+  /// Of the one destination that was visited, by message and index. The page is empty then, and resumes with it.
+  std::vector<std::pair<Id, std::int64_t>> set_aside;
 
  private:
   struct Destination {
@@ -44,6 +50,7 @@ class DueOperation : public Operation {
   Result<std::shared_ptr<const MessageInfo>> message(Database& db, Id id);
 
   DueQuery query_;
+  SetAside of_them_;
   std::unordered_map<std::uint64_t, std::size_t> places_;  ///< of a message of the destination, in page.due
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
 };
@@ -97,6 +104,19 @@ class LookAgainOperation : public Operation {
  private:
   std::vector<Id> messages_;
   WallTime now_;
+};
+
+/// Takes recipients out of the index of what is due, those that are set aside still.
+class TakeOutOperation : public Operation {
+ public:
+  explicit TakeOutOperation(std::vector<std::pair<Id, std::int64_t>> recipients);
+  Result<> apply(Database& db) override;
+  /// Not for this is the disk's last room: what stays in the index can be passed.
+  bool brings_mail() const override { return true; }
+  bool any = false;  ///< false: none is set aside any more, or none can be taken out
+
+ private:
+  std::vector<std::pair<Id, std::int64_t>> recipients_;
 };
 
 /// Takes damaged messages out of what is due, until an administrator looks at them.

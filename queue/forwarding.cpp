@@ -18,7 +18,8 @@ constexpr Sql kRow{
     "SELECT r.address, r.notify, r.orcpt, r.destination, d.name, r.sum, r.state, r.flow, r.delay_told FROM recipient r "
     "JOIN destination d ON d.id = r.destination WHERE r.message = ?1 AND r.idx = ?2 AND r.state IN (0, 1)"};
 constexpr Sql kMove{
-    "UPDATE recipient SET destination = ?3, sum = ?4, next_attempt = iif(state = 0, ?5, next_attempt) "
+    "UPDATE recipient SET destination = ?3, sum = ?4, next_attempt = iif(state = 0, ?5, next_attempt), in_due = "
+    "iif(state = 0, 1, in_due) "
     "WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kClearBackOff{
     "UPDATE destination SET next_attempt = ?2 WHERE id IN (?1, (SELECT site FROM destination WHERE id = ?1)) "
@@ -30,7 +31,7 @@ constexpr Sql kAdd{
     "INSERT INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, orcpt, "
     "status, reply, host, flow, delay_told) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, '', '', '', ?10, ?11)"};
 // For good: no change is there to be undone.
-constexpr Sql kRemove{"UPDATE recipient SET state = 6, change = 0 WHERE message = ?1 AND idx = ?2"};
+constexpr Sql kRemove{"UPDATE recipient SET state = 6, change = 0, in_due = 0 WHERE message = ?1 AND idx = ?2"};
 
 }  // namespace
 

@@ -222,8 +222,9 @@ Result<> group_slice(Database& db, const Conditions& conditions, const Slice& sl
 }
 
 Result<std::vector<Match>> match_slice(Database& db, const Conditions& conditions, const Slice& slice) {
-  std::string sql = "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address, r.change" +
-                    matching(conditions, false) + " ORDER BY " + id_column(conditions) + ", r.idx";
+  std::string sql =
+      "SELECT r.message, r.idx, r.state, r.was, r.next_attempt, r.destination, r.address, r.change, r.in_due" +
+      matching(conditions, false) + " ORDER BY " + id_column(conditions) + ", r.idx";
   Run row(db, sql);
   row << number(slice.after) << number(slice.upto);
   bind_conditions(row, conditions);
@@ -239,6 +240,7 @@ Result<std::vector<Match>> match_slice(Database& db, const Conditions& condition
     match.destination = row.integer(5);
     match.address = row.text(6);
     match.is_kept = match.state == State::removed && row.integer(7) > 0;
+    match.in_due = row.integer(8) == 1;
     out.push_back(std::move(match));
   }
   if (!found) return fail(found.error());

@@ -39,6 +39,7 @@ struct Match {
   State was = State::deferred;  ///< before the last change
   bool is_kept = false;         ///< it was removed, which may be undone
   std::int64_t next_attempt = 0;
+  bool in_due = true;  ///< in the index of what is due
   std::int64_t destination = 0;
   std::string address;
 };

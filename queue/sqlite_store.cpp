@@ -217,14 +217,20 @@ net::Task<Result<std::shared_ptr<const Content>>> SqliteStore::content(Id id) {
 }
 
 net::Task<Result<DuePage>> SqliteStore::due(DueQuery query) {
-  DueOperation operation(query);
+  DueOperation operation(query, DueOperation::SetAside::find);
   Result<> done = co_await run(operation);
   if (!done) co_return fail(done.error());
-  if (operation.damaged.empty()) co_return std::move(operation.page);
+  if (operation.set_aside.empty() && operation.damaged.empty()) co_return std::move(operation.page);
 
-  // What was read before that await may have ended during it: a page that names it would have it attempted again.
-  co_await hold_damaged(std::move(operation.damaged), query.now);
-  DueOperation again(std::move(query));
+  // What was read before these awaits may have ended during them: a page that names it would have it attempted again.
+  if (!operation.set_aside.empty()) {
+    TakeOutOperation out(std::move(operation.set_aside));
+    done = co_await run(out);
+    if (done && out.any) co_return std::move(operation.page);  // which is empty
+  } else {
+    co_await hold_damaged(std::move(operation.damaged), query.now);
+  }
+  DueOperation again(std::move(query), DueOperation::SetAside::pass);
   done = co_await run(again);
   if (!done) co_return fail(done.error());
   co_return std::move(again.page);

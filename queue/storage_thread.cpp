@@ -21,9 +21,9 @@ constexpr std::uint64_t kCheckpointPages = 2000;
 constexpr std::chrono::milliseconds kIdle{100};
 // What goes through the queue goes on so long. One that only reads ends sooner when somebody waits: to come again costs
 // it little, where a change would commit once more.
-constexpr std::chrono::milliseconds kTurn{8}, kLeastTurnOfRead{2};
+constexpr std::chrono::milliseconds kTurn{4}, kLeastTurnOfRead{2};
 // What it writes is much the same pages again and again: moved once, they are no more of them.
-constexpr std::uint64_t kCheckpointPagesOfBulk = 2 * kCheckpointPages;
+constexpr std::uint64_t kCheckpointPagesOfBulk = 1200;
 constexpr std::chrono::milliseconds kBulkGoesOn{300};
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kWorthMoving = 256;  // pages of the WAL, when it is the disk's room that is looked for

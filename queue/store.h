@@ -130,7 +130,8 @@ inline constexpr std::chrono::hours kUndoTime{24};
 /// What `waypost dest` prints.
 struct DestinationRow {
   DestinationState state;
-  std::uint64_t waiting = 0;  ///< recipients, of a site those of its destinations; at most kCounted
+  /// Recipients, of a site those of its destinations; of more than kCounted, with those that are held, the first.
+  std::uint64_t waiting = 0;
   static constexpr std::uint64_t kCounted = 100'000;
 };
 struct DestinationChange {

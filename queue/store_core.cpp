@@ -26,7 +26,7 @@ constexpr Sql kSweepTo{"SELECT max(id) FROM (SELECT id FROM destination WHERE id
 constexpr Sql kSweep{
     "DELETE FROM destination WHERE id > ?1 AND id <= ?2 AND (failures = 0 OR next_attempt < ?3) "
     "AND held_until < ?4 AND spacing = 0 AND NOT EXISTS (SELECT 1 FROM recipient INDEXED BY recipient_due "
-    "WHERE state = 0 AND recipient.destination = destination.id) "
+    "WHERE in_due = 1 AND recipient.destination = destination.id) "
     "AND " WAYPOST_NONE_ASIDE};
 
 constexpr std::size_t kKnownDestinations = 50'000;

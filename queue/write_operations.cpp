@@ -21,7 +21,7 @@ constexpr Sql kFindRecipient{"SELECT state, attempts, address FROM recipient WHE
 // What ends by itself is kept for no undo.
 #define WAYPOST_MOVE                                                                                        \
   "UPDATE recipient SET state = ?3, attempts = ?4, next_attempt = ?5, status = ?6, reply = ?7, host = ?8, " \
-  "change = iif(?3 IN (0, 1), change, 0)"
+  "change = iif(?3 IN (0, 1), change, 0), in_due = (?3 = 0)"
 constexpr Sql kMoveRecipient{WAYPOST_MOVE " WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kMoveAttempted{WAYPOST_MOVE ", asked = ?9 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kStays{"SELECT 1 FROM recipient r WHERE r.message = ?1 AND " WAYPOST_STAYS " LIMIT 1"};

@@ -11,6 +11,8 @@ namespace {
 
 /// As a Waypost left it that did not know of changes.
 constexpr const char* kToVersion4 =
+    "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN in_due; "
+    "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0; "
     "DROP INDEX recipient_kept; DROP INDEX recipient_held; "
     "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1; "
     "ALTER TABLE destination DROP COLUMN aside_from; ALTER TABLE destination DROP COLUMN aside_to; DROP TABLE change; "
@@ -67,17 +69,17 @@ TEST_SUITE("mta/cmd_store_upkeep") {
     CHECK(t.complained("stop the daemon first"));
     f.close();
     CHECK(t.run({"store", "migrate", "--no-backup"}) == 0);
-    CHECK(t.said("nothing to do: queue.db is of version 6"));
+    CHECK(t.said("nothing to do: queue.db is of version 7"));
     f.tamper(kToVersion4);
     CHECK(t.run({"store", "migrate", "--dry-run"}) == 0);
-    CHECK(t.said("would migrate queue.db from version 4 to 6"));
+    CHECK(t.said("would migrate queue.db from version 4 to 7"));
     CHECK(t.run({"store", "migrate"}) == 64);
     CHECK(queue::versions_of_folder(f.folder.path())->queue == 4);
     CHECK(queue::vacuum_folder(f.folder.path()).error().code == Errc::unsupported);
     tests::TemporaryFolder outside;
     const std::string backup = outside.path() + "/before";
     CHECK(t.run({"store", "migrate", backup}) == 0);
-    CHECK(t.said("migrated queue.db from version 4 to 6"));
+    CHECK(t.said("migrated queue.db from version 4 to 7"));
     CHECK(t.said(backup));
     CHECK(queue::versions_of_folder(backup)->queue == 4);
     CHECK(queue::check_folder(f.folder.path())->found == 0);
@@ -89,7 +91,7 @@ TEST_SUITE("mta/cmd_store_upkeep") {
     CHECK(t.run({"store", "migrate", "--no-backup"}) == 78);
     t.data_dir = outside.path();
     CHECK(t.run({"store", "migrate", "--dry-run"}) == 66);
-    f.tamper("PRAGMA user_version = 6");
+    f.tamper("PRAGMA user_version = 7");
     f.reopen();
   }
 }

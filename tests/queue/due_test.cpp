@@ -66,7 +66,7 @@ TEST_SUITE("queue/due") {
       CHECK(run.full_scan_steps() == 0);
       return run.machine_steps();
     };
-    CHECK(steps_of("SELECT destination FROM recipient INDEXED BY recipient_due WHERE state = 0 AND destination > ?1 "
+    CHECK(steps_of("SELECT destination FROM recipient INDEXED BY recipient_due WHERE in_due = 1 AND destination > ?1 "
                    "ORDER BY destination LIMIT 1",
                    1, -1) < 50);
   }
@@ -262,6 +262,57 @@ TEST_SUITE("queue/due") {
     CHECK(overdue->front().message->id == behind);
   }
 
+  TEST_CASE("what is held or removed leaves the index of what is due when it comes up, and keeps nothing else out") {
+    QueueFixture f;
+    accept_many(f, 700, "big.example");
+    const Id alone = f.accept(f.message("s@a.example", {"r@small.example"}));
+    f.change(Change::hold, "destination:big.example");
+    const auto in_due = [&f](const char* where) {
+      f.close();
+      const std::string sql = "SELECT count(*) FROM recipient WHERE in_due = 1 AND " + std::string(where);
+      std::int64_t count = -1;
+      {
+        Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_write);
+        REQUIRE(db);
+        count = db->value(sql.c_str()).value_or(-1);
+      }
+      f.reopen();
+      return count;
+    };
+    CHECK(in_due("state = 1") == 700);
+    // At once it is as it was.
+    f.change(Change::release, "destination:big.example");
+    CHECK(f.count("state:held").messages == 0);
+    f.change(Change::hold, "destination:big.example");
+
+    DueQuery query;
+    query.now = f.now();
+    std::vector<Due> found;
+    std::size_t pages = 0;
+    do {
+      Result<DuePage> page = f.run(f.store->due(query));
+      REQUIRE(page);
+      for (Due& each : page->due) found.push_back(std::move(each));
+      query.resume = page->resume;
+      query.asked = page->asked;
+      REQUIRE(++pages < 20);
+    } while (query.resume);
+    REQUIRE(found.size() == 1);
+    CHECK(found[0].message->id == alone);
+    CHECK(in_due("state = 1") == 0);
+    CHECK(f.due().size() == 1);
+
+    // And comes back, by an undo, to when it was to be tried.
+    const Changed removed = f.change(Change::remove, "destination:small.example");
+    CHECK(in_due("state = 6") == 1);
+    CHECK(f.due().empty());
+    CHECK(in_due("state = 6") == 0);
+    REQUIRE(f.undo(removed.number));
+    CHECK(f.due().size() == 1);
+    f.change(Change::release, "destination:big.example");
+    CHECK(in_due("state = 0") == 701);
+  }
+
   TEST_CASE("destinations that nobody needs go away at a start, those of held and failing mail stay") {
     QueueFixture f;
     Id gone = f.accept(f.message("s@a.example", {"r@gone.example"}));
@@ -285,7 +336,9 @@ TEST_SUITE("queue/due") {
 
     // A queue of version 5 did not write down that something is held.
     for (const char* sql :
-         {"DROP INDEX recipient_held", "DROP INDEX recipient_kept", "ALTER TABLE destination DROP COLUMN aside_from",
+         {"DROP INDEX recipient_due", "ALTER TABLE recipient DROP COLUMN in_due",
+          "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0",
+          "DROP INDEX recipient_held", "DROP INDEX recipient_kept", "ALTER TABLE destination DROP COLUMN aside_from",
           "ALTER TABLE destination DROP COLUMN aside_to",
           "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1",
           "CREATE INDEX recipient_kept ON recipient(destination) WHERE state = 6 AND change > 0",

@@ -255,7 +255,9 @@ TEST_SUITE("queue/undelivered") {
     const Id id = f.accept(f.message("s@a.example", {"r@b.example"}));
     REQUIRE(f.settle(id, {0}, Event::attempt_deferred, {}, std::chrono::seconds(0)));
     for (const char* sql :
-         {"ALTER TABLE recipient DROP COLUMN delay_told", "ALTER TABLE recipient DROP COLUMN asked",
+         {"DROP INDEX recipient_due", "ALTER TABLE recipient DROP COLUMN in_due",
+          "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0",
+          "ALTER TABLE recipient DROP COLUMN delay_told", "ALTER TABLE recipient DROP COLUMN asked",
           "ALTER TABLE destination DROP COLUMN asked", "DROP TABLE undelivered", "DROP INDEX recipient_held",
           "DROP INDEX recipient_kept", "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1",
           "ALTER TABLE destination DROP COLUMN aside_from", "ALTER TABLE destination DROP COLUMN aside_to",

@@ -86,7 +86,7 @@ TEST_SUITE("queue/vacuum") {
       CHECK(stats->totals->messages == 2);
       CHECK(stats->totals->deferred == 3);
       CHECK(stats->destinations == 2);
-      CHECK(stats->version == 6);
+      CHECK(stats->version == 7);
     }
     CHECK(live->totals->octets == down->totals->octets);
     CHECK(live->totals->oldest_deferred == down->totals->oldest_deferred);
