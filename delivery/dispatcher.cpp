@@ -168,10 +168,8 @@ net::Task<> Dispatcher::refill() {
   // With those that are held already, which mostly come first: as many as may be held.
   query.per_destination = schedule_.limits().per_destination;
   query.resume = resume_;
-  query.asked = std::move(asked_);
   query.chance = runtime_.random();
   if (!resume_) {
-    query.asked.clear();
     // A whole round begins: what it meets later tells anew when something is due.
     next_due_.reset();
     read_store_ = false;
@@ -213,8 +211,7 @@ void Dispatcher::take_page(queue::DuePage page) {
   for (const queue::DuePage::More& more : page.more)
     if (read.contains(more.destination)) schedule_.set_more(more.destination, more.flow);
   for (const std::string& destination : read) begin(destination);
-  resume_ = page.resume;
-  asked_ = std::move(page.asked);
+  resume_ = std::move(page.resume);
 }
 
 // --- from a destination to its site ---

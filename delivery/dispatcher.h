@@ -307,9 +307,8 @@ class Dispatcher {
   std::size_t leaving_ = 0;  ///< workers that take no mail any more: their connections are about to be free
   bool pumping_ = false;
   std::optional<queue::WallTime> next_due_;
-  std::optional<std::uint64_t> resume_;
-  std::unordered_set<std::string> asked_;  // with resume_: queue::DuePage::asked
-  net::TimePoint clock_seen_{};            ///< when the wall clock was `wall_seen_`
+  std::optional<queue::DueResume> resume_;
+  net::TimePoint clock_seen_{};  ///< when the wall clock was `wall_seen_`
   queue::WallTime wall_seen_{};
   net::TimePoint expiry_from_{};  ///< nothing expires until then: the wall clock leapt
   queue::WallTime began_{};

@@ -11,7 +11,7 @@ namespace waypost::queue {
 /// What new mail leaves free of a file system: the smaller of a tenth and 2 GiB.
 std::uint64_t kept_free(std::uint64_t total);
 
-/// The size of the ballast: 32 MiB, which is more than the largest WAL (of a bulk change), a turn and a batch; a tenth
+/// The size of the ballast: 32 MiB, which is more than the largest WAL, a turn and a batch; a tenth
 /// of a small file system.
 std::uint64_t ballast_octets(std::uint64_t total);
 

@@ -64,10 +64,10 @@ DueOperation::DueOperation(DueQuery query, SetAside of_them)
 Result<> DueOperation::apply(Database& db) {
   page = {};
   damaged.clear();
-  page.asked = query_.asked;
   set_aside.clear();
   messages_.clear();
-  auto last = static_cast<std::int64_t>(query_.resume.value_or(0));
+  asked_ = query_.resume ? query_.resume->asked : std::unordered_set<std::string>();
+  auto last = static_cast<std::int64_t>(query_.resume ? query_.resume->destination : 0);
   std::size_t recipients = 0;
   const std::size_t most = std::min(query_.limit, kRecipientsInOneTurn);
   for (std::size_t visited = 0; visited < kDestinationsInOneTurn && recipients < most; ++visited) {
@@ -91,7 +91,7 @@ Result<> DueOperation::apply(Database& db) {
     last = destination.id - 1;
     break;
   }
-  page.resume = static_cast<std::uint64_t>(last);
+  page.resume = DueResume{static_cast<std::uint64_t>(last), std::move(asked_)};
   return {};
 }
 
@@ -139,7 +139,7 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
   }
   // One of its destinations asks whether a site is back.
   const bool asks = site.failures > 0;
-  if (asks && page.asked.contains(site.name)) return 0;
+  if (asks && asked_.contains(site.name)) return 0;
   Result<std::vector<DueFlow>> flows = due_flows(db, destination.id);
   if (!flows) return fail(flows.error());
   if (flows->empty()) return 0;
@@ -153,10 +153,9 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     for (DueFlow& flow : *flows) {
       if (!flow.more || total >= query_.per_destination || set_aside.size() >= kSetAsideInOneTurn) continue;
       const std::size_t alike = std::max<std::size_t>((query_.per_destination - total) / left--, 1);
-      const std::size_t before = flow.read;
-      Result<> done = read(db, destination, flow, alike);
-      if (!done) return fail(done.error());
-      total += flow.read - before;
+      Result<std::size_t> deferred = read(db, destination, flow, alike);
+      if (!deferred) return fail(deferred.error());
+      total += *deferred;
     }
   }
   // Once they are out it is visited again.
@@ -164,7 +163,7 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     page.due.resize(first);
     return 0;
   }
-  if (asks) page.asked.insert(site.name);
+  if (asks) asked_.insert(site.name);
   if (page.due.size() > first) add_states(destination);
   if (flows->size() >= query_.per_destination) page.more.push_back({state.name, std::nullopt});
   for (const DueFlow& flow : *flows) {
@@ -211,7 +210,7 @@ Result<std::vector<DueOperation::DueFlow>> DueOperation::due_flows(Database& db,
   return flows;
 }
 
-Result<> DueOperation::read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit) {
+Result<std::size_t> DueOperation::read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit) {
   Run row(db, kDueRecipients);
   row << destination.id << flow.flow.value << millis(query_.now) << static_cast<std::int64_t>(flow.read);
   std::size_t deferred = 0;
@@ -222,7 +221,7 @@ Result<> DueOperation::read(Database& db, const Destination& destination, DueFlo
     if (row.integer(kRecipientColumns) != static_cast<int>(State::deferred)) {
       if (of_them_ == SetAside::pass) continue;
       set_aside.emplace_back(id, row.integer(1));
-      if (set_aside.size() >= kSetAsideInOneTurn) return {};
+      if (set_aside.size() >= kSetAsideInOneTurn) return deferred;
       continue;
     }
     deferred += 1;
@@ -247,7 +246,7 @@ Result<> DueOperation::read(Database& db, const Destination& destination, DueFlo
   }
   if (!found) return fail(found.error());
   flow.more = deferred == limit;
-  return {};
+  return deferred;
 }
 
 void DueOperation::add_states(const Destination& destination) {

@@ -39,11 +39,12 @@ class DueOperation : public Operation {
   /// One of a destination's flows with recipients that are due.
   struct DueFlow {
     Flow flow;
-    std::size_t read = 0;
-    bool more = true;  ///< there may be
+    std::size_t read = 0;  ///< rows of the index
+    bool more = true;      ///< there may be
   };
   Result<std::vector<DueFlow>> due_flows(Database& db, std::int64_t destination);
-  Result<> read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit);
+  /// How many that are deferred; at most `limit`.
+  Result<std::size_t> read(Database& db, const Destination& destination, DueFlow& flow, std::size_t limit);
   Result<> note_later(Database& db, std::int64_t destination, Flow flow);
   void later(std::int64_t moment);
   /// The same for every recipient of the page; null if it is damaged.
@@ -51,6 +52,7 @@ class DueOperation : public Operation {
 
   DueQuery query_;
   SetAside of_them_;
+  std::unordered_set<std::string> asked_;                  ///< DueResume::asked, of this page and of those before
   std::unordered_map<std::uint64_t, std::size_t> places_;  ///< of a message of the destination, in page.due
   std::unordered_map<std::uint64_t, std::shared_ptr<const MessageInfo>> messages_;
 };

@@ -19,6 +19,12 @@
 
 namespace waypost::queue {
 
+/// Where the pages of a round of what is due go on.
+struct DueResume {
+  std::uint64_t destination = 0;          ///< the last that was visited
+  std::unordered_set<std::string> asked;  ///< sites that fail, one of whose destinations came and will ask
+};
+
 /// One page of what is due (Store::due).
 struct DuePage {
   std::vector<Due> due;                        ///< oldest first within a flow of a destination
@@ -28,11 +34,9 @@ struct DuePage {
     std::string destination;
     std::optional<Flow> flow;  ///< nullopt: of some that were not looked at
   };
-  std::vector<More> more;               ///< of what is due, more is in the store than in the page
-  std::optional<std::uint64_t> resume;  ///< pass to the next call; nullopt: all destinations were visited
-  std::optional<WallTime> next_due;     ///< the earliest later moment among the destinations visited
-  std::unordered_set<std::string>
-      asked;  ///< sites that fail, one of whose destinations came and will ask; pass it, too
+  std::vector<More> more;            ///< of what is due, more is in the store than in the page
+  std::optional<DueResume> resume;   ///< pass to the next call; nullopt: all destinations were visited
+  std::optional<WallTime> next_due;  ///< the earliest later moment among the destinations visited
 };
 
 struct DueQuery {
@@ -40,8 +44,7 @@ struct DueQuery {
   std::size_t limit = 1000;           ///< recipients in the page, about
   std::size_t per_destination = 100;  ///< recipients of one destination, its flows alike
   std::uint64_t chance = 0;           ///< which of very many flows come first
-  std::optional<std::uint64_t> resume;
-  std::unordered_set<std::string> asked;
+  std::optional<DueResume> resume;
 };
 
 /// One page of what waits (Store::waiting).

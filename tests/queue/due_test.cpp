@@ -26,18 +26,6 @@ DestinationState failing(const QueueFixture& f, const std::string& name, net::Du
   return state;
 }
 
-/// Many messages at once, all in few commits.
-void accept_many(QueueFixture& f, int count, const std::string& domain) {
-  auto commit = [](QueueFixture& fixture, std::string to, Draft draft) -> net::Task<> {
-    NewMessage message = fixture.message("s@a.example", {to});
-    BodyNotes notes;
-    Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
-    CHECK(done);
-  };
-  for (int i = 0; i < count; ++i) f.scope.spawn(commit(f, std::to_string(i) + "@" + domain, f.store->draft()));
-  f.pump();
-}
-
 }  // namespace
 
 TEST_SUITE("queue/due") {
@@ -260,57 +248,6 @@ TEST_SUITE("queue/due") {
     REQUIRE(overdue);
     REQUIRE(overdue->size() == 1);
     CHECK(overdue->front().message->id == behind);
-  }
-
-  TEST_CASE("what is held or removed leaves the index of what is due when it comes up, and keeps nothing else out") {
-    QueueFixture f;
-    accept_many(f, 700, "big.example");
-    const Id alone = f.accept(f.message("s@a.example", {"r@small.example"}));
-    f.change(Change::hold, "destination:big.example");
-    const auto in_due = [&f](const char* where) {
-      f.close();
-      const std::string sql = "SELECT count(*) FROM recipient WHERE in_due = 1 AND " + std::string(where);
-      std::int64_t count = -1;
-      {
-        Result<Database> db = Database::open(f.folder.path() + "/queue.db", "", Database::Mode::read_write);
-        REQUIRE(db);
-        count = db->value(sql.c_str()).value_or(-1);
-      }
-      f.reopen();
-      return count;
-    };
-    CHECK(in_due("state = 1") == 700);
-    // At once it is as it was.
-    f.change(Change::release, "destination:big.example");
-    CHECK(f.count("state:held").messages == 0);
-    f.change(Change::hold, "destination:big.example");
-
-    DueQuery query;
-    query.now = f.now();
-    std::vector<Due> found;
-    std::size_t pages = 0;
-    do {
-      Result<DuePage> page = f.run(f.store->due(query));
-      REQUIRE(page);
-      for (Due& each : page->due) found.push_back(std::move(each));
-      query.resume = page->resume;
-      query.asked = page->asked;
-      REQUIRE(++pages < 20);
-    } while (query.resume);
-    REQUIRE(found.size() == 1);
-    CHECK(found[0].message->id == alone);
-    CHECK(in_due("state = 1") == 0);
-    CHECK(f.due().size() == 1);
-
-    // And comes back, by an undo, to when it was to be tried.
-    const Changed removed = f.change(Change::remove, "destination:small.example");
-    CHECK(in_due("state = 6") == 1);
-    CHECK(f.due().empty());
-    CHECK(in_due("state = 6") == 0);
-    REQUIRE(f.undo(removed.number));
-    CHECK(f.due().size() == 1);
-    f.change(Change::release, "destination:big.example");
-    CHECK(in_due("state = 0") == 701);
   }
 
   TEST_CASE("destinations that nobody needs go away at a start, those of held and failing mail stay") {

@@ -99,6 +99,22 @@ TEST_SUITE("queue/fault") {
     CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"}), std::string(60'000, 'x')));
   }
 
+  TEST_CASE("F9: a full disk keeps what is held in the index of what is due, and no mail back") {
+    QueueFixture f(on_faulty_vfs());
+    accept_many(f, 1'500, "b.example");
+    f.change(Change::hold, "destination:b.example");
+    const Id good = f.accept(f.message("s@a.example", {"r@b.example"}));
+    DueQuery query;
+    query.per_destination = 10;
+    FaultyVfs::fail_write = SQLITE_FULL;
+    std::vector<Due> due = f.due(query);
+    FaultyVfs::fail_write = SQLITE_OK;
+    REQUIRE(due.size() == 1);
+    CHECK(due[0].message->id == good);
+    CHECK(f.failed.empty());
+    CHECK(f.due(query).size() == 1);
+  }
+
   TEST_CASE("F9: where one of a batch is too much, the others of it are accepted") {
     StoreOptions options;
     options.max_octets = 200 * 4096;

@@ -80,4 +80,16 @@ class QueueFixture : public StoreFixture {
   }
 };
 
+/// Many messages at once, all in few commits.
+inline void accept_many(QueueFixture& f, int count, const std::string& domain) {
+  auto commit = [](QueueFixture& fixture, std::string to, queue::Draft draft) -> net::Task<> {
+    queue::NewMessage message = fixture.message("s@a.example", {to});
+    queue::BodyNotes notes;
+    Result<> done = co_await fixture.store->commit(std::move(message), std::move(draft), notes, std::nullopt);
+    CHECK(done);
+  };
+  for (int i = 0; i < count; ++i) f.scope.spawn(commit(f, std::to_string(i) + "@" + domain, f.store->draft()));
+  f.pump();
+}
+
 }  // namespace waypost::tests
