@@ -51,19 +51,17 @@ Result<> MatchOperation::apply(Database& db) {
   return {};
 }
 
-CountOperation::CountOperation(const Filter& filter, const Conditions& conditions, Id after, WallTime now)
-    : Operation(Kind::read), filter_(filter), conditions_(conditions), after_(after), now_(now) {}
+CountOperation::CountOperation(const Filter& filter, const Conditions& conditions, Id after, WallTime now, Counts& into)
+    : Operation(Kind::read), filter_(filter), conditions_(conditions), after_(after), now_(now), into_(into) {}
 
 Result<> CountOperation::apply(Database& db) {
-  counts = {};
   slice.upto = after_;
   do {
-    Result<Slice> next = next_slice(db, filter_, slice.upto);
+    Result<Slice> next = next_slice(db, filter_, slice.upto, kSliceToCount);
     if (!next) return fail(next.error());
     slice = *next;
-    Result<Counts> found = count_slice(db, conditions_, slice, now_);
-    if (!found) return fail(found.error());
-    add(counts, *found);
+    Result<> done = count_slice(db, conditions_, slice, now_, into_);
+    if (!done) return done;
   } while (!slice.last && !turn_is_over());
   return {};
 }
@@ -74,7 +72,7 @@ GroupOperation::GroupOperation(const Filter& filter, const Conditions& condition
 Result<> GroupOperation::apply(Database& db) {
   slice.upto = after_;
   do {
-    Result<Slice> next = next_slice(db, filter_, slice.upto);
+    Result<Slice> next = next_slice(db, filter_, slice.upto, kSliceToCount);
     if (!next) return fail(next.error());
     slice = *next;
     Result<> done = group_slice(db, conditions_, slice, into_);

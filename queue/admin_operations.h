@@ -48,9 +48,8 @@ class MatchOperation : public Operation {
 
 class CountOperation : public Operation {
  public:
-  CountOperation(const Filter& filter, const Conditions& conditions, Id after, WallTime now);
+  CountOperation(const Filter& filter, const Conditions& conditions, Id after, WallTime now, Counts& into);
   Result<> apply(Database& db) override;
-  Counts counts;
   Slice slice;
 
  private:
@@ -58,6 +57,7 @@ class CountOperation : public Operation {
   const Conditions& conditions_;
   Id after_;
   WallTime now_;
+  Counts& into_;
 };
 
 class GroupOperation : public Operation {

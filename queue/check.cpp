@@ -13,8 +13,9 @@ namespace {
 
 constexpr Sql kMessages{"SELECT " WAYPOST_MESSAGE_COLUMNS ", m.body FROM message m ORDER BY m.id"};
 constexpr Sql kRecipients{"SELECT " WAYPOST_RECIPIENT_COLUMNS
-                          ", r.state, d.name, EXISTS (SELECT 1 FROM message m WHERE m.id = r.message), r.in_due "
+                          ", r.state, d.name, m.id IS NOT NULL, r.in_due, r.size = m.size "
                           "FROM recipient r LEFT JOIN destination d ON d.id = r.destination "
+                          "LEFT JOIN message m ON m.id = r.message "
                           "ORDER BY r.message, r.idx"};
 // The last recipient that ends takes its message along.
 constexpr Sql kFinished{
@@ -106,7 +107,10 @@ class Check {
       Id id = id_of(row.integer(0));
       std::string which = "recipient " + std::to_string(row.integer(1)) + " of " + id.text();
       std::int64_t state = row.integer(kState);
-      if (row.integer(kState + 2) == 0) report_.add(Kind::recipient, id, which + " has no message");
+      if (row.integer(kState + 2) == 0)
+        report_.add(Kind::recipient, id, which + " has no message");
+      else if (row.integer(kState + 4) == 0)
+        report_.add(Kind::recipient, id, which + " is of another size than its message");
       if (state < 0 || state > static_cast<int>(State::removed))
         report_.add(Kind::recipient, id, which + " is in no state that there is");
       // A destination goes when nothing waits for it: those who have ended may have none, and then no sum.

@@ -21,10 +21,10 @@ class Builder {
   Conditions build() {
     out_.message = "1";
     out_.recipient = "1";
-    for (Field field : {Field::id, Field::from, Field::age, Field::size, Field::user, Field::client})
+    for (Field field : {Field::id, Field::from, Field::age, Field::user, Field::client})
       out_.message += of_field(field);
-    for (Field field :
-         {Field::to, Field::destination, Field::mx, Field::tries, Field::error, Field::state, Field::change})
+    for (Field field : {Field::to, Field::destination, Field::mx, Field::size, Field::tries, Field::error, Field::state,
+                        Field::change})
       out_.recipient += of_field(field);
     const bool plain = out_.recipient == "1";
     out_.by_recipient = !plain || out_.message == "1";
@@ -112,7 +112,7 @@ class Builder {
       case Field::age:
         return age(term.compare, now_ - given * 1000);
       case Field::size:
-        return number("m.size", term.compare, given);
+        return number("r.size", term.compare, given);
       case Field::tries:
         return number("r.attempts", term.compare, given);
       case Field::error:

@@ -15,12 +15,12 @@ namespace {
 constexpr char kParts = '/';  // a domain from its next hop: in the name of no domain
 
 constexpr Sql kRow{
-    "SELECT r.address, r.notify, r.orcpt, r.destination, d.name, r.sum, r.state, r.flow, r.delay_told FROM recipient r "
-    "JOIN destination d ON d.id = r.destination WHERE r.message = ?1 AND r.idx = ?2 AND r.state IN (0, 1)"};
+    "SELECT r.address, r.notify, r.orcpt, r.destination, d.name, r.sum, r.state, r.flow, r.delay_told, r.size "
+    "FROM recipient r JOIN destination d ON d.id = r.destination WHERE r.message = ?1 AND r.idx = ?2 AND r.state IN "
+    "(0, 1)"};
 constexpr Sql kMove{
-    "UPDATE recipient SET destination = ?3, sum = ?4, next_attempt = iif(state = 0, ?5, next_attempt), in_due = "
-    "iif(state = 0, 1, in_due) "
-    "WHERE message = ?1 AND idx = ?2"};
+    "UPDATE recipient SET destination = ?3, sum = ?4, next_attempt = iif(state = 0, ?5, next_attempt), "
+    "in_due = iif(state = 0, 1, in_due) WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kClearBackOff{
     "UPDATE destination SET next_attempt = ?2 WHERE id IN (?1, (SELECT site FROM destination WHERE id = ?1)) "
     "AND next_attempt > ?2"};
@@ -29,7 +29,8 @@ constexpr Sql kWaits{
 constexpr Sql kNextIndex{"SELECT max(idx) + 1 FROM recipient WHERE message = ?1"};
 constexpr Sql kAdd{
     "INSERT INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, orcpt, "
-    "status, reply, host, flow, delay_told) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, '', '', '', ?10, ?11)"};
+    "status, reply, host, flow, delay_told, size) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, '', '', '', ?10, ?11, "
+    "?12)"};
 // For good: no change is there to be undone.
 constexpr Sql kRemove{"UPDATE recipient SET state = 6, change = 0, in_due = 0 WHERE message = ?1 AND idx = ?2"};
 
@@ -42,6 +43,7 @@ struct ForwardOperation::Row {
   State state = State::deferred;
   std::int64_t flow = 0;
   bool delay_told = false;
+  std::int64_t size = 0;
 };
 
 std::string rerouted(std::string_view destination, std::string_view next_hop) {
@@ -88,6 +90,7 @@ Result<std::optional<ForwardOperation::Row>> ForwardOperation::read(Database& db
   row.state = run.integer(6) == 0 ? State::deferred : State::held;
   row.flow = run.integer(7);
   row.delay_told = run.integer(8) != 0;
+  row.size = run.integer(9);
   const std::int64_t sum =
       sum_of_recipient(request_.message, index, row.address, run.integer(3), row.destination, row.notify, row.orcpt);
   return sum == run.integer(5) ? std::optional(std::move(row)) : std::nullopt;
@@ -167,7 +170,7 @@ Result<> ForwardOperation::add(Database& db, const Row& row, const std::string& 
   added << number(request_.message) << index
         << sum_of_recipient(request_.message, index, address, *destination, name, row.notify, orcpt) << address
         << *destination << static_cast<int>(row.state) << millis(request_.now) << static_cast<int>(row.notify) << orcpt
-        << row.flow << row.delay_told;
+        << row.flow << row.delay_told << row.size;
   return added.done();
 }
 

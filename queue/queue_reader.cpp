@@ -45,11 +45,10 @@ class Reader : public QueueReader {
     Counts counts;
     Id from;
     while (true) {
-      Result<Slice> slice = next_slice(db_, filter, from);
+      Result<Slice> slice = next_slice(db_, filter, from, kSliceToCount);
       if (!slice) return fail(slice.error());
-      Result<Counts> found = count_slice(db_, conditions, *slice, now);
-      if (!found) return found;
-      add(counts, *found);
+      Result<> done = count_slice(db_, conditions, *slice, now, counts);
+      if (!done) return fail(done.error());
       if (slice->last) return counts;
       from = slice->upto;
     }
@@ -60,7 +59,7 @@ class Reader : public QueueReader {
     Grouping grouping(by, now);
     Id from;
     while (true) {
-      Result<Slice> slice = next_slice(db_, filter, from);
+      Result<Slice> slice = next_slice(db_, filter, from, kSliceToCount);
       if (!slice) return fail(slice.error());
       Result<> done = group_slice(db_, conditions, *slice, grouping);
       if (!done) return fail(done.error());

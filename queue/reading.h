@@ -14,7 +14,7 @@
 namespace waypost::queue {
 
 /// Recipients that are looked at together, and those of the last one's message.
-constexpr std::size_t kSlice = 300;
+constexpr std::size_t kSlice = 300, kSliceToCount = 1000;
 
 /// Messages with ids over `after`, up to `upto`.
 struct Slice {
@@ -22,13 +22,12 @@ struct Slice {
   bool last = false;  ///< there are none behind it
 };
 /// Where the filter names ids all of them are one slice: they are sought, not looked through.
-Result<Slice> next_slice(Database& db, const Filter& filter, Id after);
+Result<Slice> next_slice(Database& db, const Filter& filter, Id after, std::size_t recipients = kSlice);
 
 /// At most `limit` of those in the slice that the filter means.
 Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& conditions, const Slice& slice,
                                            std::size_t limit);
-Result<Counts> count_slice(Database& db, const Conditions& conditions, const Slice& slice, WallTime now);
-void add(Counts& to, const Counts& more);
+Result<> count_slice(Database& db, const Conditions& conditions, const Slice& slice, WallTime now, Counts& into);
 Result<> group_slice(Database& db, const Conditions& conditions, const Slice& slice, Grouping& into);
 
 /// The recipients in the slice that the filter means.

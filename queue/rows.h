@@ -13,6 +13,10 @@ namespace waypost::queue {
 inline std::int64_t millis(WallTime time) {
   return time.time_since_epoch().count();
 }
+/// When it was handed out: of a message's id its arrival, nearly, and later than that where the clock was set back.
+inline WallTime time_of(Id id) {
+  return WallTime(std::chrono::milliseconds(id.value >> 18));
+}
 inline WallTime wall_time(std::int64_t millis) {
   return WallTime(net::Duration(millis));
 }

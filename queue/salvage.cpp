@@ -309,7 +309,7 @@ class Salvage {
     Result<> done = settle_recipients();
     if (done) done = settle_messages();
     if (done) done = settle_named();
-    if (done) done = db_.run("UPDATE recipient SET in_due = 0 WHERE state <> 0; " WAYPOST_MARK_ASIDE);
+    if (done) done = db_.run(WAYPOST_MARK_RECIPIENTS "; " WAYPOST_MARK_ASIDE);
     if (!done) return done;
     auto now =
         std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());

@@ -150,11 +150,13 @@ CREATE INDEX recipient_kept ON recipient(state, message) WHERE state = 6 AND cha
 
 // What is held or removed leaves the index of what is due when it comes up there (DueOperation), and not before: of a
 // thousand destinations that is a page for each message of a change. `in_due`: it is in that index; what is deferred
-// always is.
+// always is. `size`: the message's. What is counted by recipients would read each message's row, a page, for that
+// alone.
 constexpr const char* kQueueVersion7 = R"(
 ALTER TABLE recipient ADD COLUMN in_due INTEGER NOT NULL DEFAULT 1;
 DROP INDEX recipient_due;
-UPDATE recipient SET in_due = 0 WHERE state <> 0;
+ALTER TABLE recipient ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+)" WAYPOST_MARK_RECIPIENTS R"(;
 CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE in_due = 1;
 )";
 

@@ -26,6 +26,11 @@ struct Schema {
 extern const Schema kQueueSchema;
 extern const Schema kHistorySchema;
 
+/// What each recipient has from its state and from its message. SQL.
+#define WAYPOST_MARK_RECIPIENTS                 \
+  "UPDATE recipient SET in_due = (state = 0), " \
+  "size = ifnull((SELECT size FROM message WHERE id = recipient.message), 0)"
+
 /// 0 for a new file. Errors as bring_up_to_date().
 Result<int> version_of(Database& db, const Schema& schema);
 

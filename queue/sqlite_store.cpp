@@ -311,10 +311,9 @@ net::Task<Result<Counts>> SqliteStore::count(Filter filter, WallTime now) {
   Counts counts;
   Id from;
   while (true) {
-    CountOperation operation(filter, conditions, from, now);
+    CountOperation operation(filter, conditions, from, now, counts);
     Result<> done = co_await run(operation);
     if (!done) co_return fail(done.error());
-    add(counts, operation.counts);
     if (operation.slice.last) co_return counts;
     from = operation.slice.upto;
   }

@@ -102,8 +102,8 @@ Result<Totals> count_rows(Database& db) {
   totals.deferred = static_cast<std::uint64_t>(deferred);
   totals.held = static_cast<std::uint64_t>(held);
   totals.removed = static_cast<std::uint64_t>(kept);
-  if (deferred > 0) totals.oldest_deferred = wall_time(first_deferred >> 18);
-  if (held > 0) totals.oldest_held = wall_time(first_held >> 18);
+  if (deferred > 0) totals.oldest_deferred = time_of(id_of(first_deferred));
+  if (held > 0) totals.oldest_held = time_of(id_of(first_held));
   return totals;
 }
 

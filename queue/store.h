@@ -79,7 +79,7 @@ struct Counts {
   std::uint64_t messages = 0, recipients = 0, active = 0, deferred = 0,
                 held = 0;  ///< active: due now; the last three are recipients
   std::uint64_t octets = 0;
-  std::optional<WallTime> oldest;
+  std::optional<WallTime> oldest;  ///< by its id
 };
 enum class Change : std::uint8_t { hold, release, retry, remove };
 /// What an administrator does to recipients.

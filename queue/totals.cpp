@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "queue/id.h"
+#include "queue/rows.h"
 
 namespace waypost::queue {
 namespace {
@@ -35,11 +35,6 @@ constexpr Sql kRecipients{"SELECT " WAYPOST_KIND(
 constexpr Sql kSliceFrom{"SELECT max(id), count(*) FROM (SELECT id FROM message WHERE id >= ?1 ORDER BY id LIMIT ?2)"};
 constexpr Sql kFirstOf{
     "SELECT message FROM recipient WHERE message >= ?1 AND message <= ?2 AND state = ?3 ORDER BY message LIMIT 1"};
-
-/// Ids begin with the time (queue/id.h).
-WallTime time_of(std::int64_t id) {
-  return WallTime(std::chrono::milliseconds(id >> 18));
-}
 
 }  // namespace
 
@@ -153,7 +148,7 @@ Totals TotalsKeeper::totals() const {
   const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(std::max<std::int64_t>(value, 0)); };
   const auto time = [this](Kind kind) {
     const Oldest& oldest = oldest_[static_cast<std::size_t>(kind)];
-    return oldest.id < kAll ? std::optional<WallTime>(time_of(oldest.id)) : std::nullopt;
+    return oldest.id < kAll ? std::optional<WallTime>(time_of(id_of(oldest.id))) : std::nullopt;
   };
   Totals out;
   out.messages = number(messages_);

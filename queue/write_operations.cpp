@@ -16,7 +16,7 @@ constexpr Sql kInsertMessage{
     "?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"};
 constexpr Sql kInsertRecipient{
     "INSERT INTO recipient(message, idx, sum, address, destination, state, attempts, next_attempt, notify, orcpt, "
-    "status, reply, host, flow) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, '', '', '', ?9)"};
+    "status, reply, host, flow, size) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, '', '', '', ?9, ?10)"};
 constexpr Sql kFindRecipient{"SELECT state, attempts, address FROM recipient WHERE message = ?1 AND idx = ?2"};
 // What ends by itself is kept for no undo.
 #define WAYPOST_MOVE                                                                                        \
@@ -213,7 +213,7 @@ Result<> insert(StoreCore& core, Database& db, const Prepared& prepared) {
                                         given.notify.bits, given.orcpt);
     Run line(db, kInsertRecipient);
     line << number(info.id) << index << sum << recipient.address << *destination << millis(info.arrival);
-    line << static_cast<int>(given.notify.bits) << given.orcpt << prepared.flow.value;
+    line << static_cast<int>(given.notify.bits) << given.orcpt << prepared.flow.value << info.size;
     Result<> inserted = line.done();
     if (!inserted) return inserted;
   }

@@ -41,11 +41,11 @@ constexpr Column kMessage[] = {{"id", "#5"},          {"reverse_path", "s@a.exam
                                {"trace", "\"\""},     {"body_size", "#3"},
                                {"checksum", "*"},     {"in_file", "#0"},
                                {"body", "=x\r\n"},    {"sum", "#0"}};
-constexpr Column kRecipient[] = {{"message", "#5"},      {"idx", "#0"},          {"address", "r@b.example"},
-                                 {"destination", "#1"},  {"state", "#0"},        {"attempts", "#0"},
-                                 {"next_attempt", "#1"}, {"notify", "#0"},       {"orcpt", "\"\""},
-                                 {"status", "\"\""},     {"reply", "\"\""},      {"host", "\"\""},
-                                 {"sum", "#0"},          {"flow", "#268435457"}, {"in_due", "#1"}};
+constexpr Column kRecipient[] = {
+    {"message", "#5"}, {"idx", "#0"},          {"address", "r@b.example"}, {"destination", "#1"},
+    {"state", "#0"},   {"attempts", "#0"},     {"next_attempt", "#1"},     {"notify", "#0"},
+    {"orcpt", "\"\""}, {"status", "\"\""},     {"reply", "\"\""},          {"host", "\"\""},
+    {"sum", "#0"},     {"flow", "#268435457"}, {"in_due", "#1"},           {"size", "#3"}};
 constexpr Column kDestination[] = {{"id", "#1"},
                                    {"name", "b.example"},
                                    {"failures", "#0"},

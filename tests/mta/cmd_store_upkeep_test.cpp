@@ -11,7 +11,7 @@ namespace {
 
 /// As a Waypost left it that did not know of changes.
 constexpr const char* kToVersion4 =
-    "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN in_due; "
+    "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN in_due; ALTER TABLE recipient DROP COLUMN size; "
     "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0; "
     "DROP INDEX recipient_kept; DROP INDEX recipient_held; "
     "CREATE INDEX recipient_held ON recipient(destination) WHERE state = 1; "

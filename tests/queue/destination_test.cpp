@@ -292,6 +292,7 @@ TEST_SUITE("queue/destination") {
                               "DELETE FROM meta WHERE key = 'routes'",
                               "DROP INDEX recipient_due",
                               "ALTER TABLE recipient DROP COLUMN in_due",
+                              "ALTER TABLE recipient DROP COLUMN size",
                               "ALTER TABLE recipient DROP COLUMN flow",
                               "ALTER TABLE recipient DROP COLUMN delay_told",
                               "ALTER TABLE recipient DROP COLUMN asked",

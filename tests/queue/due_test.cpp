@@ -274,6 +274,7 @@ TEST_SUITE("queue/due") {
     // A queue of version 5 did not write down that something is held.
     for (const char* sql :
          {"DROP INDEX recipient_due", "ALTER TABLE recipient DROP COLUMN in_due",
+          "ALTER TABLE recipient DROP COLUMN size",
           "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0",
           "DROP INDEX recipient_held", "DROP INDEX recipient_kept", "ALTER TABLE destination DROP COLUMN aside_from",
           "ALTER TABLE destination DROP COLUMN aside_to",

@@ -48,7 +48,7 @@ struct Patient {
       CHECK(use == PageFile::Use::tree);
       if (!record.in_index && record.values.size() == 26)
         message_pages[static_cast<std::uint64_t>(record.rowid)] = record.page;
-      if (record.in_index && record.values.size() == 19)
+      if (record.in_index && record.values.size() == 20)
         recipient_pages[{static_cast<std::uint64_t>(record.number(0)), static_cast<int>(record.number(1))}] =
             record.page;
     });

@@ -215,11 +215,13 @@ TEST_SUITE("queue/set_aside") {
     f.change(Change::hold, held.text());
     const std::uint64_t removal = f.change(Change::remove, kept.text()).number;
     f.tamper(
-        "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN in_due; "
+        "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN in_due; ALTER TABLE recipient DROP COLUMN size; "
         "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0; "
         "PRAGMA user_version = 6");
     f.reopen();
     CHECK(value(f, "SELECT count(*) FROM recipient WHERE in_due = (state = 0)") ==
+          value(f, "SELECT count(*) FROM recipient"));
+    CHECK(value(f, "SELECT count(*) FROM recipient r JOIN message m ON m.id = r.message AND m.size = r.size") ==
           value(f, "SELECT count(*) FROM recipient"));
     CHECK(value(f, "PRAGMA user_version") == 7);
     Result<CheckReport> report = check_folder(f.folder.path());
@@ -234,14 +236,15 @@ TEST_SUITE("queue/set_aside") {
     CHECK(f.due().size() == 3);
   }
 
-  TEST_CASE("store check: a recipient that waits and is not in the index is told") {
+  TEST_CASE("store check: a recipient that waits and is not in the index, or is of another size than its message") {
     QueueFixture f;
     f.accept(f.message("s@a.example", {"r@b.example"}));
-    f.tamper("UPDATE recipient SET in_due = 0");
+    f.tamper("UPDATE recipient SET in_due = 0, size = size + 1");
     Result<CheckReport> report = check_folder(f.folder.path());
     REQUIRE(report);
-    REQUIRE(report->found == 1);
-    CHECK(report->findings[0].text.find("not in the index of what is due") != std::string::npos);
+    REQUIRE(report->found == 2);
+    CHECK(report->findings[0].text.find("of another size than its message") != std::string::npos);
+    CHECK(report->findings[1].text.find("not in the index of what is due") != std::string::npos);
     f.reopen();
   }
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "queue/rows.h"
 #include "queue/store.h"
 
 namespace waypost::queue {
@@ -226,7 +227,7 @@ class StoreModel {
       if (out.recipients == before) continue;
       out.messages += 1;
       out.octets += message.size;
-      if (!out.oldest || message.arrival < *out.oldest) out.oldest = message.arrival;
+      if (!out.oldest) out.oldest = queue::time_of(id);
     }
     return out;
   }

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "queue/rows.h"
 #include "tests/queue/queue_fixture.h"
 
 using namespace waypost;
@@ -25,10 +26,6 @@ struct Fixture : QueueFixture {
     return accept(message("s@a.example", to));
   }
 };
-
-net::WallTime time_of(Id id) {
-  return net::WallTime(std::chrono::milliseconds(id.value >> 18));
-}
 
 /// As a new start would count them.
 void check_against_rows(Fixture& f) {

@@ -256,6 +256,7 @@ TEST_SUITE("queue/undelivered") {
     REQUIRE(f.settle(id, {0}, Event::attempt_deferred, {}, std::chrono::seconds(0)));
     for (const char* sql :
          {"DROP INDEX recipient_due", "ALTER TABLE recipient DROP COLUMN in_due",
+          "ALTER TABLE recipient DROP COLUMN size",
           "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0",
           "ALTER TABLE recipient DROP COLUMN delay_told", "ALTER TABLE recipient DROP COLUMN asked",
           "ALTER TABLE destination DROP COLUMN asked", "DROP TABLE undelivered", "DROP INDEX recipient_held",
