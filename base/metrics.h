@@ -89,6 +89,7 @@ struct Events {
   Table<4, 4> sessions{{"mx", "submission", "submissions", "local"}, {"done", "lost", "timeout", "failed"}};
   Table<3, 2> handshakes_in{{"TLSv1.2", "TLSv1.3", "none"}, {"success", "failure"}};
   Table<3, 2> handshakes_out{{"TLSv1.2", "TLSv1.3", "none"}, {"success", "failure"}};
+  Table<2, 1> dns_questions{{"answered", "unanswered"}, {""}};  ///< by any name server; by none
   Histogram<12> dns{{0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}};
   Histogram<13> commit{{0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5}};
   Histogram<9> commit_batch{{1, 2, 4, 8, 16, 32, 64, 128, 256}};

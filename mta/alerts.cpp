@@ -6,6 +6,13 @@
 #include "queue/disk_space.h"
 
 namespace waypost::mta {
+namespace {
+
+// One question may be lost, or be of a domain that its own servers do not answer for.
+constexpr std::uint64_t kUnanswered = 3;
+constexpr net::Duration kSilence = std::chrono::minutes(1);
+
+}  // namespace
 
 Disk disk_of(const std::string& folder) {
   struct statvfs facts {};
@@ -24,6 +31,11 @@ std::vector<std::string> alerts(const DaemonFacts& facts, const Disk& disk) {
                   ", and " + octets_text(queue::kept_free(disk.size)) +
                   " are kept for what is queued. Deleted mail is kept for a day, too: waypost queue delete --for-good "
                   "state:removed");
+  if (facts.lately.dns_unanswered >= kUnanswered && facts.lately.dns_silence >= kSilence)
+    out.push_back("no name server has answered for " +
+                  age_text(std::chrono::duration_cast<std::chrono::seconds>(facts.lately.dns_silence)) + ", " +
+                  counted(facts.lately.dns_unanswered, "question", "questions") +
+                  ": mail that needs them waits, and none comes back for it (waypost config check)");
   if (facts.corrupt_drops > 0)
     out.push_back(counted(facts.corrupt_drops, "file", "files") +
                   " of the drop folder could not be taken: look into corrupt/");

@@ -73,6 +73,9 @@ int explain(const ExplainOptions& options, Console& console) {
     console.out << to_line(*answer) << "\n";
     return 0;
   }
+  if (const Json config = answer->value("config", Json::object()); config.value("reload_failed", false))
+    console.err << "waypost: note: by the configuration in force, epoch " << number_of(config, "epoch")
+                << ": the last reload of " << shown(config, "file") << " failed (waypost config check)\n";
   Table table;
   table.add({"client", client_text(options, *answer)});
   table.add({"sender", path_text(*answer, "sender", "sender_refused")});

@@ -7,6 +7,7 @@
 #include <sysexits.h>
 
 #include "base/escape.h"
+#include "base/metrics.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -42,10 +43,12 @@ std::string rate(const Json& json, const char* unit) {
 
 /// "under 2 ms", the bound that the daemon counted by.
 std::string commit_time(const Json& store, const char* key) {
-  const double seconds = fraction_of(store, key);
+  const bool is_above = store.contains(key) && store[key].is_string();
+  const double seconds = is_above ? metrics::events().commit.bounds().back() : fraction_of(store, key);
   if (seconds <= 0) return "-";
   char text[40];
-  std::snprintf(text, sizeof text, "under %g %s", seconds < 1 ? seconds * 1000 : seconds, seconds < 1 ? "ms" : "s");
+  std::snprintf(text, sizeof text, "%s %g %s", is_above ? "over" : "under", seconds < 1 ? seconds * 1000 : seconds,
+                seconds < 1 ? "ms" : "s");
   return text;
 }
 

@@ -411,7 +411,11 @@ ControlAnswer ControlApi::explain(const ControlRequest& request) {
   if (!role.empty() && !query.role) return refuse(400, "role is mx or submission");
   const Result<Explanation> explanation = backend_.explain(query);
   if (!explanation) return answer_of(explanation.error());
-  return answer(explanation_json(*explanation, backend_.now()));
+  Json json = explanation_json(*explanation, backend_.now());
+  const Result<DaemonFacts> facts = backend_.facts();
+  if (!facts) return answer_of(facts.error());
+  json["config"] = config_json(*facts);
+  return answer(json);
 }
 
 ControlAnswer ControlApi::probe(const ControlRequest& request) {

@@ -78,9 +78,10 @@ double rounded(double rate) {
   return std::round(rate * 1000) / 1000;
 }
 
-/// JSON has no infinity: null is what is above all bounds, and where nothing was counted.
+/// JSON has no infinity.
 Json at_most(const std::optional<double>& seconds) {
-  return seconds && std::isfinite(*seconds) ? Json(*seconds) : Json(nullptr);
+  if (!seconds) return nullptr;
+  return std::isfinite(*seconds) ? Json(*seconds) : Json("+Inf");
 }
 
 }  // namespace
@@ -316,15 +317,21 @@ Json rate_json(const Rates::Row& row) {
   return json;
 }
 
+Json config_json(const DaemonFacts& facts) {
+  Json json;
+  json["file"] = facts.config_file;
+  json["loaded"] = time_json(facts.config_loaded);
+  json["epoch"] = facts.config_epoch;
+  json["reload_failed"] = facts.reload_failed;
+  return json;
+}
+
 Json facts_json(const DaemonFacts& facts) {
   Json json;
   json["hostname"] = facts.hostname;
   json["version"] = WAYPOST_VERSION;
   json["started"] = time_json(facts.started);
-  json["config"]["file"] = facts.config_file;
-  json["config"]["loaded"] = time_json(facts.config_loaded);
-  json["config"]["epoch"] = facts.config_epoch;
-  json["config"]["reload_failed"] = facts.reload_failed;
+  json["config"] = config_json(facts);
   const Lately& lately = facts.lately;
   Json& in = json["in"];
   in["connections"] = facts.in_connections;

@@ -51,6 +51,8 @@ Json watch_json(const dialogue::Page& page);
 Json log_json(const log::LevelInForce& level, const log::Page& page);
 Json log_level_json(const log::LevelInForce& level);
 Json rate_json(const Rates::Row& row);
+/// The configuration in force.
+Json config_json(const DaemonFacts& facts);
 Json facts_json(const DaemonFacts& facts);
 Json finding_json(const conf::Finding& finding, const char* severity);
 Json reload_json(const ReloadReport& report);

@@ -46,12 +46,17 @@ LatelyNotes::Counts LatelyNotes::counts(const metrics::Events& events, net::Time
   counts.rejected = sum(events.rejected, [](auto, auto) { return true; });
   counts.login_failures = sum(events.logins, [](auto, std::string_view result) { return result == "failure"; });
   counts.sent = sum(events.deliveries, [](std::string_view result, auto) { return result == "sent"; });
+  counts.dns_answered = sum(events.dns_questions, [](std::string_view result, auto) { return result == "answered"; });
+  counts.dns_unanswered =
+      sum(events.dns_questions, [](std::string_view result, auto) { return result == "unanswered"; });
   for (std::size_t at = 0; at < counts.commits.size(); ++at) counts.commits[at] = events.commit.count(at);
   return counts;
 }
 
 void LatelyNotes::note(const metrics::Events& events, net::TimePoint now) {
-  notes_.push_back(counts(events, now));
+  const Counts present = counts(events, now);
+  silence_ = silence(present);
+  notes_.push_back(present);
   // The first one that is an hour old is what the last hour is measured from.
   while (notes_.size() > 1 && now - notes_[1].at >= kHour) notes_.pop_front();
 }
@@ -62,12 +67,24 @@ const LatelyNotes::Counts& LatelyNotes::before(net::Duration age, net::TimePoint
   return *note;
 }
 
+LatelyNotes::Silence LatelyNotes::silence(const Counts& present) const {
+  const Counts last = notes_.empty() ? Counts{} : notes_.back();
+  if (present.dns_answered > last.dns_answered) return {};
+  Silence out = silence_;
+  if (out.questions == 0) out.since = present.at;
+  out.questions += present.dns_unanswered - last.dns_unanswered;
+  return out;
+}
+
 Lately LatelyNotes::until(const metrics::Events& events, net::TimePoint now) const {
   const Counts present = counts(events, now);
   Lately lately;
   lately.accepted = present.accepted;
   lately.rejected = present.rejected;
   lately.login_failures = present.login_failures;
+  const Silence unheard = silence(present);
+  lately.dns_unanswered = unheard.questions;
+  if (unheard.questions > 0) lately.dns_silence = now - unheard.since;
   if (notes_.empty()) return lately;
   const Counts& minute = before(kMinute, now);
   const Counts& hour = before(kHour, now);

@@ -153,6 +153,9 @@ void add_delivery(Page& page, const Measures& measures, const metrics::Events& e
               MetricType::Gauge);
   for (const auto& [name, since] : measures.failing.longest)
     page.value(age(since, measures.now), {{"destination", name}});
+  page.family("waypost_dns_questions_total", "Questions to name servers, by whether any of these said something.",
+              MetricType::Counter);
+  page.table(events.dns_questions, "result", "");
   page.histogram("waypost_dns_seconds", "Questions to name servers, until the answer or the last try.", events.dns);
 }
 

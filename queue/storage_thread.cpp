@@ -23,7 +23,7 @@ constexpr std::chrono::milliseconds kIdle{100};
 // it little, where a change would commit once more.
 constexpr std::chrono::milliseconds kTurn{4}, kLeastTurnOfRead{2};
 // Of a bulk change, whose pages lie apart: the moving of 2,000 keeps mail waiting 24 ms (p99), that of 1,200 16 ms.
-constexpr std::uint64_t kCheckpointPagesOfBulk = 1200;
+constexpr std::uint64_t kCheckpointPagesOfBulk = 800;
 constexpr std::chrono::milliseconds kBulkGoesOn{300};
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kWorthMoving = 256;  // pages of the WAL, when it is the disk's room that is looked for

@@ -196,6 +196,7 @@ net::Task<Answer<Record>> AresResolver::resolve(std::string name, RecordType typ
   const auto began = std::chrono::steady_clock::now();  // the loop's clock has the time of its turn, in milliseconds
   Answer<Record> answer = co_await ask_all(std::move(name), type, parse);
   metrics::events().dns.observe(std::chrono::steady_clock::now() - began);
+  if (!stopped_) metrics::events().dns_questions.at(answer.no_server ? "unanswered" : "answered", "").add();
   co_return answer;
 }
 

@@ -94,6 +94,10 @@ TEST_SUITE("mta/cmd_dest") {
           "to x@gmail.test  waits as gmail.test\n"
           "  way            by the DNS: smtp:gmail.test\n"
           "  hosts          10 mx.gmail.test [192.0.2.7:25], TLS opportunistic by delivery.tls\n");
+    CHECK_FALSE(t.complained("note"));
+    t.backend.reload_failed = true;
+    CHECK(t.run({"explain", "x@gmail.test"}) == 0);
+    CHECK(t.complained("by the configuration in force, epoch 7: the last reload of /etc/waypost/waypost.toml failed"));
     CHECK(t.run({"explain", "x@gmail.test", "--json"}) == 0);
     CHECK(Json::parse(t.out.str())["ways"][0]["hosts"][0]["name"] == "mx.gmail.test");
 

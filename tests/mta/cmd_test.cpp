@@ -1,6 +1,7 @@
 // tests/mta/cmd_test.cpp: what the tool's verbs have in common, and those that have no file of their own, with the real
 // handlers behind and no daemon.
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -157,6 +158,14 @@ TEST_SUITE("mta/cmd") {
     REQUIRE(all.size() == 2);
     CHECK(all[0].ends_with("older than /etc/waypost/waypost.toml (waypost config check)"));
     CHECK(all[1] == "3 events of the history dropped: its disk is too slow");
+    facts = {};
+    facts.lately.dns_unanswered = 2;
+    facts.lately.dns_silence = std::chrono::hours(3);
+    CHECK(alerts(facts, Disk{}).empty());
+    facts.lately.dns_unanswered = 41;
+    CHECK(alerts(facts, Disk{}).at(0).starts_with("no name server has answered for 3h, 41 questions: "));
+    facts.lately.dns_silence = std::chrono::seconds(59);
+    CHECK(alerts(facts, Disk{}).empty());
   }
 
   TEST_CASE("trace: what became of a message, and what waits") {
@@ -207,6 +216,9 @@ TEST_SUITE("mta/cmd") {
     CHECK(json["disk"]["reserve"].is_number_unsigned());
     CHECK(json["queue"]["oldest_for"] == "b.example");
     CHECK(json["held"].empty());
+    t.backend.commit_p99 = std::numeric_limits<double>::infinity();
+    CHECK(t.run({"status"}) == 0);
+    CHECK(t.said("p50 under 0.5 ms   p99 over 5 s   batch"));
   }
   TEST_CASE("status names what is held") {
     Terminal t;

@@ -214,6 +214,8 @@ class FakeBackend : public mta::ControlBackend {
   mta::Explanation explanation;
   Result<std::vector<mta::Rates::Row>> rates() override { return rate_rows; }
   std::uint64_t corrupt_drops = 0;
+  double commit_p99 = 2.5;
+  bool reload_failed = false;
   Result<mta::DaemonFacts> facts() override {
     if (failure) return fail(*failure);
     mta::DaemonFacts facts;
@@ -230,9 +232,11 @@ class FakeBackend : public mta::ControlBackend {
     facts.lately.accepted_rate = 118.24;
     facts.lately.sent_rate = 0.25;
     facts.lately.commit_p50 = 0.0005;
-    facts.lately.commit_p99 = 2.5;
+    facts.lately.commit_p99 = commit_p99;
     facts.out.relayed = 1203772;
     facts.corrupt_drops = corrupt_drops;
+    facts.config_epoch = 7;
+    facts.reload_failed = reload_failed;
     facts.confinement.user = "waypost";
     facts.confinement.system_calls = true;
     facts.confinement.missing = {"landlock: this kernel has none"};

@@ -52,6 +52,33 @@ TEST_SUITE("mta/lately") {
     CHECK(lately.rejected == 3);
   }
 
+  TEST_CASE("questions that no name server answers, until one does") {
+    metrics::Events events;
+    LatelyNotes notes;
+    metrics::Counter& answered = events.dns_questions.at("answered", "");
+    metrics::Counter& unanswered = events.dns_questions.at("unanswered", "");
+    CHECK(notes.until(events, kStart).dns_unanswered == 0);
+    answered.add(5);
+    notes.note(events, kStart);
+    unanswered.add(2);
+    CHECK(notes.until(events, kStart + 5s).dns_unanswered == 2);
+    CHECK(notes.until(events, kStart + 5s).dns_silence == 0s);
+    notes.note(events, kStart + 10s);
+    notes.note(events, kStart + 20s);  // nothing is asked
+    unanswered.add(3);
+    notes.note(events, kStart + 30s);
+    for (auto now = kStart + 40s; now <= kStart + 3h; now += 10s) notes.note(events, now);
+    Lately lately = notes.until(events, kStart + 3h);
+    CHECK(lately.dns_unanswered == 5);
+    CHECK(lately.dns_silence == 3h - 10s);
+    answered.add();
+    CHECK(notes.until(events, kStart + 3h).dns_unanswered == 0);
+    notes.note(events, kStart + 3h);
+    CHECK(notes.until(events, kStart + 3h + 1s).dns_unanswered == 0);
+    unanswered.add();
+    CHECK(notes.until(events, kStart + 3h + 1s).dns_unanswered == 1);
+  }
+
   TEST_CASE("commits: at most so long, of the last hour") {
     metrics::Events events;
     LatelyNotes notes;

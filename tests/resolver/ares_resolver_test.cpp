@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include "base/metrics.h"
 #include "net/scope.h"
 #include "resolver/ares_settings.h"
 #include "resolver/dns_answer.h"
@@ -282,6 +283,7 @@ TEST_SUITE("resolver/ares_resolver") {
   TEST_CASE("silence: as many tries as configured, then timed_out") {
     HostileDns server(say_nothing);
     Harness h(config_of({server.address()}, kShort, 3));
+    const std::uint64_t before = metrics::events().dns_questions.at("unanswered", "").value();
     auto began = std::chrono::steady_clock::now();
     Answer<Mx> answer = h.ask("a.example");
     CHECK(answer.status == Status::timed_out);
@@ -289,6 +291,7 @@ TEST_SUITE("resolver/ares_resolver") {
     CHECK(answer.detail == "no answer from " + server.text());
     CHECK(std::chrono::steady_clock::now() - began >= 3 * kShort);
     CHECK(server.queries().size() == 3);
+    CHECK(metrics::events().dns_questions.at("unanswered", "").value() == before + 1);
   }
 
   TEST_CASE("silence of one domain, while others are answered, is not taken for dead servers") {
