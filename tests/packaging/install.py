@@ -18,6 +18,8 @@ import smtp  # noqa: E402
 
 PACKAGE = pathlib.Path(sys.argv.pop(1))
 CONTENT = b"From: a@here.example\r\nSubject: hello\r\n\r\ntext\r\n"
+# That send mail by sendmail. Any of the servers would do for mailx before ours is there.
+PROGRAMS = ["bsd-mailx", "cron", "git-email", "libmailtools-perl", "mutt", "php-cli"]
 SITE = """
 [[domain]]
 name = "here.example"
@@ -54,7 +56,7 @@ class Install(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="waypost-install-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.tree = system.make_tree([*dependencies(), "ca-certificates", "python3"])
+        cls.tree = system.make_tree([*dependencies(), "ca-certificates", "python3"], PROGRAMS)
         cls.newer = newer(cls.folder)
 
     def setUp(self):
@@ -201,6 +203,35 @@ class Install(unittest.TestCase):
         self.debian("systemctl", "start", "waypost.service")
         harness.wait_for("the other message", lambda: len(list(new.iterdir())) == 2, 20)
         self.assertEqual(list(self.debian.path("/var/spool/waypost/maildrop").iterdir()), [])
+
+    def test_mail_of_the_systems_programs(self):
+        self.install(PACKAGE)
+        self.configure()
+        self.debian("apt-get", "install", "--no-download", "--yes", "--no-install-recommends", *PROGRAMS, timeout=300)
+        self.assertIn("waypost", self.debian("dpkg-query", "-W", "-f", "${Package} ${Provides}\n", "waypost").stdout)
+        self.debian("useradd", "--create-home", "bob")
+        to = "ann@here.example"
+        self.debian("runuser", "-l", "bob", "-c", f"""
+set -e
+echo text | mailx -s mailx {to}
+echo text | mutt -s mutt {to}
+php -r 'exit(mail("{to}", "php", "text") ? 0 : 1);'
+git init --quiet work
+cd work
+git config user.name Bob
+git config user.email bob@here.example
+git commit --quiet --allow-empty -m git
+git format-patch --quiet --root --always -o ..
+git send-email --quiet --confirm=never --to={to} ../0001-git.patch
+printf 'MAILTO={to}\\n@reboot echo cron\\n' | crontab -
+""")
+        self.debian("systemctl", "restart", "cron.service")
+        self.debian("rm", "-f", "/run/crond.reboot")
+        self.debian("systemctl", "restart", "cron.service")
+        new = self.debian.path("/var/mail/here.example/ann/new")
+        harness.wait_for("five messages", lambda: new.is_dir() and len(list(new.iterdir())) == 5, 60)
+        subjects = {re.search(r"(?m)^Subject: (.*)$", letter.read_text())[1] for letter in new.iterdir()}
+        self.assertEqual(subjects, {"mailx", "mutt", "php", "[PATCH] git", "Cron <bob@fresh> echo cron"})
 
     def test_a_queue_with_mail_survives_purge_unless_its_administrator_says_so(self):
         queue = "/var/spool/waypost/queue.db"

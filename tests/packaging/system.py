@@ -45,19 +45,22 @@ class Unavailable(Exception):
     """There is no network, or a tool is missing: nothing is known of the package then."""
 
 
-def make_tree(packages):
-    """A folder with a minimal Debian and these packages, as it was made before if that was of the same ones."""
+def make_tree(packages, later=()):
+    """A folder with a minimal Debian and these packages, as it was made before if that was of the same ones. Those that come
+    `later` are in it to be installed: apt-get install --no-download."""
     if os.geteuid() != 0:
         raise Unavailable("only root can make and boot a Debian of its own")
     for tool in ("mmdebstrap", "unshare", "nsenter", "pivot_root", "ip"):
         if shutil.which(tool) is None:
             raise Unavailable(f"{tool} is missing: packaging/install-deps installs it")
     tree, stamp = ROOT / "build/deb/debian", ROOT / "build/deb/debian.packages"
-    wanted = " ".join(sorted(packages))
+    wanted = f"{' '.join(sorted(packages))}; {' '.join(sorted(later))}"
     if not stamp.exists() or stamp.read_text() != wanted:
         stamp.unlink(missing_ok=True)
         shutil.rmtree(tree, ignore_errors=True)
-        made = subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}", "bookworm", tree],
+        load = f'chroot "$1" apt-get install --download-only --yes --no-install-recommends {" ".join(later)}'
+        made = subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt", f"--include={','.join(packages)}",
+                               f"--customize-hook={load if later else 'true'}", "bookworm", tree],
                               capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
         if made.returncode != 0:
             raise Unavailable(f"no Debian can be had: {made.stderr[-2000:]}")
