@@ -107,11 +107,27 @@ std::string damage_advice(const std::string& config) {
 /// The daemon's lock keeps these from a queue that is in use.
 Result<ControlAnswer> RelayClient::ask_store(const ControlRequest& request, const Error& why) {
   notes_ << "waypost: " << why.what << "; reading the queue on disk\n";
-  return ControlApi(*open_store_backend(data_dir_)).handle(request);
+  std::shared_ptr<ControlApi> store;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!store_) {
+      store_backend_ = open_store_backend(data_dir_);
+      store_ = std::make_shared<ControlApi>(*store_backend_);
+    }
+    store = store_;
+  }
+  return store->handle(request);
+}
+
+std::shared_ptr<ControlApi> RelayClient::store() {
+  const std::lock_guard lock(mutex_);
+  return store_;
 }
 
 Result<ControlAnswer> RelayClient::ask(const ControlRequest& request) {
   if (disk_) return ControlApi(*disk_).handle(request);
+  if (request.path.starts_with("/v1/progress"))
+    if (const std::shared_ptr<ControlApi> at_work = store()) return at_work->handle(request);
   Result<ControlAnswer> answer = ask_daemon(socket_, request);
   if (answer || answer.error().code != Errc::refused) return answer;
   if (request.path.starts_with("/v1/store/")) return ask_store(request, answer.error());

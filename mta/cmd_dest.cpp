@@ -46,11 +46,16 @@ std::string why(const Json& row) {
   return status.empty() ? "" : status + " " + shown(row, "reason");
 }
 
+/// "1 204", "100 000+".
+std::string waiting_text(const Json& row) {
+  return grouped(number_of(row, "recipients")) + (row.value("more", false) ? "+" : "");
+}
+
 void write_table(const Json& rows, Console& console) {
   Table table;
   table.add({"WAITING", "STATE", "UNTIL", "TRIES", "DESTINATION", "WHY"});
   for (const Json& row : rows)
-    table.add({grouped(number_of(row, "recipients")), shown(row, "state"),
+    table.add({waiting_text(row), shown(row, "state"),
                shown_time(row, text_of(row, "state") == "slowed" ? "slow_until" : "until"),
                grouped(number_of(row, "failures")), short_name(row), why(row)});
   console.out << table.text();
@@ -68,7 +73,7 @@ void write_one(const Json& row, const Json& site, Console& console) {
   if (number_of(row, "spacing_ms") > 0)
     table.add({"slowed", "to " + per_minute(row) + " until " + shown_time(row, "slow_until") + ", then twice as much" +
                              because(row, "slow_because")});
-  table.add({"waiting", counted(number_of(row, "recipients"), "recipient", "recipients")});
+  table.add({"waiting", waiting_text(row) + (number_of(row, "recipients") == 1 ? " recipient" : " recipients")});
   if (number_of(row, "failures") > 0) {
     table.add({"failed", counted(number_of(row, "failures"), "time", "times") + " since " + shown_time(row, "since")});
     table.add({"last", shown(row, "status") + " " + shown(row, "reason")});

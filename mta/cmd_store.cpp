@@ -114,7 +114,8 @@ std::string absolute_path(const std::string& path) {
 
 int store_check(const StoreCheckOptions& options, Console& console) {
   if (!options.folder.empty()) {
-    const Result<queue::CheckReport> report = queue::check_folder(options.folder);
+    const auto report = do_long<Result<queue::CheckReport>>(
+        [&options](const queue::Watched& progress) { return queue::check_folder(options.folder, progress); }, console);
     if (!report) return give_up_store(console, report.error());
     return finish_check(check_json(*report), options.json, console);
   }
@@ -155,7 +156,11 @@ int store_restore(const StoreRestoreOptions& options, Console& console) {
   const Result<std::string> data_dir = console.data_dir();
   if (!data_dir) return give_up_store(console, data_dir.error());
   queue::RestoreRefusal refusal;
-  const Result<queue::RestoreReport> report = queue::restore(options.folder, *data_dir, options.force, refusal);
+  const auto report = do_long<Result<queue::RestoreReport>>(
+      [&](const queue::Watched& progress) {
+        return queue::restore(options.folder, *data_dir, options.force, refusal, progress);
+      },
+      console);
   if (!report) return refuse_restore(refusal, report.error(), options.json, console);
   const Json json = restore_json(*report);
   if (options.json) {
@@ -165,8 +170,9 @@ int store_restore(const StoreRestoreOptions& options, Console& console) {
   std::ostream& out = console.out;
   out << "restored " << mail(json) << "\n";
   if (report->compared) {
-    out << counted(report->again, "message of these has", "messages of these have")
-        << " left the queue since the backup: what was delivered will be delivered again\n";
+    if (report->again > 0)
+      out << counted(report->again, "message of these has", "messages of these have")
+          << " left the queue since the backup: what was delivered will be delivered again\n";
     if (report->dropped > 0)
       out << counted(report->dropped, "message that came since is", "messages that came since are")
           << " not in the backup: " << escape(report->kept) << " alone has them\n";

@@ -7,6 +7,7 @@
 
 #include "base/escape.h"
 #include "mta/cmd_store.h"
+#include "mta/long_work.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -113,9 +114,19 @@ int store_migrate(const StoreMigrateOptions& options, Console& console) {
   }
   std::string backup;
   if (!options.no_backup) {
-    const Result<queue::BackupReport> made = queue::back_up_folder(*data_dir, absolute_path(options.folder));
+    const std::string folder = absolute_path(options.folder);
+    queue::Watched watched;
+    const auto made = do_long<Result<queue::BackupReport>>(
+        [&](const queue::Watched& progress) {
+          watched = progress;
+          return queue::back_up_folder(*data_dir, folder, progress);
+        },
+        console);
     if (!made) return give_up_store(console, made.error());
     backup = made->folder;
+    if (watched && watched->is_stopped())
+      return give_up_store(console, Error(Errc::cancelled, "it was stopped: the copy is in " + escape(backup) +
+                                                               ", and the queue is as it was"));
   }
   const Result<> migrated = queue::migrate_folder(*data_dir);
   if (!migrated) return give_up_store(console, migrated.error());

@@ -265,6 +265,7 @@ Json destination_json(const queue::DestinationRow& row, net::WallTime now) {
   json["state"] = held ? "held" : state.failures > 0 ? "failing" : state.spacing > none ? "slowed" : "well";
   json["until"] = state.waits(now) ? time_json(state.waits_until()) : Json(nullptr);
   json["recipients"] = row.waiting;
+  json["more"] = row.more;
   if (is_site)
     json["hosts"] = site_hosts(state.name);
   else

@@ -63,9 +63,11 @@ class DiskBackend : public ControlBackend {
   Result<ReloadReport> reload() override { return fail(needs_daemon()); }
   Result<queue::StoreStats> store_stats() override { return queue::stats_of_folder(data_dir_); }
   Result<queue::VacuumReport> vacuum_store() override { return queue::vacuum_folder(data_dir_); }
-  Result<queue::CheckReport> check_store(queue::Watched) override { return queue::check_folder(data_dir_); }
-  Result<queue::BackupReport> back_up(const std::string& folder, queue::Watched) override {
-    return queue::back_up_folder(data_dir_, folder);
+  Result<queue::CheckReport> check_store(queue::Watched progress) override {
+    return queue::check_folder(data_dir_, progress);
+  }
+  Result<queue::BackupReport> back_up(const std::string& folder, queue::Watched progress) override {
+    return queue::back_up_folder(data_dir_, folder, progress);
   }
   net::WallTime now() override {
     return std::chrono::time_point_cast<net::WallTime::duration>(std::chrono::system_clock::now());

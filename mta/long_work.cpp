@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "mta/control_json.h"
 #include "mta/output.h"
 
 namespace waypost::mta {
@@ -49,41 +50,37 @@ class Interrupts {
   sigset_t wanted_{}, before_{};
 };
 
-/// A question that is asked on a thread of its own.
-class Asking {
+/// What is done on a thread of its own, and waited for at the end.
+class Work {
  public:
-  Asking(const ControlRequest& request, Console& console)
-      : thread_([this, request, &console] {
-          Result<ControlAnswer> answer = console.ask(request);
+  explicit Work(std::function<void()> work)
+      : thread_([this, work = std::move(work)] {
+          work();
           const std::lock_guard lock(mutex_);
-          answer_.emplace(std::move(answer));
+          over_ = true;
           changed_.notify_one();
         }) {}
-  Asking(const Asking&) = delete;
-  Asking& operator=(const Asking&) = delete;
-  ~Asking() { thread_.join(); }
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+  ~Work() { thread_.join(); }
 
-  /// Whether the answer is there, after `time` at most.
+  /// Whether it is over, after `time` at most.
   bool wait(milliseconds time) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, time, [this] { return answer_.has_value(); });
-  }
-  /// Waits for it.
-  Result<ControlAnswer> answer() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return answer_.has_value(); });
-    return *std::move(answer_);
+    return changed_.wait_for(lock, time, [this] { return over_; });
   }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::optional<Result<ControlAnswer>> answer_;
+  bool over_ = false;
   std::thread thread_;  // begins when all of the above is there
 };
 
-/// What the daemon says of the work; nullopt: nothing, it may be over.
-std::optional<Json> look(const std::string& name, bool stop, Console& console) {
+/// How far the work is, once it was told to stop if `stop`; nullopt: nobody knows it, it may be over.
+using Look = std::function<std::optional<Json>(bool stop)>;
+
+std::optional<Json> ask_how_far(const std::string& name, bool stop, Console& console) {
   ControlRequest request;
   request.path = stop ? "/v1/progress/stop" : "/v1/progress";
   request.live = true;
@@ -101,16 +98,16 @@ std::optional<Json> look(const std::string& name, bool stop, Console& console) {
 }
 
 /// False: who waits has had enough of it, and is let go by SIGINT.
-bool wait_for(Asking& asking, const std::string& name, const Interrupts& interrupts, Console& console) {
+bool wait_for(Work& work, const Look& look, const Interrupts& interrupts, Console& console) {
   steady_clock::time_point since = steady_clock::now();
   bool stopping = false, drawn = false;
   std::string unit;
   std::uint64_t then = 0;
-  for (milliseconds waited = 0ms; !asking.wait(kBetween); waited += kBetween) {
+  for (milliseconds waited = 0ms; !work.wait(kBetween); waited += kBetween) {
     if (interrupts.came()) {
-      // Without a daemon nobody hears it; of one that does not know the work it may just be over.
-      const bool heard = !stopping && look(name, true, console).has_value();
-      if (!heard && !asking.wait(kFirst)) {
+      // Of a daemon that does not know the work it may just be over.
+      const bool heard = !stopping && look(true).has_value();
+      if (!heard && !work.wait(kFirst)) {
         console.err << kWipe << std::flush;
         std::raise(SIGINT);
         return false;  // and is let in
@@ -118,7 +115,7 @@ bool wait_for(Asking& asking, const std::string& name, const Interrupts& interru
       stopping = true;
     }
     if (waited < kFirst) continue;
-    const std::optional<Json> seen = look(name, false, console);
+    const std::optional<Json> seen = look(false);
     if (!seen) continue;
     if (text_of(*seen, "unit") != unit || number_of(*seen, "total") == 0) {
       unit = text_of(*seen, "unit");
@@ -131,6 +128,14 @@ bool wait_for(Asking& asking, const std::string& name, const Interrupts& interru
   }
   if (drawn) console.err << kWipe << std::flush;
   return true;
+}
+
+/// Whether Ctrl-C came when it was over: what it did is there, and wanted.
+bool watch(std::function<void()> what, const Look& look, Console& console) {
+  std::optional<Work> work;
+  const Interrupts interrupts;
+  work.emplace(std::move(what));
+  return wait_for(*work, look, interrupts, console) && interrupts.came();
 }
 
 }  // namespace
@@ -156,13 +161,20 @@ std::optional<Json> fetch_long(ControlRequest request, Console& console) {
   const std::string name = some_name();
   request.query["progress"] = name;
   (void)console.data_dir();  // the way to the relay is found before two threads ask for it
-  std::optional<Asking> asking;
-  {
-    const Interrupts interrupts;
-    asking.emplace(request, console);
-    if (wait_for(*asking, name, interrupts, console)) (void)interrupts.came();  // the answer is there, and wanted
-  }
-  return console.read(asking->answer());
+  Result<ControlAnswer> answer;
+  (void)watch([&] { answer = console.ask(request); }, [&](bool stop) { return ask_how_far(name, stop, console); },
+              console);
+  return console.read(std::move(answer));
+}
+
+void do_long(const std::function<void(const queue::Watched&)>& work, Console& console) {
+  if (!console.err_is_terminal) return work(nullptr);
+  const auto progress = std::make_shared<queue::Progress>();
+  const auto look = [&progress](bool stop) {
+    if (stop) progress->stop();
+    return std::optional(progress_json(progress->seen()));
+  };
+  if (watch([&] { work(progress); }, look, console)) progress->stop();
 }
 
 bool note_stopped(const Json& answer, Console& console) {

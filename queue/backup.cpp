@@ -142,7 +142,7 @@ net::Task<Result<>> copy_pages(LiveQueue queue, Copying& copying, Files& files, 
   Result<> done;
   bool more = true;
   while (done && more) {
-    if (stop.stop_requested()) co_return fail(Errc::cancelled, "it was stopped: nothing is left of it");
+    if (stop.stop_requested()) co_return fail(stopped());
     CopyOperation slice(queue.core, copying);
     Submit end(queue.storage, queue.runtime, slice);
     done = co_await end;
@@ -188,7 +188,7 @@ Result<> fill(NewFolder& folder, const std::string& data_dir, Files& files, cons
   Run row(*db, kInFile);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
-    if (stop.stop_requested()) return fail(Errc::cancelled, "it was stopped: nothing is left of it");
+    if (stop.stop_requested()) return fail(stopped());
     Result<Taken> taken = take_spool_file(data_dir, files, folder, body_path(id_of(row.integer(0)).text()));
     if (progress) progress->add(1);
     bool missing = !taken && taken.error().code == Errc::not_found;
@@ -224,15 +224,21 @@ Result<NewFolder> make_outside(const std::string& data_dir, const std::string& p
 
 }  // namespace
 
-Result<> copy_database(Database& from, const std::string& path) {
+Result<> copy_database(Database& from, const std::string& path, const Watched& progress) {
   {
+    Result<std::int64_t> total = from.value("PRAGMA page_count");
+    if (!total) return fail(total.error());
+    if (progress) progress->begin(Progress::Unit::pages, static_cast<std::uint64_t>(*total));
     Result<Database> to = open_copy(path);
     if (!to) return fail(to.error());
     Result<PageCopy> pages = PageCopy::begin(from, *to);
     if (!pages) return fail(pages.error());
-    Result<bool> more = pages->step(-1);
-    if (!more) return fail(more.error());
-    if (*more) return fail(Errc::internal, "the copy of queue.db has no end");
+    for (Result<bool> more = true; *more;) {
+      if (progress && progress->is_stopped()) return fail(stopped());
+      more = pages->step(kPagesInSlice);
+      if (!more) return fail(more.error());
+      if (progress) progress->add(kPagesInSlice);
+    }
   }
   return mark_closed(path);
 }
@@ -315,7 +321,7 @@ net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop,
   co_return report;
 }
 
-Result<BackupReport> back_up_folder(const std::string& data_dir, const std::string& path) {
+Result<BackupReport> back_up_folder(const std::string& data_dir, const std::string& path, const Watched& progress) {
   Result<std::string> own = real_folder(data_dir);
   if (!own) return fail(own.error());
   Result<FolderLock> lock = FolderLock::shared(*own);
@@ -337,10 +343,10 @@ Result<BackupReport> back_up_folder(const std::string& data_dir, const std::stri
     report.pages = static_cast<std::uint64_t>(*pages);
     Result<> room = has_room(folder->files(), report.pages * kPage);
     if (!room) return fail(room.error());
-    Result<> copied = copy_database(*db, folder->path() + "/queue.db");
+    Result<> copied = copy_database(*db, folder->path() + "/queue.db", progress);
     if (!copied) return fail(copied.error());
   }
-  Result<> done = complete(*folder, *own, **files, std::stop_token(), nullptr, report);
+  Result<> done = complete(*folder, *own, **files, token_of(progress), progress, report);
   if (!done) return fail(done.error());
   return report;
 }

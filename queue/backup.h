@@ -32,7 +32,7 @@ net::Task<Result<BackupReport>> back_up(LiveQueue queue, std::string folder, std
 /// then. So nothing that takes long runs on the storage thread. Errors: busy, full, cancelled, and of Files.
 net::Task<Result<CheckReport>> check_live(LiveQueue queue, std::stop_token stop, Watched progress);
 
-/// Makes `path`, a copy of queue.db as it stands in `from`. Blocks. Errors: exists, damaged, full, io.
-Result<> copy_database(Database& from, const std::string& path);
+/// Makes `path`, a copy of queue.db as it stands in `from`. Blocks. Errors: exists, damaged, full, io, cancelled.
+Result<> copy_database(Database& from, const std::string& path, const Watched& progress);
 
 }  // namespace waypost::queue

@@ -223,11 +223,11 @@ Result<CheckReport> check_database(Database& db, Files& files, std::optional<Id>
                                    const Watched& progress) {
   std::stop_callback interrupt(stop, [&db] { db.interrupt(); });
   Result<CheckReport> report = Check(db, files, settled, stop, progress).run();
-  if (stop.stop_requested()) return fail(Errc::cancelled, "it was stopped: nothing is left of it");
+  if (stop.stop_requested()) return fail(stopped());
   return report;
 }
 
-Result<CheckReport> check_folder(const std::string& data_dir) {
+Result<CheckReport> check_folder(const std::string& data_dir, const Watched& progress) {
   Result<std::string> folder = real_folder(data_dir);
   if (!folder) return fail(folder.error());
   Result<FolderLock> lock = FolderLock::shared(*folder);
@@ -242,7 +242,7 @@ Result<CheckReport> check_folder(const std::string& data_dir) {
     unreadable.add(Finding::Kind::database, Id{}, ours.error().what);
     return unreadable;
   }
-  Result<CheckReport> report = check_database(*db, **files, std::nullopt, std::stop_token(), nullptr);
+  Result<CheckReport> report = check_database(*db, **files, std::nullopt, token_of(progress), progress);
   Result<> whole = check_wal(*folder + "/queue.db");
   if (report && !whole) report->add(Finding::Kind::database, Id{}, whole.error().what);
   return report;

@@ -26,13 +26,16 @@ constexpr Sql kSlice{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                      "ORDER BY d.id LIMIT ?2"};
 constexpr Sql kOne{"SELECT d.id, " WAYPOST_BOTH_COLUMNS
                    ", s.id FROM destination d LEFT JOIN destination s ON s.id = d.site WHERE d.name = ?1"};
-// And how many were looked at: in the index of what is due is what was set aside since, too.
-constexpr Sql kWaiting{
-    "SELECT total(state = 0), count(*) FROM (SELECT state FROM recipient INDEXED BY recipient_due "
-    "WHERE in_due = 1 AND destination = ?1 LIMIT ?2)"};
-constexpr Sql kWaitingForSite{
-    "SELECT total(state = 0), count(*) FROM (SELECT r.state AS state FROM destination d CROSS JOIN recipient r "
-    "INDEXED BY recipient_due ON r.in_due = 1 AND r.destination = d.id WHERE d.site = ?1 LIMIT ?2)"};
+// By the index alone, of a destination of which nothing was ever set aside. Of the others what is held may be in the
+// index, too, and the rows tell.
+#define WAYPOST_IN_DUE(which)                                                                                \
+  " FROM destination d CROSS JOIN recipient r INDEXED BY recipient_due ON r.in_due = 1 AND r.destination = " \
+  "d.id WHERE d." which " = ?1 AND d.aside_to "
+#define WAYPOST_WAITING(which) "SELECT count(*) FROM (SELECT 1" WAYPOST_IN_DUE(which) "= 0 LIMIT ?2)"
+#define WAYPOST_WAITING_BY_ROWS(which) \
+  "SELECT total(state = 0), count(*) FROM (SELECT r.state AS state" WAYPOST_IN_DUE(which) "<> 0 LIMIT ?2)"
+constexpr Sql kWaiting{WAYPOST_WAITING("id")}, kWaitingByRows{WAYPOST_WAITING_BY_ROWS("id")};
+constexpr Sql kWaitingForSite{WAYPOST_WAITING("site")}, kWaitingForSiteByRows{WAYPOST_WAITING_BY_ROWS("site")};
 constexpr Sql kHold{
     "INSERT INTO destination(name, held_until, held_reason) VALUES (?1, ?2, ?3) "
     "ON CONFLICT(name) DO UPDATE SET held_until = excluded.held_until, held_reason = excluded.held_reason"};
@@ -68,17 +71,33 @@ constexpr Sql kWaitNoMore{
 constexpr std::int64_t kDestinationsInOneTurn = 2000;
 constexpr std::int64_t kMessagesInOneTurn = 500;
 constexpr std::size_t kRecipientsInOneTurn = 2000;
-constexpr std::uint64_t kCountedInOneTurn = 100'000;  // recipients: some milliseconds
+constexpr std::uint64_t kCountedInOneTurn = 100'000;  // recipients in the index: some milliseconds
+constexpr std::uint64_t kRowsLookedAt = 5'000, kCostOfRow = 20;
 
 struct Waiting {
-  std::uint64_t recipients = 0, looked_at = 0;
+  std::uint64_t recipients = 0;
+  bool more = false;
+  std::uint64_t cost = 0;  ///< as kCountedInOneTurn
 };
-Result<Waiting> waiting(Database& db, Sql sql, std::int64_t id) {
-  Run row(db, sql);
-  row << id << static_cast<std::int64_t>(DestinationRow::kCounted);
+Result<Waiting> waiting(Database& db, bool of_site, std::int64_t id) {
+  Waiting out;
+  {
+    Run row(db, of_site ? kWaitingForSite : kWaiting);
+    row << id << static_cast<std::int64_t>(DestinationRow::kCounted);
+    Result<bool> found = row.step();
+    if (!found) return fail(found.error());
+    out.recipients = out.cost = static_cast<std::uint64_t>(row.integer(0));
+    out.more = out.recipients == DestinationRow::kCounted;
+  }
+  Run row(db, of_site ? kWaitingForSiteByRows : kWaitingByRows);
+  row << id << static_cast<std::int64_t>(kRowsLookedAt);
   Result<bool> found = row.step();
   if (!found) return fail(found.error());
-  return Waiting{static_cast<std::uint64_t>(row.integer(0)), static_cast<std::uint64_t>(row.integer(1))};
+  const auto looked_at = static_cast<std::uint64_t>(row.integer(1));
+  out.recipients += static_cast<std::uint64_t>(row.integer(0));
+  out.more = out.more || looked_at == kRowsLookedAt;
+  out.cost += looked_at * kCostOfRow;
+  return out;
 }
 
 std::size_t recipients_of(const std::vector<Due>& due) {
@@ -142,20 +161,20 @@ Result<> DestinationsOperation::take(Database& db, const Run& row) {
   const bool alone = is_in_trouble(state, now_);
   const bool with_site = is_in_trouble(site, now_);
   if (!alone && !with_site) return {};
-  Result<Waiting> count = count_ ? waiting(db, kWaiting, row.integer(0)) : Result<Waiting>();
+  Result<Waiting> count = count_ ? waiting(db, false, row.integer(0)) : Result<Waiting>();
   if (!count) return fail(count.error());
-  counted_ += count->looked_at;
-  if (alone) rows.push_back({std::move(state), count->recipients});
-  if (with_site) rows.push_back({std::move(site), count->recipients});
+  counted_ += count->cost;
+  if (alone) rows.push_back({std::move(state), count->recipients, count->more});
+  if (with_site) rows.push_back({std::move(site), count->recipients, count->more});
   return {};
 }
 
 void gather(std::map<std::string, DestinationRow>& into, std::vector<DestinationRow> rows) {
   for (DestinationRow& row : rows) {
     DestinationRow& known = into[row.state.name];
-    const std::uint64_t waiting = std::min(known.waiting + row.waiting, DestinationRow::kCounted);
+    row.waiting += known.waiting;
+    row.more = row.more || known.more;
     known = std::move(row);
-    known.waiting = waiting;
   }
 }
 
@@ -178,13 +197,13 @@ Result<> DestinationOperation::apply(Database& db) {
   DestinationState site = read_destination(row, 1 + kDestinationColumns);
   state.site = site.name;
   const bool is_site = state.kind == DestinationState::Kind::site;
-  Result<Waiting> count = waiting(db, is_site ? kWaitingForSite : kWaiting, row.integer(0));
+  Result<Waiting> count = waiting(db, is_site, row.integer(0));
   if (!count) return fail(count.error());
-  rows.push_back({std::move(state), count->recipients});
+  rows.push_back({std::move(state), count->recipients, count->more});
   if (site.name.empty()) return {};
-  count = waiting(db, kWaitingForSite, row.integer(1 + 2 * kDestinationColumns));
+  count = waiting(db, true, row.integer(1 + 2 * kDestinationColumns));
   if (!count) return fail(count.error());
-  rows.push_back({std::move(site), count->recipients});
+  rows.push_back({std::move(site), count->recipients, count->more});
   return {};
 }
 

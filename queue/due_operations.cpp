@@ -80,10 +80,12 @@ Result<> DueOperation::apply(Database& db) {
     // A page that cannot be read is the trouble of its destination, not of the others.
     if (!found && found.error().code == Errc::damaged) {
       log::failure("mail for " + destination.state.name + " cannot be read: " + found.error().what);
+      set_aside.clear();
       continue;
     }
     if (!found) return fail(found.error());
     recipients += *found;
+    of_them_ = SetAside::find;
     if (set_aside.empty()) continue;
     // First of all in the next page: what is read before they are taken out may have ended by then.
     const bool is_first = page.due.empty() && page.destinations.empty() && damaged.empty();
@@ -163,7 +165,7 @@ Result<std::size_t> DueOperation::visit(Database& db, const Destination& destina
     page.due.resize(first);
     return 0;
   }
-  if (asks) asked_.insert(site.name);
+  if (asks && total > 0) asked_.insert(site.name);
   if (page.due.size() > first) add_states(destination);
   if (flows->size() >= query_.per_destination) page.more.push_back({state.name, std::nullopt});
   for (const DueFlow& flow : *flows) {

@@ -18,7 +18,7 @@ namespace waypost::queue {
 class DueOperation : public Operation {
  public:
   /// What is done about recipients in the index that are held, or were removed: found first in a page they end it, to
-  /// be taken out.
+  /// be taken out; or those of the first destination are passed, however many they are.
   enum class SetAside : std::uint8_t { find, pass };
   DueOperation(DueQuery query, SetAside of_them);
   Result<> apply(Database& db) override;

@@ -5,6 +5,8 @@
 #include <memory>
 #include <stop_token>
 
+#include "base/result.h"
+
 namespace waypost::queue {
 
 class Progress {
@@ -38,5 +40,12 @@ class Progress {
 
 /// nullptr: nobody watches.
 using Watched = std::shared_ptr<Progress>;
+/// What somebody's stop() makes of work that is of no use in part.
+inline Error stopped() {
+  return {Errc::cancelled, "it was stopped: nothing is left of it"};
+}
+inline std::stop_token token_of(const Watched& progress) {
+  return progress ? progress->token() : std::stop_token();
+}
 
 }  // namespace waypost::queue

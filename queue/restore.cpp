@@ -5,6 +5,7 @@
 
 #include "base/escape.h"
 #include "queue/backup.h"
+#include "queue/check.h"
 #include "queue/lock.h"
 #include "queue/replacement.h"
 #include "queue/rows.h"
@@ -66,12 +67,18 @@ std::optional<std::uint64_t> mail_in(const std::string& data_dir) {
   return static_cast<std::uint64_t>(*messages);
 }
 
-Result<> take_over_spool(Database& backup, const std::string& from, NewFolder& to) {
+Result<> take_over_spool(Database& backup, const std::string& from, NewFolder& to, const Watched& progress) {
   Result<std::unique_ptr<Files>> files = open_files(from);
   if (!files) return fail(files.error());
+  if (progress) {
+    const Result<std::int64_t> count = backup.value("SELECT count(*) FROM message");
+    if (count) progress->begin(Progress::Unit::messages, static_cast<std::uint64_t>(*count));
+  }
   Run row(backup, kMessages);
   Result<bool> found = row.step();
   for (; found && *found; found = row.step()) {
+    if (progress && progress->is_stopped()) return fail(stopped());
+    if (progress) progress->add(1);
     if (row.integer(1) == 0) continue;
     Result<Taken> taken = take_spool_file(from, **files, to, body_path(id_of(row.integer(0)).text()));
     // A message without its body is put off, and goes back to its sender when its time is over.
@@ -81,10 +88,45 @@ Result<> take_over_spool(Database& backup, const std::string& from, NewFolder& t
   return {};
 }
 
+/// A copy of the backup's queue.db, of this version, in a folder that is to take the queue's place.
+Result<NewFolder> copy_of(const std::string& backup, const std::string& data_dir, const Watched& progress) {
+  Result<Database> source = open_to_read(backup + "/queue.db");
+  if (!source) return fail(source.error());
+  Result<NewFolder> folder = make_replacement(data_dir, "before-restore");
+  if (!folder) return folder;
+  const std::string path = folder->path() + "/queue.db";
+  Result<> done = copy_database(*source, path, progress);
+  if (!done) return fail(done.error());
+  Result<Database> copy = Database::open(path, "", Database::Mode::read_write);
+  if (!copy) return fail(copy.error());
+  done = copy->run("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY");
+  if (done) done = bring_up_to_date(*copy, kQueueSchema, [](int) { return Result<>(); });
+  if (!done) return fail(done.error());
+  // queue.db alone is what is put in place.
+  Result<Database::Checkpointed> moved = copy->checkpoint();
+  if (!moved) return fail(moved.error());
+  return folder;
+}
+
+bool is_older(const std::string& backup) {
+  Result<Database> db = open_to_read(backup + "/queue.db");
+  const Result<int> version = db ? version_of(*db, kQueueSchema) : fail(db.error());
+  return version && *version < static_cast<int>(kQueueSchema.steps.size());
+}
+
+/// Of a backup of an older version what would be restored.
+Result<CheckReport> check_copy(const NewFolder& copy, const std::string& backup, const Watched& progress) {
+  Result<Database> db = open_queue(copy.path());
+  if (!db) return fail(db.error());
+  Result<std::unique_ptr<Files>> bodies = open_files(backup);
+  if (!bodies) return fail(bodies.error());
+  return check_database(*db, **bodies, std::nullopt, token_of(progress), progress);
+}
+
 }  // namespace
 
 Result<RestoreReport> restore(const std::string& backup, const std::string& data_dir, bool force,
-                              RestoreRefusal& refusal) {
+                              RestoreRefusal& refusal, const Watched& progress) {
   Result<std::string> own = real_folder(data_dir);
   if (!own) return fail(own.error());
   Result<std::string> from = real_folder(backup);
@@ -96,7 +138,13 @@ Result<RestoreReport> restore(const std::string& backup, const std::string& data
   if (ready) ready = finish_replacements(*own);
   if (!ready) return fail(ready.error());
 
-  Result<CheckReport> checked = check_folder(*from);
+  std::optional<NewFolder> folder;
+  if (is_older(*from)) {
+    Result<NewFolder> made = copy_of(*from, *own, progress);
+    if (!made) return fail(made.error());
+    folder.emplace(*std::move(made));
+  }
+  Result<CheckReport> checked = folder ? check_copy(*folder, *from, progress) : check_folder(*from, progress);
   if (!checked) return fail(checked.error());
   if (checked->found > 0 && !force) {
     refusal.damaged = *std::move(checked);
@@ -108,16 +156,19 @@ Result<RestoreReport> restore(const std::string& backup, const std::string& data
   RestoreReport report;
   report.messages = checked->messages;
   report.recipients = checked->recipients;
-  Result<NewFolder> folder = make_replacement(*own, "before-restore");
-  if (!folder) return fail(folder.error());
+  if (!folder) {
+    Result<NewFolder> made = copy_of(*from, *own, progress);
+    if (!made) return fail(made.error());
+    folder.emplace(*std::move(made));
+  }
   {
-    Result<Database> db = open_queue(*from);
+    Result<Database> db = open_queue(folder->path());
     if (!db) return fail(db.error());
     compare(*db, *own, report);
-    Result<> copied = copy_database(*db, folder->path() + "/queue.db");
-    if (copied) copied = take_over_spool(*db, *from, *folder);
-    if (!copied) return fail(copied.error());
+    Result<> taken = take_over_spool(*db, *from, *folder, progress);
+    if (!taken) return fail(taken.error());
   }
+  if (progress && progress->is_stopped()) return fail(stopped());
   Result<std::string> kept = replace_queue(*own, *std::move(folder));
   if (!kept) return fail(kept.error());
   report.kept = *std::move(kept);

@@ -23,10 +23,11 @@ struct RestoreRefusal {
   std::optional<std::uint64_t> messages_in_queue;  ///< and `force` was not given; 0: it cannot be read
 };
 
-/// While no daemon runs. `force`: also where the queue that is there holds mail or cannot be read, and where the backup
+/// While no daemon runs. A backup of an older version is brought up to date in its copy. `force`: also where the queue that is there holds mail or cannot be read, and where the backup
 /// is damaged: the daemon sends none of what is. Blocks.
-/// Errors: exists (`refusal` says why), busy (a daemon has the queue), not_found, denied, full, io, unsupported.
+/// Errors: exists (`refusal` says why), busy (a daemon has the queue), not_found, denied, full, io, unsupported,
+/// cancelled (nothing was changed).
 Result<RestoreReport> restore(const std::string& backup, const std::string& data_dir, bool force,
-                              RestoreRefusal& refusal);
+                              RestoreRefusal& refusal, const Watched& progress = nullptr);
 
 }  // namespace waypost::queue

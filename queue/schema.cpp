@@ -266,7 +266,7 @@ Result<> check_version(Database& db, const Schema& schema) {
   return fail(Errc::unsupported,
               schema.name +
                   " was written by an older Waypost: start the daemon once, or run `waypost store migrate`, which "
-                  "bring it up to date");
+                  "bring it up to date; a backup of one is restored as it is");
 }
 
 }  // namespace waypost::queue

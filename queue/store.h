@@ -133,8 +133,8 @@ inline constexpr std::chrono::hours kUndoTime{24};
 /// What `waypost dest` prints.
 struct DestinationRow {
   DestinationState state;
-  /// Recipients, of a site those of its destinations; of more than kCounted, with those that are held, the first.
-  std::uint64_t waiting = 0;
+  std::uint64_t waiting = 0;  ///< recipients, of a site those of its destinations
+  bool more = false;          ///< not all were counted
   static constexpr std::uint64_t kCounted = 100'000;
 };
 struct DestinationChange {

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "queue/id.h"
+#include "queue/progress.h"
 #include "queue/totals.h"
 
 namespace waypost::queue {
@@ -89,11 +90,12 @@ Result<Versions> versions_of_folder(const std::string& data_dir);
 Result<> migrate_folder(const std::string& data_dir);
 
 /// A data folder, or a backup, that no daemon uses. Errors: busy (a daemon has it), not_found, denied, unsupported
-/// (another version's).
-Result<CheckReport> check_folder(const std::string& data_dir);
+/// (another version's), cancelled.
+Result<CheckReport> check_folder(const std::string& data_dir, const Watched& progress = nullptr);
 
 /// A data folder that no daemon uses, of this version or an older one. Blocks. Errors: as SqliteQueue::back_up(); busy:
 /// a daemon has it.
-Result<BackupReport> back_up_folder(const std::string& data_dir, const std::string& folder);
+Result<BackupReport> back_up_folder(const std::string& data_dir, const std::string& folder,
+                                    const Watched& progress = nullptr);
 
 }  // namespace waypost::queue

@@ -194,9 +194,12 @@ net::Task<Answer<Record>> AresResolver::resolve(std::string name, RecordType typ
   co_await turn;
   co_await look_for_changes();
   const auto began = std::chrono::steady_clock::now();  // the loop's clock has the time of its turn, in milliseconds
+  const net::TimePoint asked = runtime_.now();
   Answer<Record> answer = co_await ask_all(std::move(name), type, parse);
   metrics::events().dns.observe(std::chrono::steady_clock::now() - began);
-  if (!stopped_) metrics::events().dns_questions.at(answer.no_server ? "unanswered" : "answered", "").add();
+  const bool is_answered = last_heard_ >= asked;
+  if (is_answered || (answer.no_server && !stopped_))
+    metrics::events().dns_questions.at(is_answered ? "answered" : "unanswered", "").add();
   co_return answer;
 }
 

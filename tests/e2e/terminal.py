@@ -25,16 +25,17 @@ ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 @contextlib.contextmanager
-def slowed(program):
-    """A program that runs a quarter of the time, so that what it does takes a while on the fastest machine too."""
+def slowed(send, runs=0.01):
+    """A program, to which `send` sends a signal, that runs a quarter of the time or less, so that what it does takes a
+    while on the fastest machine too."""
     over = threading.Event()
 
     def slow():
         while not over.is_set():
-            program.signal(signal.SIGSTOP)
+            send(signal.SIGSTOP)
             over.wait(0.03)
-            program.signal(signal.SIGCONT)
-            over.wait(0.01)
+            send(signal.SIGCONT)
+            over.wait(runs)
 
     thread = threading.Thread(target=slow)
     thread.start()
@@ -43,7 +44,7 @@ def slowed(program):
     finally:
         over.set()
         thread.join()
-        program.signal(signal.SIGCONT)
+        send(signal.SIGCONT)
 
 
 class Terminal:
@@ -226,7 +227,7 @@ class TerminalTest(harness.TestCase):
 
         with self.subTest("a bounce shows how far it is"):
             bounce = self.on_terminal(relay, "queue", "bounce", "state:held", "--yes", streams=(2,))
-            with slowed(relay.program):
+            with slowed(relay.program.signal):
                 seen = bounce.wait_for(r"\r\x1b\[K([\d ]+) of 12 000 messages, \d+ %, ([\d ]+)/s, \d+[sm] left", 60)
                 self.assertLess(int(seen[1].replace(b" ", b"")), MESSAGES)
                 bounce.type(b"\x03")
@@ -254,6 +255,18 @@ class TerminalTest(harness.TestCase):
             self.assertNotIn(b"\x1b", hold.text)
             check = relay.tool("store", "check")
             self.assertEqual(check.stderr, "")
+
+    def test_progress_without_a_daemon(self):
+        relay = self.relay()
+        harness.smtp_source(relay.mx, "-s", 4, "-m", 12, "-l", 20_000_000, "-f", "s@a.example", "-t", "r@one.dead.example", "-d")
+        self.assertEqual(relay.queued(), 12)
+        self.assertEqual(relay.stop(), 0)
+        check = self.on_terminal(relay, "store", "check", streams=(2,))
+        with slowed(check.process.send_signal, 0.001):
+            check.wait_for(r"\r\x1b\[K[\d ]+ of 12 messages, \d+ %", 60)
+            check.type(b"\x03")
+            self.assertEqual(check.end(60), 75)
+        self.assertIn(b"it was stopped: nothing is left of it", check.text)
 
     def test_bench(self):
         relay = self.relay()

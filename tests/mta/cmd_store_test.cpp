@@ -56,6 +56,7 @@ TEST_SUITE("mta/cmd_store") {
     tests::TemporaryFolder outside;
     const std::string backup = outside.path() + "/b";
     REQUIRE(f.run(f.queue->back_up(f.runtime, backup, std::stop_token(), nullptr)));
+    REQUIRE(f.settle(f.list().messages[0].info.id, {0}, queue::Event::attempt_relayed));
     Terminal t;
     t.data_dir = f.folder.path();
     CHECK(t.run({"store", "restore", backup}) == 73);
@@ -65,10 +66,10 @@ TEST_SUITE("mta/cmd_store") {
     f.close();
     CHECK(t.run({"store", "check", backup}) == 0);
     CHECK(t.run({"store", "restore", backup}) == 73);
-    CHECK(t.complained("holds 3 messages"));
+    CHECK(t.complained("holds 2 messages"));
     CHECK(t.run({"store", "restore", backup, "--force"}) == 0);
     CHECK(t.said("restored 3 messages"));
-    CHECK(t.said("delivered again"));
+    CHECK(t.said("1 message of these has left the queue since the backup: what was delivered will be delivered again"));
     CHECK(t.said("queue.db.before-restore"));
     CHECK(t.run({"store", "restore", outside.path() + "/none"}) == 66);
     CHECK(t.run({"store", "salvage", outside.path() + "/new"}) == 0);

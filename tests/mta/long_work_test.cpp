@@ -65,6 +65,28 @@ TEST_SUITE("mta/long_work") {
     CHECK(t.out.str() == "undone for 2 messages, 3 recipients (change 78)\n");
   }
 
+  TEST_CASE("the same of what the tool does itself") {
+    Terminal t;
+    t.console.err_is_terminal = true;
+    const pthread_t waits = pthread_self();
+    const auto count = [&](const queue::Watched& progress) -> Result<int> {
+      REQUIRE(progress);
+      progress->begin(queue::Progress::Unit::pages, 4);
+      progress->add(3);
+      std::this_thread::sleep_for(1600ms);
+      pthread_kill(waits, SIGINT);
+      wait_until([&] { return progress->is_stopped(); });
+      return progress->is_stopped() ? Result<int>(fail(Errc::cancelled, "stopped")) : Result<int>(4);
+    };
+    const Result<int> done = do_long<Result<int>>(count, t.console);
+    REQUIRE_FALSE(done);
+    CHECK(done.error().code == Errc::cancelled);
+    CHECK(t.complained("\r\x1b[K3 of 4 pages, 75 %"));
+    CHECK(t.err.str().ends_with("\r\x1b[K"));
+    t.console.err_is_terminal = false;
+    CHECK(do_long<int>([](const queue::Watched& progress) { return progress ? 1 : 2; }, t.console) == 2);
+  }
+
   TEST_CASE("quick work shows no line; nor does any where nobody sits before it") {
     Terminal t;
     t.console.err_is_terminal = true;

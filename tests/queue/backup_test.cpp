@@ -188,7 +188,14 @@ TEST_SUITE("queue/backup") {
     std::string wal = octets_of(killed + "/queue.db-wal");
     REQUIRE(!wal.empty());
     CHECK(back_up_folder(f.folder.path(), outside.path() + "/b").error().code == Errc::busy);
-    REQUIRE(back_up_folder(killed, outside.path() + "/b"));
+    const Watched progress = std::make_shared<Progress>();
+    REQUIRE(back_up_folder(killed, outside.path() + "/b", progress));
+    CHECK(progress->seen().done > 0);
+    const Watched stopped = std::make_shared<Progress>();
+    stopped->stop();
+    CHECK(back_up_folder(killed, outside.path() + "/c", stopped).error().code == Errc::cancelled);
+    CHECK(!std::filesystem::exists(outside.path() + "/c"));
+    CHECK(check_folder(killed, stopped).error().code == Errc::cancelled);
     CHECK(octets_of(killed + "/queue.db-wal") == wal);
     Result<CheckReport> checked = check(outside.path() + "/b");
     REQUIRE(checked);
@@ -373,6 +380,54 @@ TEST_SUITE("queue/backup") {
     CHECK_MESSAGE(opened, (opened ? std::string() : opened.error().what));
   }
 
+  TEST_CASE("a backup of an older version is restored as one of this") {
+    QueueFixture f;
+    fill(f, 22);
+    const Counts counts = f.count();
+    TemporaryFolder outside;
+    const std::string backup = outside.path() + "/b";
+    REQUIRE(back_up(f, backup));
+    {
+      Result<Database> db = Database::open(backup + "/queue.db", "", Database::Mode::read_write);
+      REQUIRE(db);
+      REQUIRE(db->run(
+          "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN in_due; ALTER TABLE recipient DROP COLUMN size; "
+          "CREATE INDEX recipient_due ON recipient(destination, flow, next_attempt) WHERE state = 0; "
+          "PRAGMA user_version = 6"));
+    }
+    f.close();
+    CHECK(check_folder(backup).error().code == Errc::unsupported);
+    RestoreRefusal refusal;
+    REQUIRE_FALSE(restore(backup, f.folder.path(), false, refusal));
+    CHECK(refusal.messages_in_queue == 22U);
+    refusal = {};
+    Result<RestoreReport> report = restore(backup, f.folder.path(), true, refusal);
+    REQUIRE_MESSAGE(report, (report ? std::string() : report.error().what));
+    CHECK(report->messages == 22);
+    CHECK(report->dropped == 0);
+    Result<CheckReport> checked = check(f.folder.path());
+    REQUIRE(checked);
+    CHECK(checked->found == 0);
+    f.reopen();
+    CHECK(f.count().octets == counts.octets);
+    CHECK(f.due().size() == 44);
+    f.close();
+
+    // Damaged, it is refused: what would be restored is looked at.
+    {
+      Result<Database> db = Database::open(backup + "/queue.db", "", Database::Mode::read_write);
+      REQUIRE(db);
+      REQUIRE(db->run("UPDATE message SET envid = 'flipped' WHERE id = (SELECT min(id) FROM message)"));
+    }
+    refusal = {};
+    REQUIRE_FALSE(restore(backup, f.folder.path(), false, refusal));
+    REQUIRE(refusal.damaged);
+    CHECK(refusal.damaged->found == 1);
+    CHECK_FALSE(fs::exists(backup + "/queue.db-wal"));
+    f.reopen();
+    CHECK(f.count().messages == 22);
+  }
+
   TEST_CASE("a restore keeps the queue before, and counts what comes again and what is dropped") {
     QueueFixture f;
     std::vector<Id> ids = fill(f, 22);
@@ -386,6 +441,9 @@ TEST_SUITE("queue/backup") {
     f.close();
     Stock of_backup = stock_of(backup), before = stock_of(f.folder.path());
 
+    const Watched stopped = std::make_shared<Progress>();
+    stopped->stop();
+    CHECK(restore(backup, f.folder.path(), true, refusal, stopped).error().code == Errc::cancelled);
     REQUIRE_FALSE(restore(backup, f.folder.path(), false, refusal));
     CHECK(refusal.messages_in_queue == 18U);
     CHECK(stock_of(f.folder.path()).bodies == before.bodies);

@@ -170,6 +170,48 @@ TEST_SUITE("queue/set_aside") {
     CHECK(f.count("state:held").recipients == 2'501);
   }
 
+  TEST_CASE("what is passed asks for no site: another of its destinations does") {
+    QueueFixture f;
+    f.accept(f.message("s@a.example", {"r@held.example"}));
+    const Id good = f.accept(f.message("s@a.example", {"r@good.example"}));
+    DestinationState site;
+    site.kind = DestinationState::Kind::site;
+    site.name = "10 mx.example:25";
+    site.failures = 3;
+    site.next_attempt = f.now() + std::chrono::hours(1);
+    REQUIRE(f.run(f.store->settle_destination(site)));
+    for (const char* name : {"held.example", "good.example"})
+      REQUIRE(f.run(f.store->join_site(name, site.name, f.now() + std::chrono::hours(9))));
+    f.change(Change::hold, "destination:held.example");
+    f.runtime.advance(std::chrono::hours(1));
+    f.close();
+    DueQuery query;
+    query.now = f.now();
+    DueOperation pass(query, DueOperation::SetAside::pass);
+    apply(f, pass);
+    REQUIRE(pass.page.due.size() == 1);
+    CHECK(pass.page.due[0].message->id == good);
+    f.reopen();
+  }
+
+  TEST_CASE("how many wait is told beside those that are held, and that not all were looked at") {
+    QueueFixture f;
+    const auto row = [&f](const char* name) {
+      Result<std::vector<DestinationRow>> rows = f.run(f.store->destinations(name, true, f.now()));
+      REQUIRE(rows);
+      REQUIRE(rows->size() == 1);
+      return rows->front();
+    };
+    accept_many(f, 20, "b.example");
+    CHECK(row("b.example").waiting == 20);
+    f.change(Change::hold, "to:1*@b.example");
+    CHECK(row("b.example").waiting == 9);
+    CHECK_FALSE(row("b.example").more);
+    accept_many(f, 5'000, "b.example");
+    CHECK(row("b.example").waiting <= 5'000);
+    CHECK(row("b.example").more);
+  }
+
   TEST_CASE("an index that names what is not in it: passed, page by page, and the mail comes") {
     QueueFixture f;
     accept_many(f, 1'200, "b.example");
