@@ -25,15 +25,15 @@ ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 @contextlib.contextmanager
-def slowed(send, runs=0.01):
-    """A program, to which `send` sends a signal, that runs a quarter of the time or less, so that what it does takes a
-    while on the fastest machine too."""
+def slowed(send, stands=0.03, runs=0.01):
+    """A program, to which `send` sends a signal, that runs for a part of the time, so that what it does takes a while on the
+    fastest machine too."""
     over = threading.Event()
 
     def slow():
         while not over.is_set():
             send(signal.SIGSTOP)
-            over.wait(0.03)
+            over.wait(stands)
             send(signal.SIGCONT)
             over.wait(runs)
 
@@ -258,12 +258,12 @@ class TerminalTest(harness.TestCase):
 
     def test_progress_without_a_daemon(self):
         relay = self.relay()
-        harness.smtp_source(relay.mx, "-s", 4, "-m", 12, "-l", 20_000_000, "-f", "s@a.example", "-t", "r@one.dead.example", "-d")
-        self.assertEqual(relay.queued(), 12)
+        harness.smtp_source(relay.mx, "-s", 4, "-m", 24, "-l", 20_000_000, "-f", "s@a.example", "-t", "r@one.dead.example", "-d")
+        self.assertEqual(relay.queued(), 24)
         self.assertEqual(relay.stop(), 0)
         check = self.on_terminal(relay, "store", "check", streams=(2,))
-        with slowed(check.process.send_signal, 0.001):
-            check.wait_for(r"\r\x1b\[K[\d ]+ of 12 messages, \d+ %", 60)
+        with slowed(check.process.send_signal, 0.3, 0.001):
+            check.wait_for(r"\r\x1b\[K[\d ]+ of 24 messages, \d+ %", 60)
             check.type(b"\x03")
             self.assertEqual(check.end(60), 75)
         self.assertIn(b"it was stopped: nothing is left of it", check.text)
