@@ -47,7 +47,7 @@ int audit(std::uint64_t limit, bool json, Console& console) {
       before = number_of(change, "change");
       any = true;
       if (json)
-        console.out << to_line(change) << "\n";
+        console.print(change);
       else
         table.add({std::to_string(before), shown_time(change, "time"), shown(change, "who"), shown(change, "what"),
                    shown(change, "meant"), how_much(change), remarks(change)});

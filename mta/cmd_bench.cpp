@@ -63,7 +63,6 @@ void write_bench(const BenchReport& report, bool json, Console& console) {
   const bool by_disk = result.limit == BenchVerdict::Limit::disk;
   if (json) {
     Json out;
-    out["schema"] = 1;
     out["processors"] = report.processors;
     out["disk"]["per_second"] = std::llround(report.disk.per_second);
     out["disk"]["p50_us"] = report.disk.p50.count();
@@ -72,7 +71,7 @@ void write_bench(const BenchReport& report, bool json, Console& console) {
     out["pass"] = speed_json(report.pass);
     out["limit"] = by_disk ? "disk" : "processor";
     out["expected_per_second"] = result.per_second;
-    console.out << to_line(out) << "\n";
+    console.print(out);
     return;
   }
   Table table;

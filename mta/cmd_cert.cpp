@@ -46,7 +46,6 @@ Json list_json(const CertificateFiles& files, const conf::Config& config, net::W
   const Result<net::TlsChain> chain = net::TlsChain::read(files.certificate_file, config.tls.ca);
   if (chain) read.certificate = chain->certificate;
   Json json;
-  json["schema"] = 1;
   json.update(read_certificate_json(read));
   json["trouble"] = chain ? "" : chain.error().what;
   json["days_left"] =
@@ -144,7 +143,7 @@ int cert_list(bool json, Console& console) {
       line["in_force"] = same != nullptr ? *same : Json(nullptr);
     }
     if (json)
-      console.out << to_line(line) << "\n";
+      console.print(line);
     else
       write_certificate(line, console);
   }
@@ -156,7 +155,6 @@ int cert_check(bool json, Console& console) {
   if (!loaded) return console.exit_code;
   const LoadedCertificates read = load_certificates(loaded->config, console.now(), Reader::checking);
   Json report;
-  report["schema"] = 1;
   report["certificates"] = Json::array();
   report["findings"] = Json::array();
   for (const conf::Finding& each : read.errors) report["findings"].push_back(finding_json(each, "error"));
@@ -169,7 +167,7 @@ int cert_check(bool json, Console& console) {
   const bool none = report["certificates"].empty();
   const int found = none || !report["findings"].empty() ? 1 : 0;
   if (json) {
-    console.out << to_line(report) << "\n";
+    console.print(report);
     return found;
   }
   if (none) console.out << kNone;
@@ -197,10 +195,9 @@ int cert_reload(bool json, Console& console) {
     if (find(now, text_of(each, "key")) == nullptr) changes.push_back(change_of(&each, nullptr));
   if (json) {
     Json all;
-    all["schema"] = 1;
     all["file"] = text_of(*report, "file");
     all["certificates"] = std::move(changes);
-    console.out << to_line(all) << "\n";
+    console.print(all);
     return 0;
   }
   console.out << "reloaded " << shown(*report, "file") << "\n";

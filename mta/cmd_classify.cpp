@@ -105,7 +105,7 @@ int classify(const ClassifyOptions& options, Console& console) {
   if (options.host.empty()) asked.host.reset();
   const std::optional<delivery::Reaction> reaction = parsed.rules->react(asked);
   if (options.json) {
-    console.out << to_line(json_of(reaction)) << "\n";
+    console.print(json_of(reaction));
   } else if (reaction) {
     console.out << escape(reaction->rule) << ": " << what_is_done(*reaction) << "\n" << escape(reaction->why) << "\n";
   } else {

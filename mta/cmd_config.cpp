@@ -29,7 +29,7 @@ int config_check(const std::string& file, bool json, Console& console) {
   const auto print = [&](const std::vector<conf::Finding>& findings, const char* severity) {
     for (const conf::Finding& finding : findings) {
       if (json)
-        console.out << to_line(finding_json(finding, severity)) << "\n";
+        console.print(finding_json(finding, severity));
       else
         console.out << severity << ": " << escape(finding.text(), 2000) << "\n";
     }
@@ -126,7 +126,7 @@ int config_show(const ConfigShowOptions& options, Console& console) {
     if (setting.place.empty() && !options.all && options.key.empty()) continue;
     any = true;
     if (options.json) {
-      console.out << to_line(setting_json(setting)) << "\n";
+      console.print(setting_json(setting));
       continue;
     }
     console.out << line_of(setting);
@@ -141,13 +141,17 @@ int config_show(const ConfigShowOptions& options, Console& console) {
   return known ? 1 : no_such_key(options.key, console);
 }
 
-int config_get(const std::string& key, Console& console) {
+int config_get(const std::string& key, bool json, Console& console) {
   const auto settings = read_settings(console.config_file(), console);
   if (!settings) return console.exit_code;
   bool any = false;
   for (const conf::Setting& setting : *settings) {
     if (setting.key != key && plain_key(setting.key) != key) continue;
     any = true;
+    if (json) {
+      console.print(setting_json(setting));
+      continue;
+    }
     // A string without its quotes, for scripts: TOML's strings are JSON's.
     const Json value = Json::parse(setting.value, nullptr, false);
     console.out << (value.is_string() ? value.get<std::string>() : setting.value) << "\n";
@@ -156,7 +160,7 @@ int config_get(const std::string& key, Console& console) {
   return is_key(key) ? 1 : no_such_key(key, console);
 }
 
-int config_diff(const std::vector<std::string>& which, Console& console) {
+int config_diff(const std::vector<std::string>& which, bool json, Console& console) {
   const auto is_number = [](const std::string& text) { return parse_decimal(text).has_value(); };
   std::optional<std::vector<conf::Setting>> before, after;
   if (which.size() == 2) {
@@ -173,6 +177,14 @@ int config_diff(const std::vector<std::string>& which, Console& console) {
   bool any = false;
   for (const ConfigDifference& each : differences(*before, *after)) {
     any = true;
+    if (json) {
+      Json line;
+      line["key"] = (each.before ? each.before : each.after)->key;
+      line["before"] = each.before ? Json(each.before->value) : Json(nullptr);
+      line["after"] = each.after ? Json(each.after->value) : Json(nullptr);
+      console.print(line);
+      continue;
+    }
     if (each.before) console.out << "- " << line_of(*each.before) << "\n";
     if (each.after) console.out << "+ " << line_of(*each.after) << "\n";
   }
@@ -212,7 +224,7 @@ int config_epochs(bool json, Console& console) {
   for (const Json& epoch : list_of(*answer, "epochs")) {
     if (!json && table.empty()) table.add({"EPOCH", "SINCE", "FILE"});
     if (json)
-      console.out << to_line(epoch) << "\n";
+      console.print(epoch);
     else
       table.add({std::to_string(number_of(epoch, "epoch")), shown_time(epoch, "since"), shown(epoch, "file")});
   }
@@ -220,14 +232,24 @@ int config_epochs(bool json, Console& console) {
   return list_of(*answer, "epochs").empty() ? 1 : 0;
 }
 
-int config_explain(const std::string& key, Console& console) {
+int config_explain(const std::string& key, bool json, Console& console) {
   if (!is_key(key)) return no_such_key(key, console);
   const auto settings = read_settings(console.config_file(), console);
   if (!settings) return console.exit_code;
-  for (const conf::Setting& setting : conf::all_defaults()) {
-    if (setting.key != key) continue;
-    console.out << key << ": " << (setting.value.empty() ? "no default" : "default " + setting.value) << "\n";
+  std::string usual;
+  for (const conf::Setting& setting : conf::all_defaults())
+    if (setting.key == key) usual = setting.value;
+  if (json) {
+    Json line;
+    line["key"] = key;
+    line["default"] = usual.empty() ? Json(nullptr) : Json(usual);
+    line["set"] = Json::array();
+    for (const conf::Setting& setting : *settings)
+      if (plain_key(setting.key) == key && !setting.place.empty()) line["set"].push_back(setting_json(setting));
+    console.print(line);
+    return 0;
   }
+  console.out << key << ": " << (usual.empty() ? "no default" : "default " + usual) << "\n";
   bool any = false;
   for (const conf::Setting& setting : *settings) {
     if (plain_key(setting.key) != key || setting.place.empty()) continue;
@@ -270,26 +292,33 @@ void add_config(CLI::App& app, Console& console) {
   auto key = std::make_shared<std::string>();
   CLI::App* get = config->add_subcommand("get", "The value of a key alone, for scripts");
   get->add_option("key", *key, "Such as queue.expire")->type_name("KEY")->required();
+  auto get_json = std::make_shared<bool>(false);
+  get->add_flag("--json", *get_json, "JSON Lines, as of show");
   get->footer("Example: waypost config get data_dir");
-  get->callback([key, &console] { console.exit_code = config_get(*key, console); });
+  get->callback([key, get_json, &console] { console.exit_code = config_get(*key, *get_json, console); });
 
   auto explained = std::make_shared<std::string>();
   CLI::App* explain = config->add_subcommand("explain", "A key: its default, and where it is set");
   explain->add_option("key", *explained, "Such as queue.expire")->type_name("KEY")->required();
+  auto explain_json = std::make_shared<bool>(false);
+  explain->add_flag("--json", *explain_json, "One JSON object, keys stable");
   explain->footer("Example: waypost config explain queue.expire");
-  explain->callback([explained, &console] { console.exit_code = config_explain(*explained, console); });
+  explain->callback(
+      [explained, explain_json, &console] { console.exit_code = config_explain(*explained, *explain_json, console); });
 
   auto which = std::make_shared<std::array<std::string, 2>>();
   CLI::App* diff = config->add_subcommand("diff", "What differs from the configuration that is in force");
   diff->add_option("from", which->front(), "A file, or the number of a configuration; none: the usual file")
       ->type_name("FILE|N");
   diff->add_option("to", which->back(), "The number of another one")->type_name("N");
+  auto diff_json = std::make_shared<bool>(false);
+  diff->add_flag("--json", *diff_json, "JSON Lines, one per difference, keys stable");
   diff->footer("Example: waypost config diff 41 42");
-  diff->callback([which, &console] {
+  diff->callback([which, diff_json, &console] {
     std::vector<std::string> given;
     for (const std::string& each : *which)
       if (!each.empty()) given.push_back(each);
-    console.exit_code = config_diff(given, console);
+    console.exit_code = config_diff(given, *diff_json, console);
   });
 
   auto epochs_json = std::make_shared<bool>(false);

@@ -16,10 +16,10 @@ struct ConfigShowOptions {
   bool all = false, origin = false, json = false;
 };
 int config_show(const ConfigShowOptions& options, Console& console);
-int config_get(const std::string& key, Console& console);
-int config_explain(const std::string& key, Console& console);
+int config_get(const std::string& key, bool json, Console& console);
+int config_explain(const std::string& key, bool json, Console& console);
 /// Ends with 1 where there is a difference.
-int config_diff(const std::vector<std::string>& which, Console& console);
+int config_diff(const std::vector<std::string>& which, bool json, Console& console);
 int config_epochs(bool json, Console& console);
 
 /// "listener.role" of "listener[1].role".

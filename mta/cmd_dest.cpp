@@ -103,7 +103,7 @@ int dest_list(const std::string& name, bool json, Console& console) {
   if (!answer) return console.exit_code;
   const Json& rows = list_of(*answer, "destinations");
   if (json) {
-    for (const Json& row : rows) console.out << to_line(row) << "\n";
+    for (const Json& row : rows) console.print(row);
     return 0;
   }
   if (rows.empty()) {

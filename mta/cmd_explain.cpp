@@ -70,7 +70,7 @@ int explain(const ExplainOptions& options, Console& console) {
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
   if (options.json) {
-    console.out << to_line(*answer) << "\n";
+    console.print(*answer);
     return 0;
   }
   if (const Json config = answer->value("config", Json::object()); config.value("reload_failed", false))

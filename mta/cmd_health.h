@@ -6,7 +6,7 @@
 
 namespace waypost::mta {
 
-int health(Console& console);
+int health(bool json, Console& console);
 void add_health(CLI::App& app, Console& console);
 
 }  // namespace waypost::mta

@@ -22,7 +22,7 @@ std::string no_level(const std::string& text) {
 void write_line(const Json& line, bool json, Console& console) {
   const std::string text = text_of(line, "text");
   if (json)
-    console.out << to_line(line) << "\n";
+    console.print(line);
   else
     console.out << (text.starts_with('{') ? "" : shown_time(line, "time") + " ") << text << "\n";
 }
@@ -57,7 +57,7 @@ int log_level(const LogLevelOptions& options, Console& console) {
   Json level;
   for (const char* key : {"level", "usual", "until"}) level[key] = answer->contains(key) ? (*answer)[key] : Json();
   if (options.json) {
-    console.out << to_line(level) << "\n";
+    console.print(level);
     return 0;
   }
   const std::string now = shown(level, "level"), usual = shown(level, "usual"), until = shown_time(level, "until");

@@ -76,7 +76,7 @@ int probe(const ProbeOptions& options, Console& console) {
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
   if (options.json)
-    console.out << to_line(*answer) << "\n";
+    console.print(*answer);
   else
     write_probe(*answer, options.dialogue, console);
   return is_ready(*answer) ? 0 : 1;
@@ -98,7 +98,7 @@ int watch(const WatchOptions& options, Console& console, const std::function<voi
   if (options.in != options.out) request.query["direction"] = options.in ? "in" : "out";
   const auto write = [&](const Json& line) {
     if (options.json)
-      console.out << to_line(line) << "\n";
+      console.print(line);
     else
       write_line(line, console);
   };

@@ -237,7 +237,7 @@ int queue_list(const QueueListOptions& options, Console& console) {
     if (!any) table.add(list_heading());
     for (const Json& message : list_of(*page, "messages")) {
       if (options.json)
-        console.out << to_line(message) << "\n";
+        console.print(message);
       else
         table.add(list_row(message));
       any = true;
@@ -261,7 +261,7 @@ int queue_count(const QueueCountOptions& options, Console& console) {
   const std::optional<Json> counts = console.fetch(request);
   if (!counts) return console.exit_code;
   if (options.json) {
-    console.out << to_line(*counts) << "\n";
+    console.print(*counts);
     return 0;
   }
   Table table;
@@ -291,7 +291,7 @@ int queue_show(const QueueShowOptions& options, Console& console) {
     const std::optional<Json> message = console.fetch(request);
     if (!message) return console.exit_code;
     if (options.json) {
-      console.out << to_line(*message) << "\n";
+      console.print(*message);
       return 0;
     }
     write_envelope(*message, console.now(), console.out);

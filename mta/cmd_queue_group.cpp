@@ -36,7 +36,7 @@ std::optional<Json> fetch_groups(const QueueCountOptions& options, Console& cons
   if (options.limit > 0) request.query["limit"] = std::to_string(options.limit);
   std::optional<Json> answer = console.fetch(request);
   if (!answer || !options.json) return answer;
-  for (const Json& group : list_of(*answer, "groups")) console.out << to_line(group) << "\n";
+  for (const Json& group : list_of(*answer, "groups")) console.print(group);
   return answer;
 }
 

@@ -15,7 +15,7 @@ int rates(bool json, Console& console) {
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
   if (json) {
-    console.out << to_line(*answer) << "\n";
+    console.print(*answer);
     return 0;
   }
   const Json& rows = list_of(*answer, "rates");

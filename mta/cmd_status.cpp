@@ -75,7 +75,7 @@ int status(bool json, Console& console) {
   const std::optional<Json> answer = console.fetch(request);
   if (!answer) return console.exit_code;
   if (json) {
-    console.out << to_line(*answer) << "\n";
+    console.print(*answer);
     return 0;
   }
   const net::WallTime now = console.now();

@@ -53,7 +53,7 @@ void write_check(const Json& report, Console& console) {
 
 int finish_check(const Json& report, bool json, Console& console) {
   if (json)
-    console.out << to_line(report) << "\n";
+    console.print(report);
   else
     write_check(report, console);
   return number_of(report, "found") == 0 ? 0 : 1;
@@ -138,7 +138,7 @@ int store_backup(const StoreBackupOptions& options, Console& console) {
   if (!report) return console.exit_code;
   const std::uint64_t missing = number_of(*report, "missing");
   if (options.json) {
-    console.out << to_line(*report) << "\n";
+    console.print(*report);
   } else {
     Table facts;
     facts.add({"backup", shown(*report, "folder")});
@@ -164,7 +164,7 @@ int store_restore(const StoreRestoreOptions& options, Console& console) {
   if (!report) return refuse_restore(refusal, report.error(), options.json, console);
   const Json json = restore_json(*report);
   if (options.json) {
-    console.out << to_line(json) << "\n";
+    console.print(json);
     return 0;
   }
   std::ostream& out = console.out;
@@ -196,7 +196,7 @@ int store_salvage(const StoreSalvageOptions& options, Console& console) {
   if (!report) return give_up_store(console, report.error());
   const Json json = salvage_json(*report);
   if (options.json)
-    console.out << to_line(json) << "\n";
+    console.print(json);
   else
     write_salvage(json, console);
   return report->lost.empty() ? 0 : 2;

@@ -53,14 +53,13 @@ std::string steps(const queue::Versions& versions) {
 int finish_migrate(const queue::Versions& versions, const std::string& backup, bool done, bool json, Console& console) {
   if (json) {
     Json out;
-    out["schema"] = 1;
     out["queue"] = versions.queue;
     out["newest_queue"] = versions.newest_queue;
     out["history"] = versions.history;
     out["newest_history"] = versions.newest_history;
     out["migrated"] = done;
     out["backup"] = backup;
-    console.out << to_line(out) << "\n";
+    console.print(out);
     return 0;
   }
   console.out << (versions.is_newest() ? "nothing to do: "
@@ -79,7 +78,7 @@ int store_stats(bool json, Console& console) {
   const std::optional<Json> stats = console.fetch(request);
   if (!stats) return console.exit_code == 1 ? EX_NOINPUT : console.exit_code;
   if (json)
-    console.out << to_line(*stats) << "\n";
+    console.print(*stats);
   else
     write_stats(*stats, console);
   return 0;
@@ -93,7 +92,7 @@ int store_vacuum(bool json, Console& console) {
   if (!report) return console.exit_code == 1 ? EX_NOINPUT : console.exit_code;
   const std::uint64_t pages = number_of(*report, "pages");
   if (json)
-    console.out << to_line(*report) << "\n";
+    console.print(*report);
   else if (pages == 0)
     console.out << "no page of queue.db is free\n";
   else

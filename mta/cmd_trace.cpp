@@ -79,7 +79,7 @@ int trace(const TraceOptions& options, Console& console) {
   bool first = true;
   for (const Json& message : list_of(*answer, "messages")) {
     if (options.json) {
-      for (const Json& event : message["events"]) console.out << to_line(event) << "\n";
+      for (const Json& event : message["events"]) console.print(event);
       continue;
     }
     if (!first) console.out << "\n";

@@ -242,7 +242,7 @@ int user_list(bool json, Console& console) {
       line["scram"] = user.scram.has_value();
       line["locked"] = user.is_locked();
       line["senders"] = user.senders;
-      console.out << to_line(line) << "\n";
+      console.print(line);
       continue;
     }
     std::string by = hash;

@@ -90,7 +90,7 @@ std::string why_it_waits(const std::string& id, const Json& recipient, const Jso
   return out + slow;
 }
 
-int why(const std::string& text, Console& console) {
+int why(const std::string& text, bool json, Console& console) {
   const std::optional<queue::Id> id = queue::Id::parse(text);
   if (!id) {
     console.give_up(EX_USAGE, "not a queue id: " + text);
@@ -100,6 +100,9 @@ int why(const std::string& text, Console& console) {
   request.path = "/v1/queue/" + id->text();
   const std::optional<Json> message = console.fetch(request);
   if (!message) return console.exit_code;
+  Json told;
+  told["id"] = id->text();
+  told["recipients"] = Json::array();
   bool expires = false;                            // what is held does not
   std::map<std::string, std::vector<Json>> known;  // a destination, and its site
   for (const Json& recipient : list_of(*message, "recipients")) {
@@ -115,11 +118,17 @@ int why(const std::string& text, Console& console) {
         for (const Json& row : found["destinations"]) rows.push_back(row);
       rows.resize(2);  // what nothing is known of is null
     }
-    console.out << why_it_waits(id->text(), recipient, known[name][0], known[name][1], console.now()) << "\n";
+    const std::string why = why_it_waits(id->text(), recipient, known[name][0], known[name][1], console.now());
+    if (!json) console.out << why << "\n";
     const std::string state = text_of(recipient, "state");
+    told["recipients"].push_back({{"address", text_of(recipient, "address")}, {"state", state}, {"why", why}});
     expires = expires || state == "active" || state == "deferred";
   }
-  if (expires) console.out << "It is given up at " << moment(*message, "expires", console.now()) << "\n";
+  told["expires"] = expires ? Json(text_of(*message, "expires")) : Json(nullptr);
+  if (json)
+    console.print(told);
+  else if (expires)
+    console.out << "It is given up at " << moment(*message, "expires", console.now()) << "\n";
   return 0;
 }
 
@@ -127,8 +136,10 @@ void add_why(CLI::App& app, Console& console) {
   auto id = std::make_shared<std::string>();
   CLI::App* verb = app.add_subcommand("why", "Why a message waits, and what happens next");
   verb->add_option("id", *id, "The message")->required()->type_name("ID");
+  auto json = std::make_shared<bool>(false);
+  verb->add_flag("--json", *json, "One JSON object, keys stable");
   verb->footer("Example: waypost why 01JD8Q2M3XK7");
-  verb->callback([id, &console] { console.exit_code = why(*id, console); });
+  verb->callback([id, json, &console] { console.exit_code = why(*id, *json, console); });
 }
 
 }  // namespace waypost::mta

@@ -13,7 +13,7 @@ namespace waypost::mta {
 std::string why_it_waits(const std::string& id, const Json& recipient, const Json& destination, const Json& site,
                          net::WallTime now);
 
-int why(const std::string& id, Console& console);
+int why(const std::string& id, bool json, Console& console);
 void add_why(CLI::App& app, Console& console);
 
 }  // namespace waypost::mta

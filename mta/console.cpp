@@ -8,6 +8,8 @@
 namespace waypost::mta {
 namespace {
 
+constexpr int kSchema = 1;  // of what --json prints: another where a key goes, or becomes another
+
 int exit_of(Errc code) {
   switch (code) {
     case Errc::refused:
@@ -71,6 +73,13 @@ int own_exit(Errc code) {
     default:
       return EX_IOERR;
   }
+}
+
+void Console::print(const Json& json) {
+  Json line;
+  line["schema"] = kSchema;
+  line.update(json);
+  out << to_line(line) << "\n";
 }
 
 void Console::give_up(int code, const std::string& why) {

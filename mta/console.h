@@ -30,6 +30,8 @@ struct Console {
   std::function<Submitted(const Submission&)> submit{};
   bool err_is_terminal = false;  ///< a line may be drawn over there
 
+  /// What --json prints: one line, which begins with `schema`, the version of its keys.
+  void print(const Json& json);
   /// Says why on `err`, and sets the exit code.
   void give_up(int code, const std::string& why);
   /// Asks, and reads the answer. nullopt: it was an error, said on `err`, and the exit code is set.

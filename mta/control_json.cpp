@@ -393,7 +393,6 @@ Json reload_json(const ReloadReport& report) {
 
 Json stats_json(const queue::StoreStats& stats) {
   Json json;
-  json["schema"] = 1;
   json["version"] = stats.version;
   json["database_octets"] = stats.database_octets;
   json["wal_octets"] = stats.wal_octets;
@@ -418,7 +417,6 @@ Json stats_json(const queue::StoreStats& stats) {
 
 Json vacuum_json(const queue::VacuumReport& report) {
   Json json;
-  json["schema"] = 1;
   json["pages"] = report.pages;
   json["octets"] = report.pages * queue::VacuumReport::kPage;
   json["left"] = report.left;
@@ -427,7 +425,6 @@ Json vacuum_json(const queue::VacuumReport& report) {
 
 Json check_json(const queue::CheckReport& report) {
   Json json;
-  json["schema"] = 1;
   json["clean"] = report.found == 0;
   json["messages"] = report.messages;
   json["recipients"] = report.recipients;
@@ -449,7 +446,6 @@ Json check_json(const queue::CheckReport& report) {
 
 Json backup_json(const queue::BackupReport& report) {
   Json json;
-  json["schema"] = 1;
   json["folder"] = report.folder;
   json["messages"] = report.messages;
   json["recipients"] = report.recipients;
@@ -464,7 +460,6 @@ Json backup_json(const queue::BackupReport& report) {
 
 Json restore_json(const queue::RestoreReport& report) {
   Json json;
-  json["schema"] = 1;
   json["messages"] = report.messages;
   json["recipients"] = report.recipients;
   json["again"] = report.compared ? Json(report.again) : Json(nullptr);
@@ -475,7 +470,6 @@ Json restore_json(const queue::RestoreReport& report) {
 
 Json salvage_json(const queue::SalvageReport& report) {
   Json json;
-  json["schema"] = 1;
   json["folder"] = report.folder;
   json["kept"] = report.kept.empty() ? Json(nullptr) : Json(report.kept);
   json["messages"] = report.messages;

@@ -22,7 +22,6 @@ Json clock_json(std::chrono::system_clock::time_point time) {
 template <class Page, class Add>
 Json page_json(const Page& page, const Add& add) {
   Json json;
-  json["schema"] = 1;
   json["lines"] = Json::array();
   for (const auto& line : page.lines) {
     Json each;
@@ -71,7 +70,6 @@ Json host_json(const delivery::ProbedHost& host) {
 Json probe_json(const std::string& destination, const delivery::Probe& probe) {
   const delivery::Plan& plan = probe.found.plan;
   Json json;
-  json["schema"] = 1;
   json["destination"] = destination;
   json["trouble"] = nullptr;
   if (plan.key.empty()) json["trouble"] = probe.found.trouble.status + " " + probe.found.trouble.reason;

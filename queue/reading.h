@@ -27,6 +27,7 @@ Result<Slice> next_slice(Database& db, const Filter& filter, Id after, std::size
 /// At most `limit` of those in the slice that the filter means.
 Result<std::vector<MessageRow>> list_slice(Database& db, const Conditions& conditions, const Slice& slice,
                                            std::size_t limit);
+/// These two do not read the messages: what is left of one that is lost is counted, as it is changed, and not listed.
 Result<> count_slice(Database& db, const Conditions& conditions, const Slice& slice, WallTime now, Counts& into);
 Result<> group_slice(Database& db, const Conditions& conditions, const Slice& slice, Grouping& into);
 

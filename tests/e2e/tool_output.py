@@ -82,6 +82,7 @@ why {3}
 why {7}
 why {8}
 why {4}
+why {1} --json
 trace {1}
 trace {2}
 trace {3}
@@ -138,12 +139,15 @@ config show queue.retry --json
 config show nonsense
 config get hostname
 config get listener.role
+config get listener.role --json
 config get nonsense
 config explain queue.expire
 config explain queue.retry
+config explain queue.retry --json
 config explain nonsense
 config diff
 config diff {folder}/other.toml
+config diff {folder}/other.toml --json
 config diff 1 2
 config epochs
 config epochs --json

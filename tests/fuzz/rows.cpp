@@ -276,7 +276,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   net::WallTime now = q.runtime.wall_now();
   std::size_t listed = list_all(q, now);
   Result<queue::Counts> counts = q.run(q.store->count({}, now));
-  fuzz::check(counts && counts->messages == listed, "the count is that of the list");
+  fuzz::check(counts && counts->messages >= listed, "what is listed is counted; so are recipients without a message");
   attempt_what_is_due(q, now);
   look_after_overdue(q, now);
   for (queue::Change change : {queue::Change::hold, queue::Change::release, queue::Change::retry}) {

@@ -54,7 +54,7 @@ TEST_SUITE("mta/cmd_classify") {
     CHECK(found["hinted"] == true);
     CHECK(found["why"].get<std::string>().starts_with("The host says when"));
     CHECK(t.run({"classify", "--json", "550 5.1.1 no such user"}) == 1);
-    CHECK(t.out.str() == "{\"rule\":null}\n");
+    CHECK(t.out.str() == "{\"schema\":1,\"rule\":null}\n");
   }
 
   TEST_CASE("classify --rules: a file before it is used, and its mistakes") {

@@ -24,6 +24,13 @@ TEST_SUITE("mta/cmd_dest") {
     CHECK(t.run({"why", kFirst}) == 0);
     CHECK(t.said("; the last one: 450 4.4.1 later, said mx.example[192.0.2.7]:25\n"));
     CHECK(t.said("It is given up at "));
+    CHECK(t.run({"why", kFirst, "--json"}) == 0);
+    const Json told = Json::parse(t.out.str());
+    CHECK(told.begin().key() == "schema");
+    CHECK(told["schema"] == 1);
+    CHECK(told["id"] == kFirst);
+    CHECK(told["recipients"][0]["why"].get<std::string>().starts_with(
+        told["recipients"][0]["address"].get<std::string>()));
     CHECK(t.run({"why", "0000000000ZZ"}) == 1);
     CHECK(t.run({"why", "nonsense"}) == 64);
 

@@ -107,7 +107,7 @@ TEST_SUITE("mta/cmd_user") {
           "none  no password    -\n");
     CHECK(t.run({"list", "--json"}) == 0);
     CHECK(t.out.str().starts_with(
-        "{\"name\":\"ann\",\"hash\":\"bcrypt\",\"scram\":false,\"locked\":false,\"senders\":[]}\n"));
+        "{\"schema\":1,\"name\":\"ann\",\"hash\":\"bcrypt\",\"scram\":false,\"locked\":false,\"senders\":[]}\n"));
     CHECK(t.out.str().find("salt") == std::string::npos);
   }
 
