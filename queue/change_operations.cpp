@@ -19,7 +19,6 @@ constexpr Sql kClearBackOff{
 // Nothing of the index of what is due.
 constexpr Sql kChange{"UPDATE recipient SET state = ?3, change = ?4, was = ?5 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kMakeDue{"UPDATE recipient SET next_attempt = ?3, in_due = 1 WHERE message = ?1 AND idx = ?2"};
-constexpr Sql kRetry{"UPDATE recipient SET next_attempt = ?3, in_due = 1 WHERE message = ?1 AND idx = ?2"};
 constexpr Sql kWaits{"SELECT 1 FROM recipient WHERE message = ?1 AND state IN (0, 1) LIMIT 1"};
 // What is there again is tried before it expires.
 constexpr Sql kLookSoon{"UPDATE message SET check_at = ?2 WHERE id = ?1 AND (check_at = ?3 OR check_at < ?2)"};
@@ -173,7 +172,7 @@ std::optional<Event> ChangeOperation::event_for(const Match& match) const {
 
 Result<> ChangeOperation::move(Database& db, const Match& match, Event event, State to) {
   if (event == Event::retry) {
-    Run row(db, kRetry);
+    Run row(db, kMakeDue);
     row << number(match.message) << match.index << millis(plan_.now);
     Result<> written = row.done();
     return written ? clear_back_off(db, match.destination) : written;
