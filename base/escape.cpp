@@ -1,5 +1,6 @@
 #include "base/escape.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -65,6 +66,10 @@ std::string escaped(std::string_view character, bool valid) {
   return std::string(character);
 }
 
+bool stands_for_itself(char c) {
+  return c >= 0x20 && c < 0x7F && c != '\\';
+}
+
 }  // namespace
 
 std::size_t utf8_character(std::string_view text) {
@@ -96,6 +101,8 @@ bool is_utf8(std::string_view text) {
 }
 
 std::string escape(std::string_view text, std::size_t max_octets) {
+  // As nearly all that is logged.
+  if (text.size() <= max_octets && std::all_of(text.begin(), text.end(), stands_for_itself)) return std::string(text);
   constexpr std::string_view kCut = "...";
   std::string out;
   std::size_t cut_at = 0;  // the last boundary at which kCut would still fit

@@ -61,7 +61,7 @@ struct OtherLevel {
 struct Log {
   Options options;
   Stamp stamp = Stamp::time;
-  pid_t pid = getpid();
+  std::string pid = std::to_string(getpid());
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<LogSink> file;  // null: syslog
   std::shared_ptr<spdlog::logger> logger;
@@ -137,16 +137,30 @@ std::shared_ptr<Log> get() {
   return current;
 }
 
+/// What stands around the milliseconds, for all lines of a second.
+struct Second {
+  std::chrono::sys_seconds of = std::chrono::sys_seconds::min();
+  std::string date, zone;
+};
+
 std::string time_text(Clock::time_point now) {
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
-  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now - seconds).count();
-  const std::time_t whole = Clock::to_time_t(seconds);
-  tm parts{};
-  localtime_r(&whole, &parts);
-  const long offset = parts.tm_gmtoff / 60;
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}{}{:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1,
-                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, milliseconds, offset < 0 ? '-' : '+',
-                     std::abs(offset) / 60, std::abs(offset) % 60);
+  thread_local Second second;
+  const auto whole = std::chrono::floor<std::chrono::seconds>(now);
+  if (whole != second.of) {
+    const std::time_t time = Clock::to_time_t(whole);
+    tm parts{};
+    localtime_r(&time, &parts);
+    const long offset = parts.tm_gmtoff / 60;
+    second.date = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.", parts.tm_year + 1900, parts.tm_mon + 1,
+                              parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+    second.zone =
+        fmt::format("{}{:02}:{:02}", offset < 0 ? '-' : '+', std::abs(offset) / 60, std::abs(offset) % 60);
+    second.of = whole;
+  }
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now - whole).count();
+  std::string out = second.date;
+  for (const auto unit : {100, 10, 1}) out += static_cast<char>('0' + milliseconds / unit % 10);
+  return out += second.zone;
 }
 
 int priority(Level level) {
@@ -271,14 +285,14 @@ std::uint64_t dropped() {
 }
 
 Event::Event(Level level, std::string_view part, std::string_view name, std::string_view id)
-    : log_(get()), level_(level), part_(part), name_(name), id_(id) {
+    : log_(get()), level_(level), part_(part), id_(id) {
   on_ = log_ && wants(*log_, level);
   is_json_ = on_ && log_->options.json;
   if (!is_json_) return;
   json_["time"] = time_text(time_);
   json_["level"] = to_text(level);
   json_["part"] = part_;
-  json_["event"] = name_;
+  json_["event"] = name;
   if (!id_.empty()) json_["id"] = id_;
 }
 
@@ -290,17 +304,17 @@ Event& Event::add(std::string_view key, std::string_view value, Form form) {
     return *this;
   }
   if (form == Form::parens) {
-    text_ += fmt::format(" ({})", safe);
+    text_.append(" (").append(safe).append(")");
     return *this;
   }
   if (!text_.empty()) text_ += separator_;
   separator_ = ", ";
   switch (form) {
     case Form::plain:
-      text_ += fmt::format("{}={}", key, safe);
+      text_.append(key).append("=").append(safe);
       break;
     case Form::angle:
-      text_ += fmt::format("{}=<{}>", key, safe);
+      text_.append(key).append("=<").append(safe).append(">");
       break;
     case Form::alone:
     case Form::parens:
@@ -330,7 +344,8 @@ void Event::write() {
 }
 
 void Event::put(Level level, std::string id, std::string text) const {
-  log_->logger->log(spdlog_level(level), "{}{}", stamp(level), text);
+  const std::string all = stamp(level) + text;
+  log_->logger->log(spdlog_level(level), spdlog::string_view_t(all));
   kept().add({0, time_, level, std::move(id), std::move(text)});
 }
 
@@ -350,10 +365,11 @@ std::string Event::stamp(Level level) const {
 }
 
 std::string Event::line(std::string_view text) const {
-  std::string out = fmt::format("{}/{}[{}]: ", log_->options.name, part_, log_->pid);
-  if (!id_.empty()) out += fmt::format("{}: ", id_);
-  out += text;
-  return out;
+  std::string out;
+  out.reserve(log_->options.name.size() + part_.size() + log_->pid.size() + id_.size() + text.size() + 7);
+  out.append(log_->options.name).append("/").append(part_).append("[").append(log_->pid).append("]: ");
+  if (!id_.empty()) out.append(id_).append(": ");
+  return out.append(text);
 }
 
 }  // namespace waypost::log

@@ -19,7 +19,7 @@ struct Log;
 /// How a value stands in a line of text: `key=value`, `key=<value>`, ` (value)`, `value`.
 enum class Form : std::uint8_t { plain, angle, parens, alone };
 
-/// Nothing is put together where the level is not wanted.
+/// Nothing is put together where the level is not wanted. `part` and `name` are literals.
 class Event {
  public:
   Event(Level level, std::string_view part, std::string_view name, std::string_view id = {});
@@ -49,8 +49,7 @@ class Event {
   std::shared_ptr<Log> log_;
   Clock::time_point time_ = Clock::now();
   Level level_;
-  std::string part_;
-  std::string name_;
+  std::string_view part_;
   std::string id_;
   bool on_ = false;
   bool is_json_ = false;

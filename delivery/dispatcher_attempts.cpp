@@ -43,6 +43,7 @@ std::string doubted_host(const std::vector<queue::DueRecipient>& recipients) {
 }
 
 std::vector<Peer> with_first(const std::string& host, std::vector<Peer> peers) {
+  if (host.empty()) return peers;
   std::stable_partition(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.text() == host; });
   return peers;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <arpa/inet.h>
+#include <fmt/compile.h>
 
 namespace waypost::net {
 
@@ -69,8 +70,9 @@ std::optional<std::uint32_t> Address::user() const {
 
 std::string Address::host() const {
   if (is_local()) return path;
+  if (family == 4) return fmt::format(FMT_COMPILE("{}.{}.{}.{}"), bytes[0], bytes[1], bytes[2], bytes[3]);
   char text[INET6_ADDRSTRLEN] = {};
-  inet_ntop(family == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof text);
+  inet_ntop(AF_INET6, bytes.data(), text, sizeof text);
   return text;
 }
 

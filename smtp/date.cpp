@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <string_view>
+
+#include <fmt/compile.h>
 
 namespace waypost::smtp {
 namespace {
@@ -40,10 +41,7 @@ std::string zone(std::chrono::minutes utc_offset, std::string_view between) {
   long minutes = static_cast<long>(utc_offset.count());
   char sign = minutes < 0 ? '-' : '+';
   minutes = minutes < 0 ? -minutes : minutes;
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%c%02ld%.*s%02ld", sign, minutes / 60 % 100,
-                static_cast<int>(between.size()), between.data(), minutes % 60);
-  return text.data();
+  return fmt::format(FMT_COMPILE("{}{:02}{}{:02}"), sign, minutes / 60 % 100, between, minutes % 60);
 }
 
 }  // namespace
@@ -53,18 +51,14 @@ std::string rfc5322_date(Time at, std::chrono::minutes utc_offset) {
   static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   Civil t = civil(at, utc_offset);
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%s, %02u %s %04d %02d:%02d:%02d ", kDays[t.weekday], t.day,
-                kMonths[t.month - 1], t.year, t.hour, t.minute, t.second);
-  return text.data() + zone(utc_offset, "");
+  return fmt::format(FMT_COMPILE("{}, {:02} {} {:04} {:02}:{:02}:{:02} {}"), kDays[t.weekday], t.day,
+                     kMonths[t.month - 1], t.year, t.hour, t.minute, t.second, zone(utc_offset, ""));
 }
 
 std::string iso8601(Time at, std::chrono::minutes utc_offset) {
   Civil t = civil(at, utc_offset);
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03d", t.year, t.month, t.day, t.hour,
-                t.minute, t.second, t.millisecond);
-  return text.data() + (utc_offset.count() == 0 ? "Z" : zone(utc_offset, ":"));
+  return fmt::format(FMT_COMPILE("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}{}"), t.year, t.month, t.day, t.hour,
+                     t.minute, t.second, t.millisecond, utc_offset.count() == 0 ? "Z" : zone(utc_offset, ":"));
 }
 
 }  // namespace waypost::smtp
