@@ -8,6 +8,7 @@
 
 #include "base/escape.h"
 #include "queue/regexp.h"
+#include "queue/wal_writes.h"
 
 namespace waypost::queue {
 namespace {
@@ -95,6 +96,7 @@ Database& Database::operator=(Database&& other) noexcept {
   if (this == &other) return *this;
   statements_ = std::move(other.statements_);
   db_ = std::move(other.db_);
+  wal_writes_ = std::move(other.wal_writes_);
   on_commit_ = std::move(other.on_commit_);
   return *this;
 }
@@ -191,6 +193,15 @@ Result<Database::Checkpointed> Database::checkpoint() {
 void Database::watch_wal(std::function<void(int)> on_commit) {
   on_commit_ = std::make_unique<std::function<void(int)>>(std::move(on_commit));
   sqlite3_wal_hook(db_.get(), on_wal_commit, on_commit_.get());
+}
+
+Result<> Database::gather_wal_writes() {
+  sqlite3_file* wal = nullptr;
+  const int code = sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+  if (code != SQLITE_OK) return error(code, "the WAL");
+  if (wal == nullptr || wal->pMethods == nullptr) return fail(Errc::internal, "database: the WAL is not open");
+  wal_writes_ = std::make_unique<WalWrites>(*wal);
+  return {};
 }
 
 Result<> Database::add_function(const char* name, int arguments, std::function<void(const std::int64_t*)> call) {

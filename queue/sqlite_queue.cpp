@@ -196,6 +196,8 @@ Result<Database> open_database(const StoreOptions& options, const std::string& f
   // The name queue.db itself must survive a power cut.
   Result<> synced = files.sync_folder(".");
   if (!synced) return fail(synced.error());
+  Result<> gathered = db->gather_wal_writes();
+  if (!gathered) return fail(gathered.error());
   return db;
 }
 

@@ -1,0 +1,61 @@
+// queue/wal_writes.cpp
+#include "queue/wal_writes.h"
+
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+namespace waypost::queue {
+
+static_assert(std::is_standard_layout_v<WalWrites>);
+
+WalWrites::WalWrites(sqlite3_file& wal) : methods_(*wal.pMethods), beneath_(wal.pMethods) {
+  methods_.iVersion = 1;  // a WAL has neither shared memory nor is it mapped
+  methods_.xWrite = [](sqlite3_file* file, const void* octets, int size, sqlite3_int64 offset) {
+    return of(file).write(file, octets, size, offset);
+  };
+  methods_.xRead = [](sqlite3_file* file, void* into, int size, sqlite3_int64 offset) {
+    const int code = of(file).flush(file);
+    return code != SQLITE_OK ? code : of(file).beneath_->xRead(file, into, size, offset);
+  };
+  methods_.xTruncate = [](sqlite3_file* file, sqlite3_int64 size) {
+    const int code = of(file).flush(file);
+    return code != SQLITE_OK ? code : of(file).beneath_->xTruncate(file, size);
+  };
+  methods_.xSync = [](sqlite3_file* file, int how) {
+    const int code = of(file).flush(file);
+    return code != SQLITE_OK ? code : of(file).beneath_->xSync(file, how);
+  };
+  methods_.xFileSize = [](sqlite3_file* file, sqlite3_int64* size) {
+    const int code = of(file).flush(file);
+    return code != SQLITE_OK ? code : of(file).beneath_->xFileSize(file, size);
+  };
+  methods_.xClose = [](sqlite3_file* file) {
+    // What is gathered still was never committed.
+    file->pMethods = of(file).beneath_;
+    return file->pMethods->xClose(file);
+  };
+  wal.pMethods = &methods_;
+}
+
+WalWrites& WalWrites::of(sqlite3_file* wal) {
+  return *reinterpret_cast<WalWrites*>(const_cast<sqlite3_io_methods*>(wal->pMethods));
+}
+
+int WalWrites::write(sqlite3_file* wal, const void* octets, int size, sqlite3_int64 offset) {
+  if (offset != offset_ + gathered_ || size > kMost - gathered_) {
+    const int code = flush(wal);
+    if (code != SQLITE_OK) return code;
+    offset_ = offset;
+  }
+  std::memcpy(octets_.data() + gathered_, octets, static_cast<std::size_t>(size));
+  gathered_ += size;
+  return SQLITE_OK;
+}
+
+int WalWrites::flush(sqlite3_file* wal) {
+  if (gathered_ == 0) return SQLITE_OK;
+  return beneath_->xWrite(wal, octets_.data(), std::exchange(gathered_, 0), offset_);
+}
+
+}  // namespace waypost::queue
