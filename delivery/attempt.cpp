@@ -27,7 +27,7 @@ bool fits_a_command(std::string_view line) {
 }
 
 bool has_utf8(const smtp::Path& path) {
-  return !is_ascii(path.text());
+  return !is_ascii(path.mailbox.local) || !is_ascii(path.mailbox.domain);
 }
 
 /// SMTPUTF8 has to be offered for an address that is not ASCII, and for a header section with UTF-8 (RFC 6531 §3.5).

@@ -38,12 +38,12 @@ bool may_stand(std::string_view text, bool utf8) {
 }
 
 bool is_dot_string(std::string_view text) {
-  for (std::string_view atom : split(text, '.')) {
-    if (atom.empty()) return false;
-    for (char c : atom)
-      if (!is_atext(c) && is_ascii(c)) return false;
+  bool in_atom = false;
+  for (char c : text) {
+    if (c == '.' ? !in_atom : !is_atext(c) && is_ascii(c)) return false;
+    in_atom = c != '.';
   }
-  return true;
+  return in_atom;
 }
 
 /// The end of the quoted-string at the front of `text`, or npos.
@@ -78,7 +78,9 @@ std::string quoted(std::string_view local) {
 }  // namespace
 
 std::string Mailbox::text() const {
-  std::string out = is_dot_string(local) ? local : quoted(local);
+  std::string out;
+  out.reserve(local.size() + 1 + domain.size());
+  out += is_dot_string(local) ? local : quoted(local);
   if (!domain.empty()) out.append(1, '@').append(domain);
   return out;
 }

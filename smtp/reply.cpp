@@ -1,5 +1,7 @@
 #include "smtp/reply.h"
 
+#include <fmt/compile.h>
+
 #include "base/escape.h"
 #include "base/text.h"
 
@@ -43,7 +45,7 @@ void cut(std::string& line, std::size_t max_octets) {
 }  // namespace
 
 std::string EnhancedCode::text() const {
-  return std::to_string(klass) + '.' + std::to_string(subject) + '.' + std::to_string(detail);
+  return fmt::format(FMT_COMPILE("{}.{}.{}"), klass, subject, detail);
 }
 
 std::optional<EnhancedCode> parse_enhanced(std::string_view text) {
