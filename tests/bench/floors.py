@@ -27,6 +27,27 @@ def syncs(folder, seconds, grows):
         path.unlink()
 
 
+def idle_syncs(folder, count, pause):
+    """How long each of so many syncs of 32 KiB took that came after such a pause, in microseconds: a disk that had nothing to do
+    answers later."""
+    path = pathlib.Path(folder) / "sync"
+    block, ring, took = b"x" * 8 * PAGE, 256, []
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        os.pwrite(fd, b"y" * ring * len(block), 0)
+        os.fsync(fd)
+        for n in range(count):
+            time.sleep(pause)
+            began = time.perf_counter()
+            os.pwrite(fd, block, n % ring * len(block))
+            os.fdatasync(fd)
+            took.append(1e6 * (time.perf_counter() - began))
+        return took
+    finally:
+        os.close(fd)
+        path.unlink()
+
+
 def commits(folder, rows_of, seconds, batch):
     """Messages per second that SQLite inserts into a new database of the same tables, `batch` of them in a transaction, with
     the rows that Waypost wrote to the queue.db `rows_of` and with its settings. Python's part takes its share."""

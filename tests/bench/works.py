@@ -16,6 +16,7 @@ import threading
 import time
 from concurrent import futures
 
+import floors
 import harness
 import servers
 import smtp
@@ -173,20 +174,25 @@ def name_server(folder, domains):
 
 
 class Latency:
-    """One message at a time, with pauses: from the final dot to its reply, and to arrival at the sink."""
+    """One message at a time, with pauses: from the final dot to its reply, and to arrival at the sink. The floor is what one
+    sync takes after such a pause, with which all of them begin."""
 
-    names = [WAYPOST, POSTFIX]
+    names = [WAYPOST, POSTFIX, FLOOR]
+    PAUSE = 20  # ms
     rows = [Row(f"idle: final dot to {to}, {share}", [(POSTFIX, 0.5)], unit="us", less=True)
             for to in ("250", "arrival") for share in ("p50", "p99")]
 
     def __call__(self, name, folder, scale):
         count, warm = max(20, int(400 * scale)), max(20, int(2000 * scale))  # files that grow are slower
+        if name == FLOOR:
+            synced = statistics.quantiles(floors.idle_syncs(folder, count, self.PAUSE / 1000), n=100)
+            return dict(zip([row.title for row in self.rows], [synced[49], synced[98]] * 2))
         times = folder / "times"
         with sinking(slots=warm + count) as sink, \
                 running(servers.ALL[name](folder / name, (SINK, sink.port)), folder / name) as one:
             load(one.port, connections=20, messages=warm)
             sink.wait(warm)
-            replied = load(one.port, connections=1, messages=count, first=warm, pause=20, times=times)["reply_us"]
+            replied = load(one.port, connections=1, messages=count, first=warm, pause=self.PAUSE, times=times)["reply_us"]
             sink.wait(warm + count)
             sent = struct.unpack(f"={count}Q", times.read_bytes()[8 * warm:])
             took = statistics.quantiles([(came - left) / 1000 for left, came in zip(sent, sink.arrivals(warm, count))], n=100)
