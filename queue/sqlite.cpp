@@ -96,7 +96,6 @@ Database& Database::operator=(Database&& other) noexcept {
   if (this == &other) return *this;
   statements_ = std::move(other.statements_);
   db_ = std::move(other.db_);
-  wal_writes_ = std::move(other.wal_writes_);
   on_commit_ = std::move(other.on_commit_);
   return *this;
 }
@@ -196,11 +195,13 @@ void Database::watch_wal(std::function<void(int)> on_commit) {
 }
 
 Result<> Database::gather_wal_writes() {
+  Result<> kept = run("PRAGMA cache_spill=OFF");
+  if (!kept) return kept;
   sqlite3_file* wal = nullptr;
   const int code = sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
   if (code != SQLITE_OK) return error(code, "the WAL");
   if (wal == nullptr || wal->pMethods == nullptr) return fail(Errc::internal, "database: the WAL is not open");
-  wal_writes_ = std::make_unique<WalWrites>(*wal);
+  WalWrites::gather(*wal);
   return {};
 }
 

@@ -16,8 +16,6 @@ struct sqlite3_stmt;
 
 namespace waypost::queue {
 
-class WalWrites;
-
 /// The text of a statement that is prepared once and kept: a constant, told from others by its address.
 struct Sql {
   const char* text;
@@ -56,7 +54,8 @@ class Database {
   Result<Checkpointed> checkpoint();
   /// `on_commit(pages in the WAL)` after each commit. Replaces SQLite's own checkpoints.
   void watch_wal(std::function<void(int)> on_commit);
-  /// Once the WAL is open: its pages are written together (queue/wal_writes.h says of which databases that may be).
+  /// Once the WAL is open: the pages of a commit are written together, and none before it. For connections that lock
+  /// the file and sync each commit (queue/wal_writes.h).
   Result<> gather_wal_writes();
   /// `name(id, ...)` for triggers of this connection: of so many integers, whose place is given, and without a result.
   Result<> add_function(const char* name, int arguments, std::function<void(const std::int64_t*)> call);
@@ -81,7 +80,6 @@ class Database {
   Result<Statement> prepare(std::string_view sql, bool persistent);
   tl::unexpected<Error> error(int code, std::string_view doing) const;
 
-  std::unique_ptr<WalWrites> wal_writes_;  // of a file that db_ closes
   std::unique_ptr<sqlite3, Closer> db_;
   std::unique_ptr<std::function<void(int)>> on_commit_;
   std::unordered_map<const char*, Statement> statements_;  // destroyed before db_

@@ -2,6 +2,7 @@
 #include "queue/wal_writes.h"
 
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -9,7 +10,11 @@ namespace waypost::queue {
 
 static_assert(std::is_standard_layout_v<WalWrites>);
 
-WalWrites::WalWrites(sqlite3_file& wal) : methods_(*wal.pMethods), beneath_(wal.pMethods) {
+void WalWrites::gather(sqlite3_file& wal) {
+  wal.pMethods = &(new WalWrites(wal.pMethods))->methods_;
+}
+
+WalWrites::WalWrites(const sqlite3_io_methods* beneath) : methods_(*beneath), beneath_(beneath) {
   methods_.iVersion = 1;  // a WAL has neither shared memory nor is it mapped
   methods_.xWrite = [](sqlite3_file* file, const void* octets, int size, sqlite3_int64 offset) {
     return of(file).write(file, octets, size, offset);
@@ -32,10 +37,10 @@ WalWrites::WalWrites(sqlite3_file& wal) : methods_(*wal.pMethods), beneath_(wal.
   };
   methods_.xClose = [](sqlite3_file* file) {
     // What is gathered still was never committed.
-    file->pMethods = of(file).beneath_;
+    const std::unique_ptr<WalWrites> mine(&of(file));
+    file->pMethods = mine->beneath_;
     return file->pMethods->xClose(file);
   };
-  wal.pMethods = &methods_;
 }
 
 WalWrites& WalWrites::of(sqlite3_file* wal) {

@@ -1,4 +1,4 @@
-// queue/wal_writes.h: what SQLite puts into a WAL piece by piece, written at once. Storage thread.
+// queue/wal_writes.h: what SQLite puts into a WAL piece by piece, written at once. The connection's thread.
 #pragma once
 #include <array>
 
@@ -8,17 +8,19 @@ namespace waypost::queue {
 
 /// Stands between SQLite and the WAL of one connection. SQLite writes each page of a transaction in two pieces, one
 /// behind the other: they are gathered here, and go to the file before anything else is done with it. So a commit that
-/// syncs is a few writes and its sync; an error of the writes is told by what comes next, mostly that sync, and then
-/// nothing of what was gathered is kept. For synchronous=FULL and EXCLUSIVE locking alone: a commit that does not sync,
-/// and another connection, would not find it in the file.
+/// syncs is a few writes and its sync; an error of the writes is told by that sync, and then nothing of what was
+/// gathered is kept. It is for connections alone that sync each commit (synchronous=FULL), lock the file
+/// (locking_mode=EXCLUSIVE: no other finds in it what is gathered) and write nothing before the commit
+/// (cache_spill=OFF: an error that a later read told would be taken for that read's).
 class WalWrites {
  public:
-  /// `wal` is open, and is closed before this goes.
-  explicit WalWrites(sqlite3_file& wal);
+  /// `wal` is open. What stands between goes with its closing.
+  static void gather(sqlite3_file& wal);
   WalWrites(const WalWrites&) = delete;
   WalWrites& operator=(const WalWrites&) = delete;
 
  private:
+  explicit WalWrites(const sqlite3_io_methods* beneath);
   static WalWrites& of(sqlite3_file* wal);
   int write(sqlite3_file* wal, const void* octets, int size, sqlite3_int64 offset);
   int flush(sqlite3_file* wal);

@@ -314,9 +314,17 @@ void announce_end(StoreCore& core, Id message, bool in_file) {
   if (in_file) core.aftermath().unlink.push_back(body_path(message.text()));
 }
 
+namespace {
+
+/// About what a transaction grows by.
+std::size_t octets_of(const Prepared& message) {
+  return message.content->octets.size() + 1024 + 256 * message.recipients.size();
+}
+
+}  // namespace
+
 AcceptOperation::AcceptOperation(StoreCore& core, Prepared prepared, std::optional<Prepared> notification)
-    : Operation(Kind::write, prepared.content->octets.size() + 1024 +
-                                 (notification ? notification->content->octets.size() + 1024 : 0)),
+    : Operation(Kind::write, octets_of(prepared) + (notification ? octets_of(*notification) : 0)),
       core_(core),
       prepared_(std::move(prepared)),
       notification_(std::move(notification)) {}

@@ -80,7 +80,10 @@ std::string quoted(std::string_view local) {
 std::string Mailbox::text() const {
   std::string out;
   out.reserve(local.size() + 1 + domain.size());
-  out += is_dot_string(local) ? local : quoted(local);
+  if (is_dot_string(local))
+    out += local;
+  else
+    out += quoted(local);
   if (!domain.empty()) out.append(1, '@').append(domain);
   return out;
 }

@@ -41,11 +41,13 @@ struct FaultyVfs {
   struct Methods {
     static inline sqlite3_io_methods mine;
     static inline const sqlite3_io_methods* beneath = nullptr;
+    static inline int writes = 0;
     static void put_over(sqlite3_file* file) {
       beneath = file->pMethods;
       mine = *beneath;
       mine.xSync = [](sqlite3_file* f, int how) { return fail_sync ? SQLITE_IOERR_FSYNC : beneath->xSync(f, how); };
       mine.xWrite = [](sqlite3_file* f, const void* data, int n, sqlite3_int64 at) {
+        ++writes;
         return fail_write != SQLITE_OK ? fail_write : beneath->xWrite(f, data, n, at);
       };
       file->pMethods = &mine;
@@ -113,6 +115,14 @@ TEST_SUITE("queue/fault") {
     CHECK(due[0].message->id == good);
     CHECK(f.failed.empty());
     CHECK(f.due(query).size() == 1);
+  }
+
+  TEST_CASE("the pages of a commit reach the WAL in one write") {
+    QueueFixture f(on_faulty_vfs());
+    f.accept(f.message("s@a.example", {"r@b.example"}));
+    const int before = FaultyVfs::Methods<SQLITE_OPEN_WAL>::writes;
+    f.accept(f.message("s@a.example", {"r@b.example"}));
+    CHECK(FaultyVfs::Methods<SQLITE_OPEN_WAL>::writes == before + 1);
   }
 
   TEST_CASE("F9: where one of a batch is too much, the others of it are accepted") {

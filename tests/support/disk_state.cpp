@@ -7,7 +7,7 @@
 namespace waypost::tests {
 namespace {
 
-constexpr std::uint64_t kSector = 512;
+constexpr std::uint64_t kSector = 512, kPage = 4096;
 
 /// `/data/queue.db` -> `/data` and `queue.db`.
 std::pair<std::string, std::string> split_path(const std::string& path) {
@@ -39,6 +39,27 @@ bool coin(std::mt19937_64& chance, double p) {
 std::uint64_t first_edge(std::uint64_t offset, std::size_t size) {
   std::uint64_t edge = (offset / kSector + 1) * kSector;
   return edge < offset + size ? edge : 0;
+}
+
+/// A write in the pieces that a power cut keeps or loses by themselves: a kernel writes back by pages.
+template <class Take>
+void by_pages(std::uint64_t offset, std::string_view octets, Take take) {
+  while (!octets.empty()) {
+    const std::string_view piece = octets.substr(0, kPage - offset % kPage);
+    take(offset, piece);
+    offset += piece.size();
+    octets.remove_prefix(piece.size());
+  }
+}
+
+/// Only what stands before some multiple of 512, or behind it. `first`: the first one.
+void tear(std::uint64_t offset, std::string_view piece, std::uint64_t first, std::mt19937_64& chance, Octets& into) {
+  const std::uint64_t edges = (offset + piece.size() - first - 1) / kSector + 1;
+  const std::uint64_t edge = first + chance() % edges * kSector - offset;
+  if (coin(chance, 0.5))
+    into.write(offset, piece.substr(0, edge));
+  else
+    into.write(offset + edge, piece.substr(edge));
 }
 
 }  // namespace
@@ -241,7 +262,10 @@ void DiskState::lose_octets(std::mt19937_64& chance, Loss policy) {
   std::uint64_t may_tear = 0;
   for (const auto& [number, file] : files_)
     for (const Unsynced& one : file->unsynced)
-      if (one.is_write && first_edge(one.number, one.octets->size()) != 0) may_tear += 1;
+      if (one.is_write)
+        by_pages(one.number, *one.octets, [&may_tear](std::uint64_t offset, std::string_view piece) {
+          if (first_edge(offset, piece.size()) != 0) may_tear += 1;
+        });
   std::uint64_t torn = policy == Loss::tear && may_tear > 0 ? chance() % may_tear + 1 : 0;
 
   const double kept = kept_of(policy);
@@ -249,23 +273,18 @@ void DiskState::lose_octets(std::mt19937_64& chance, Loss policy) {
     if (shared->unsynced.empty()) continue;
     File& file = writable(number);
     for (const Unsynced& one : file.unsynced) {
-      bool keep = coin(chance, kept);
       if (!one.is_write) {
-        if (keep) file.certain.resize(one.number);
+        if (coin(chance, kept)) file.certain.resize(one.number);
         continue;
       }
-      std::uint64_t first = first_edge(one.number, one.octets->size());
-      if (first != 0 && torn > 0 && --torn == 0) {
-        std::uint64_t edges = (one.number + one.octets->size() - first - 1) / kSector + 1;
-        std::uint64_t edge = first + chance() % edges * kSector - one.number;
-        std::string_view octets = *one.octets;
-        if (coin(chance, 0.5))
-          file.certain.write(one.number, octets.substr(0, edge));
-        else
-          file.certain.write(one.number + edge, octets.substr(edge));
-      } else if (keep) {
-        file.certain.write(one.number, *one.octets);
-      }
+      by_pages(one.number, *one.octets, [&](std::uint64_t offset, std::string_view piece) {
+        const bool keep = coin(chance, kept);
+        const std::uint64_t first = first_edge(offset, piece.size());
+        if (first != 0 && torn > 0 && --torn == 0)
+          tear(offset, piece, first, chance, file.certain);
+        else if (keep)
+          file.certain.write(offset, piece);
+      });
     }
   }
 }

@@ -11,13 +11,14 @@
 
 namespace waypost::tests {
 
-/// What becomes of that which was not synced when the power goes. Each file and folder entry by itself, so that
-/// whatever subset is left, in any order. A rename is one entry: the old name or the new one, never both or none.
+/// What becomes of that which was not synced when the power goes. Each page of a write and each folder entry by itself,
+/// so that whatever subset is left, in any order. A rename is one entry: the old name or the new one, never both or
+/// none.
 enum class Loss : std::uint8_t {
   drop_all,
   keep_all,   ///< all had been written by chance
   keep_half,  ///< each with p = 1/2
-  tear,       ///< the same, and of one write only the part before or after a multiple of 512 octets
+  tear,       ///< the same, and of one page only the part before or after a multiple of 512 octets
   keep_most,  ///< each with p = 9/10
 };
 
