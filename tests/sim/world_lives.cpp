@@ -20,7 +20,8 @@ bool World::open_queue(Life& life) {
     opened = queue::SqliteQueue::open(options, disk_.files(), life.history);
   if (!opened) {
     note("the queue does not open: " + opened.error().what);
-    const bool may = opened.error().code == Errc::io || opened.error().code == Errc::full;
+    // Of a read that fails, as it does once the power has gone, SQLite says that the file is damaged.
+    const bool may = disk_.off() || opened.error().code == Errc::io || opened.error().code == Errc::full;
     if (!may) ledger_.broken("the queue does not open: " + opened.error().what);
     return false;
   }
