@@ -10,6 +10,12 @@ namespace waypost::queue {
 
 static_assert(std::is_standard_layout_v<WalWrites>);
 
+template <auto kMethod, class... Rest>
+int WalWrites::after_flush(sqlite3_file* wal, Rest... rest) {
+  const int code = of(wal).flush(wal);
+  return code != SQLITE_OK ? code : (of(wal).beneath_->*kMethod)(wal, rest...);
+}
+
 void WalWrites::gather(sqlite3_file& wal) {
   wal.pMethods = &(new WalWrites(wal.pMethods))->methods_;
 }
@@ -19,22 +25,10 @@ WalWrites::WalWrites(const sqlite3_io_methods* beneath) : methods_(*beneath), be
   methods_.xWrite = [](sqlite3_file* file, const void* octets, int size, sqlite3_int64 offset) {
     return of(file).write(file, octets, size, offset);
   };
-  methods_.xRead = [](sqlite3_file* file, void* into, int size, sqlite3_int64 offset) {
-    const int code = of(file).flush(file);
-    return code != SQLITE_OK ? code : of(file).beneath_->xRead(file, into, size, offset);
-  };
-  methods_.xTruncate = [](sqlite3_file* file, sqlite3_int64 size) {
-    const int code = of(file).flush(file);
-    return code != SQLITE_OK ? code : of(file).beneath_->xTruncate(file, size);
-  };
-  methods_.xSync = [](sqlite3_file* file, int how) {
-    const int code = of(file).flush(file);
-    return code != SQLITE_OK ? code : of(file).beneath_->xSync(file, how);
-  };
-  methods_.xFileSize = [](sqlite3_file* file, sqlite3_int64* size) {
-    const int code = of(file).flush(file);
-    return code != SQLITE_OK ? code : of(file).beneath_->xFileSize(file, size);
-  };
+  methods_.xRead = after_flush<&sqlite3_io_methods::xRead>;
+  methods_.xTruncate = after_flush<&sqlite3_io_methods::xTruncate>;
+  methods_.xSync = after_flush<&sqlite3_io_methods::xSync>;
+  methods_.xFileSize = after_flush<&sqlite3_io_methods::xFileSize>;
   methods_.xClose = [](sqlite3_file* file) {
     // What is gathered still was never committed.
     const std::unique_ptr<WalWrites> mine(&of(file));

@@ -22,6 +22,8 @@ class WalWrites {
  private:
   explicit WalWrites(const sqlite3_io_methods* beneath);
   static WalWrites& of(sqlite3_file* wal);
+  template <auto kMethod, class... Rest>
+  static int after_flush(sqlite3_file* wal, Rest... rest);
   int write(sqlite3_file* wal, const void* octets, int size, sqlite3_int64 offset);
   int flush(sqlite3_file* wal);
 

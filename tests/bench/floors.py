@@ -1,4 +1,5 @@
 """What the disk and SQLite can do on this machine, without any mail server: the floors beside which the servers stand."""
+import contextlib
 import os
 import pathlib
 import sqlite3
@@ -7,45 +8,44 @@ import time
 PAGE = 4096
 
 
-def syncs(folder, seconds, grows):
-    """fdatasync() per second after each 8 KiB written: at the end of a file, or over what was there."""
+@contextlib.contextmanager
+def file_of(folder, octets):
+    """A file with so many octets, on the disk."""
     path = pathlib.Path(folder) / "sync"
-    block, ring = b"x" * 2 * PAGE, 1024
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
-        if not grows:
-            os.pwrite(fd, b"y" * ring * len(block), 0)
-            os.fsync(fd)
+        os.pwrite(fd, b"y" * octets, 0)
+        os.fsync(fd)
+        yield fd
+    finally:
+        os.close(fd)
+        path.unlink()
+
+
+def syncs(folder, seconds, grows):
+    """fdatasync() per second after each 8 KiB written: at the end of a file, or over what was there."""
+    block, ring = b"x" * 2 * PAGE, 1024
+    with file_of(folder, 0 if grows else ring * len(block)) as fd:
         began, count = time.monotonic(), 0
         while time.monotonic() < began + seconds:
             os.pwrite(fd, block, (count if grows else count % ring) * len(block))
             os.fdatasync(fd)
             count += 1
         return count / (time.monotonic() - began)
-    finally:
-        os.close(fd)
-        path.unlink()
 
 
 def idle_syncs(folder, count, pause):
     """How long each of so many syncs of 32 KiB took that came after such a pause, in microseconds: a disk that had nothing to do
     answers later."""
-    path = pathlib.Path(folder) / "sync"
     block, ring, took = b"x" * 8 * PAGE, 256, []
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    try:
-        os.pwrite(fd, b"y" * ring * len(block), 0)
-        os.fsync(fd)
+    with file_of(folder, ring * len(block)) as fd:
         for n in range(count):
             time.sleep(pause)
             began = time.perf_counter()
             os.pwrite(fd, block, n % ring * len(block))
             os.fdatasync(fd)
             took.append(1e6 * (time.perf_counter() - began))
-        return took
-    finally:
-        os.close(fd)
-        path.unlink()
+    return took
 
 
 def commits(folder, rows_of, seconds, batch):
