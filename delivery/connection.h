@@ -104,6 +104,7 @@ class Connection {
   const Peer& peer() const { return peer_; }
   const smtp::Extensions& extensions() const { return extensions_; }
   const TlsEvidence& tls() const { return tls_; }
+  std::uint64_t number() const { return number_; }  ///< as base/dialogue.h
   /// Between transactions: false after a lost connection, 421, a protocol error, close(), and when the host has said
   /// something that it was not asked for: no further transaction.
   bool usable() const { return usable_ && lines_.buffered() == 0; }

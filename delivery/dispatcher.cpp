@@ -68,7 +68,7 @@ void Dispatcher::stop() {
 }
 
 void Dispatcher::abort() {
-  for (const auto& [connection, since] : open_) connection->close();
+  for (const auto& [number, open] : open_) open.connection->close();
 }
 
 Dispatcher::Stats Dispatcher::stats() const {
@@ -253,8 +253,10 @@ void Dispatcher::pump(const std::string& key) {
     if (site.workers > 0 || site.starved) return;
     site.starved = true;
     starved_.push_back(key);
-    // An idle connection of another site makes room.
-    if (!idlers_.empty()) wake_idler(idlers_.begin());
+    // Of other sites' connections the one that is idle for longest makes room.
+    const auto idle_before = [](const auto& one, const auto& other) { return one.second->since < other.second->since; };
+    const auto longest = std::min_element(idlers_.begin(), idlers_.end(), idle_before);
+    if (longest != idlers_.end()) wake_idler(longest);
     return;
   }
   ++site.workers;
@@ -356,7 +358,7 @@ net::TimePoint Dispatcher::next_message(const Site& site, const Connection* kept
 
 /// One whose connection may be used now, where there is one.
 Dispatcher::Idlers::iterator Dispatcher::idler_of(const Site& site) {
-  const auto [first, last] = idlers_.equal_range(&site);
+  const auto [first, last] = idlers_.equal_range(site.number);
   const auto ready = std::find_if(
       first, last, [&](const auto& entry) { return next_message(site, entry.second->connection) <= runtime_.now(); });
   return ready != last ? ready : first != last ? first : idlers_.end();
@@ -440,9 +442,8 @@ void Dispatcher::take_along(const Site& site, const Destination& first, Job& job
 /// Keeps a connection for a while. True if there is mail again.
 net::Task<bool> Dispatcher::idle(Site& site, const Connection* connection) {
   if (starved_.size() > leaving_) co_return false;
-  Idler self;
-  self.connection = connection;
-  const auto entry = idlers_.emplace(&site, &self);
+  Idler self{connection, runtime_.now()};
+  const auto entry = idlers_.emplace(site.number, &self);
   co_await runtime_.sleep_until(runtime_.now() + kIdle, self.woken.get_token());
   if (self.listed) idlers_.erase(entry);
   // pump() counts those that it wakes as coming; another that wakes it (stop, room for another site) does not.
@@ -476,7 +477,7 @@ net::Task<> Dispatcher::work(std::string key) {
   ++leaving_;
   if (connection) {
     if (connection->usable()) co_await connection->quit();
-    open_.erase(connection.get());
+    open_.erase(connection->number());
     connection.reset();
   }
   --leaving_;

@@ -168,10 +168,16 @@ class Dispatcher {
   /// A worker that keeps its connection for further mail.
   struct Idler {
     const Connection* connection = nullptr;
-    std::stop_source woken;
+    net::TimePoint since;
+    std::stop_source woken{};
     bool listed = true;
   };
-  using Idlers = std::multimap<const Site*, Idler*>;
+  /// An open connection of a worker.
+  struct Open {
+    Connection* connection = nullptr;
+    net::TimePoint since;
+  };
+  using Idlers = std::multimap<std::uint64_t, Idler*>;                   ///< by Site::number
   static constexpr std::string_view kNoUsableExchangerStatus = "4.4.4";  ///< of a destination: it has MX, none usable
   net::Task<> run();
   net::Task<> sweep();
@@ -298,11 +304,12 @@ class Dispatcher {
   queue::Schedule schedule_;
   std::unordered_map<std::string, Destination> destinations_;
   std::map<std::string, std::unique_ptr<Site>> sites_;
+  std::uint64_t sites_made_ = 0;
   std::map<std::string, Trouble> troubles_;  ///< by a site's key
   Idlers idlers_;
-  std::map<Connection*, net::TimePoint> open_;  ///< since when; to be closed by abort()
-  std::set<std::string> wanting_source_;        ///< sites that wait for an address to connect from
-  std::deque<std::string> starved_;             ///< sites without a worker that wait for one of the connections in all
+  std::map<std::uint64_t, Open> open_;    ///< by Connection::number(); to be closed by abort()
+  std::set<std::string> wanting_source_;  ///< sites that wait for an address to connect from
+  std::deque<std::string> starved_;       ///< sites without a worker that wait for one of the connections in all
   std::size_t connections_ = 0;
   std::size_t leaving_ = 0;  ///< workers that take no mail any more: their connections are about to be free
   bool pumping_ = false;

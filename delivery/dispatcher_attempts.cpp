@@ -296,7 +296,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     }
     const bool kept = connection && connection->usable();
     if (!kept) {
-      if (connection) open_.erase(connection.get());
+      if (connection) open_.erase(connection->number());
       connection.reset();
       std::optional<HostChoice::Next> next = hosts.next(runtime_.now());
       last.ours = last.ours || stopping_;
@@ -363,7 +363,7 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
     if (!result.host) {
       site.succeeded();
       site.worked(address);
-      const bool too_old = runtime_.now() - open_.at(connection.get()) > kLongestSession;
+      const bool too_old = runtime_.now() - open_.at(connection->number()).since > kLongestSession;
       if (connection->usable() && (tally.any_open() || too_old)) {
         co_await connection->quit();
         connection->give_up();
@@ -436,7 +436,7 @@ net::Task<Connection::Raced> Dispatcher::open_next(const Site& site, queue::Id m
   failure = std::move(opened.failure);
   connection = std::move(opened.connection);
   if (connection) {
-    open_.emplace(connection.get(), runtime_.now());
+    open_.emplace(connection->number(), Open{connection.get(), runtime_.now()});
     const net::Address& address = connection->peer().address;
     if (no_pipelining_.failures(address, runtime_.now()) > 0) connection->do_without_pipelining();
     if (no_chunking_.failures(address, runtime_.now()) > 0) connection->do_without_chunking();

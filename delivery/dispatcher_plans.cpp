@@ -88,6 +88,7 @@ net::Task<> Dispatcher::plan(std::string name) {
     site->update(std::move(plan), most);
   } else {
     site = std::make_unique<Site>(std::move(plan), most);
+    site->number = ++sites_made_;
   }
   site->pace.set(of_plan != nullptr ? of_plan->rate : std::nullopt);
   const conf::OutLimit* of_domain = limit_of_domain(*config, domain_of(name));

@@ -102,11 +102,12 @@ class Site {
   Pace slow;                                  ///< while it gets less than others (delivery/slow.h)
   bool timed = false;                         ///< somebody will come when the next message is allowed
 
-  int workers = 0;       ///< coroutines that work for this site
-  int coming = 0;        ///< of these, those that were begun or woken and have not looked for mail yet
-  int busy = 0;          ///< of these, those that are with a message
-  int leaving = 0;       ///< of these, those that take no mail any more
-  bool starved = false;  ///< in the line of those that wait for one of the connections in all
+  std::uint64_t number = 0;  ///< of its dispatcher's sites, in the order in which they came
+  int workers = 0;           ///< coroutines that work for this site
+  int coming = 0;            ///< of these, those that were begun or woken and have not looked for mail yet
+  int busy = 0;              ///< of these, those that are with a message
+  int leaving = 0;           ///< of these, those that take no mail any more
+  bool starved = false;      ///< in the line of those that wait for one of the connections in all
 
  private:
   /// The next hop with this address, and its host's preference.

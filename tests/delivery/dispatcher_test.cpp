@@ -553,6 +553,22 @@ TEST_SUITE("delivery/dispatcher") {
     for (const int n : {1, 2, 3}) CHECK(world.host("192.0.2.1" + std::to_string(n)).connections <= 20);
   }
 
+  TEST_CASE("where connections are short, the one that is idle for longest makes room") {
+    RelayWorld world([](conf::Config& config) { config.delivery.connections = 2; });
+    Host& one = own_host(world, "one.test", "192.0.2.1");
+    Host& two = own_host(world, "two.test", "192.0.2.2");
+    Host& three = own_host(world, "three.test", "192.0.2.3");
+    for (const char* domain : {"one.test", "two.test", "one.test", "three.test", "one.test", "two.test", "one.test"}) {
+      world.submit("", {std::string("r@") + domain});
+      REQUIRE(world.drained(500ms));
+      world.pass(100ms);
+    }
+    CHECK(one.taken.size() == 4);
+    CHECK(one.connections == 1);
+    CHECK(two.connections == 2);
+    CHECK(three.connections == 1);
+  }
+
   TEST_CASE("a worker's end with a turn that has no mail any more leaves nothing behind") {
     RelayWorld world([](conf::Config& config) { config.delivery.connections = 1; });
     Host& host = own_host(world, "b.test", "192.0.2.1");

@@ -18,7 +18,7 @@ namespace {
 
 struct Options {
   std::uint64_t from = 1, seeds = 1;
-  bool trace = false, shrink = false, items = false;
+  bool trace = false, shrink = false, items = false, repeat = false;
   std::string log = "/dev/null";
   std::set<std::size_t> without;  ///< items of the plan, by number
 };
@@ -26,11 +26,13 @@ struct Options {
 [[noreturn]] void usage() {
   std::fputs(
       "usage: waypost_sim [--from SEED] [--seeds N] [--trace] [--items] [--log FILE] [--without I,J,...] [--shrink]\n"
+      "                   [--repeat]\n"
       "  --trace    what happens, with milliseconds since the start\n"
       "  --items    what the plan has in store, numbered\n"
       "  --log      the relay's own log\n"
       "  --without  leaves these out\n"
-      "  --shrink   leaves out as much as can be while the seed still fails\n",
+      "  --shrink   leaves out as much as can be while the seed still fails\n"
+      "  --repeat   each seed twice: it is to go the same way\n",
       stderr);
   std::exit(64);
 }
@@ -50,6 +52,8 @@ Options parse(int argc, char** argv) {
       options.items = true;
     else if (word == "--shrink")
       options.shrink = true;
+    else if (word == "--repeat")
+      options.repeat = true;
     else if (word == "--log")
       options.log = value();
     else if (word == "--without") {
@@ -117,6 +121,8 @@ int main(int argc, char** argv) {
       without = shrink(seed, without);
       report = run(plan_without(seed, without));
     }
+    if (options.repeat && run(plan_without(seed, without)).trace != report.trace)
+      report.broken.push_back("the second time it went another way");
     if (options.items) {
       const Plan plan = make_plan(seed);
       for (std::size_t i = 0; i < plan.items.size(); ++i)

@@ -89,10 +89,12 @@ void World::drive(const std::function<bool()>& done) {
 }
 
 net::Task<> World::count(mta::Relay& relay, net::WallTime at, std::uint64_t& messages, bool& done) {
-  // In this order: what the digest takes from the one is in the other.
-  Result<queue::Undelivered> untold = co_await relay.store().undelivered();
+  // What the digest takes while this asks was among the untold before; what is given up meanwhile is there after.
+  Result<queue::Undelivered> before = co_await relay.store().undelivered();
   Result<queue::Counts> counts = co_await relay.store().count(queue::Filter(), at);
-  if (counts && untold) messages = counts->messages + untold->entries.size() + untold->more;
+  Result<queue::Undelivered> after = co_await relay.store().undelivered();
+  if (before && counts && after)
+    messages = counts->messages + before->entries.size() + before->more + after->entries.size() + after->more;
   done = true;
 }
 
