@@ -158,6 +158,12 @@ net::Task<> World::undo_deletions(World& world) {
   }
 }
 
+/// What was held when it was deleted is held again when it is taken back.
+net::Task<> World::release_all(World& world) {
+  co_await undo_deletions(world);
+  if (!world.ending_) co_await change(world, queue::Change::release, queue::Filter());
+}
+
 /// Holds or deletes a domain's mail for a while, or tries everything again.
 void World::operate(const Item& item) {
   if (!life_ || ending_) return;
@@ -198,10 +204,9 @@ void World::heal() {
     end_life(true, chance_.next(), tests::Loss::keep_half);
     later(1s, [this] { start_life(); });
   }
-  // What was on its way to be released in a life that ended meanwhile.
+  // What was on its way to be taken back or released in a life that ended meanwhile.
   later(1min, [this] {
-    if (life_ && !ending_) life_->scope.spawn(change(*this, queue::Change::release, queue::Filter()));
-    undo_soon();
+    if (life_ && !ending_) life_->scope.spawn(release_all(*this));
   });
   if (!life_) return;
   life_->names->lose_servers(false);
