@@ -182,6 +182,7 @@ class Dispatcher {
   net::Task<> run();
   net::Task<> sweep();
   net::Task<bool> overdue_in_turn();
+  net::Task<bool> expire_or_warn(queue::Overdue overdue);
   net::Task<> tell_postmaster();
   bool notes_for_digest(const queue::MessageInfo& message) const;
   net::Task<> watch_clock();
@@ -236,11 +237,12 @@ class Dispatcher {
   void log_unlearnt(const Tally& tally, const HostFailure& failure);
   net::Task<> into_maildirs(const std::string& path_template, Tally& tally,
                             std::shared_ptr<const queue::Content> content);
+
+  // dispatcher_outcomes.cpp
   net::Task<> settle(Tally& tally, std::vector<std::size_t> positions, std::shared_ptr<const queue::Content> content);
   net::Task<std::optional<queue::Notification>> notification(const queue::MessageInfo& message,
                                                              std::vector<Subject> subjects,
                                                              std::shared_ptr<const queue::Content> content);
-  net::Task<bool> expire_or_warn(queue::Overdue overdue);
   net::Task<Result<bool>> commit(queue::Settlement settlement);
   net::Task<std::string> original_of(std::shared_ptr<const queue::Content> content, bool whole);
 
