@@ -39,6 +39,7 @@ class Dialogue {
   void hang_up() { stream_->close(); }
 
   Chance chance;
+  bool esmtp = true;
   std::string last;  ///< line of a reply
 
  private:
@@ -116,15 +117,16 @@ struct Transaction {
 /// MAIL and RCPTs, one by one or in a group. False: the connection is over.
 net::Task<bool> envelope(Dialogue& dialogue, const Plan& plan, Transaction& transaction) {
   Chance& chance = dialogue.chance;
-  std::vector<std::string> lines = {"MAIL FROM:<" + transaction.message.from + "> BODY=8BITMIME"};
-  if (chance.one_in(3)) lines.front() += " SIZE=" + std::to_string(transaction.message.body.size());
-  if (chance.one_in(4)) lines.front() += chance.one_in(2) ? " RET=HDRS" : " RET=FULL";
+  std::vector<std::string> lines = {"MAIL FROM:<" + transaction.message.from + ">"};
+  if (dialogue.esmtp) lines.front() += " BODY=8BITMIME";
+  if (dialogue.esmtp && chance.one_in(3)) lines.front() += " SIZE=" + std::to_string(transaction.message.body.size());
+  if (dialogue.esmtp && chance.one_in(4)) lines.front() += chance.one_in(2) ? " RET=HDRS" : " RET=FULL";
   std::vector<std::string> to;
   const std::uint64_t recipients = chance.from(1, 4);
   for (std::uint64_t i = 0; i < recipients; ++i) {
     to.push_back(a_recipient(plan, chance, transaction.token, i));
     std::string line = "RCPT TO:<" + to.back() + ">";
-    if (transaction.message.never) line += " NOTIFY=NEVER";
+    if (!transaction.message.notify.empty()) line += " NOTIFY=" + transaction.message.notify;
     lines.push_back(line);
     if (chance.one_in(20)) {
       lines.push_back(line);
@@ -150,25 +152,55 @@ net::Task<bool> envelope(Dialogue& dialogue, const Plan& plan, Transaction& tran
   co_return true;
 }
 
-/// DATA to the reply to the final dot. False: the connection is over.
+/// The body as it is, in one to four pieces, each with its BDAT before it (RFC 3030).
+std::string chunked(const std::string& body, Chance& chance) {
+  std::string out;
+  std::size_t at = 0;
+  for (std::uint64_t left = chance.from(1, 4); left > 0; --left) {
+    const std::size_t size = left == 1 ? body.size() - at : chance.below(body.size() - at + 1);
+    out += "BDAT " + std::to_string(size) + (left == 1 ? " LAST\r\n" : "\r\n") + body.substr(at, size);
+    at += size;
+  }
+  return out;
+}
+
+/// How many replies the octets of chunked() get.
+std::size_t chunks_in(std::string_view wire) {
+  std::size_t count = 0;
+  while (!wire.empty()) {
+    const std::size_t end = wire.find("\r\n");
+    wire.remove_prefix(end + 2 + std::stoul(std::string(wire.substr(5, end - 5))));
+    ++count;
+  }
+  return count;
+}
+
+/// DATA, or BDATs, to the last reply. False: the connection is over.
 net::Task<bool> content(Dialogue& dialogue, Scene& scene, Transaction& transaction) {
-  const int go = co_await dialogue.ask("DATA");
-  if (go != 354) co_return go != 0;
+  const bool by_chunks = dialogue.esmtp && dialogue.chance.one_in(4);
+  if (!by_chunks) {
+    const int go = co_await dialogue.ask("DATA");
+    if (go != 354) co_return go != 0;
+  }
   const std::string body = transaction.message.body;
   const int number = scene.ledger.offered(transaction.token, std::move(transaction.message), transaction.accepted);
-  std::string wire = stuffed(body);
+  std::string wire = by_chunks ? chunked(body, dialogue.chance) : stuffed(body) + ".\r\n";
+  const std::size_t replies = by_chunks ? chunks_in(wire) : 1;
   if (dialogue.chance.one_in(30)) {
     // Broken off in the middle: nothing of it may ever be seen.
-    wire.resize(dialogue.chance.below(wire.size()));
+    wire.resize(dialogue.chance.below(wire.size() - 3));
     scene.ledger.told(number, Ledger::Message::State::refused, scene.network.runtime().now());
     const bool sent = co_await dialogue.send(wire);
     (void)sent;
     dialogue.hang_up();
     co_return false;
   }
-  const bool sent = co_await dialogue.send(wire + ".\r\n");
+  const bool sent = co_await dialogue.send(wire);
   int code = 0;
-  if (sent) code = co_await dialogue.hear();
+  for (std::size_t i = 0; sent && i < replies; ++i) {
+    code = co_await dialogue.hear();
+    if (code == 0) break;
+  }
   if (code == 0) co_return false;  // it does not know
   const bool accepted = code == 250;
   scene.ledger.told(number, accepted ? Ledger::Message::State::accepted : Ledger::Message::State::refused,
@@ -186,7 +218,8 @@ net::Task<bool> one_message(Dialogue& dialogue, Scene& scene, const Plan& plan, 
     given_up.message.from = given_up.token + "@home.example";
     const bool alive = co_await envelope(dialogue, plan, given_up);
     if (!alive) co_return false;
-    const std::string verb = chance.one_in(3) ? "EHLO client.example" : "RSET";
+    const std::string hello = dialogue.esmtp ? "EHLO client.example" : "HELO client.example";
+    const std::string verb = chance.one_in(3) ? hello : "RSET";
     const int reset = co_await dialogue.ask(verb);
     if (reset == 0) co_return false;
   }
@@ -199,7 +232,8 @@ net::Task<bool> one_message(Dialogue& dialogue, Scene& scene, const Plan& plan, 
   Transaction transaction;
   transaction.token = token;
   transaction.message.from = a_sender(plan, chance, token);
-  transaction.message.never = chance.one_in(10);
+  constexpr const char* kNotify[] = {"NEVER", "NEVER", "SUCCESS,FAILURE", "SUCCESS", "FAILURE,DELAY"};
+  if (dialogue.esmtp && chance.one_in(4)) transaction.message.notify = kNotify[chance.below(std::size(kNotify))];
   transaction.message.body = make_body(token, transaction.message.from, chance);
   const bool alive = co_await envelope(dialogue, plan, transaction);
   if (!alive) co_return false;
@@ -221,7 +255,8 @@ net::Task<> run_client(Scene& scene, const Plan& plan, Item item, net::Address r
   Dialogue dialogue(scene, *std::move(stream), item.seed);
   const int greeting = co_await dialogue.hear();
   if (greeting != 220) co_return;
-  const int hello = co_await dialogue.ask("EHLO client.example");
+  dialogue.esmtp = !dialogue.chance.one_in(10);
+  const int hello = co_await dialogue.ask(dialogue.esmtp ? "EHLO client.example" : "HELO client.example");
   if (hello != 250) co_return;
   const std::uint64_t messages = dialogue.chance.from(1, 4);
   for (std::uint64_t i = 0; i < messages; ++i) {

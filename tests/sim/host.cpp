@@ -1,5 +1,6 @@
 #include "tests/sim/host.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace waypost::sim {
@@ -14,6 +15,18 @@ std::string path_in(const std::string& line) {
   return line.substr(from, line.find('>') - from);
 }
 
+/// An agreement as servers write it.
+std::string yes(Chance& chance, const std::string& text) {
+  switch (chance.below(6)) {
+    case 0:
+      return "250\r\n";
+    case 1:
+      return "250-" + text + "\r\n250 and so on\r\n";
+    default:
+      return "250 " + text + "\r\n";
+  }
+}
+
 }  // namespace
 
 struct Host::Dialogue {
@@ -24,6 +37,7 @@ struct Host::Dialogue {
   bool has_manner;
   std::string from;
   std::vector<std::string> to;
+  std::string body;
   std::string out;  ///< replies of a group that is not at its end
   bool mail = false;
   bool over = false;
@@ -89,12 +103,36 @@ net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
   }
 }
 
+/// Nothing that could be taken for a yes or a no.
+std::string Host::nonsense() {
+  const std::string kReplies[] = {"what\r\n",
+                                  "\r\n",
+                                  "999 nine\r\n",
+                                  "150 so far\r\n",
+                                  "350 go on\r\n",
+                                  "650 six\r\n",
+                                  "25\r\n",
+                                  "2500 many\r\n",
+                                  "250-one\r\n251 two\r\n",
+                                  "\xff\xfe\r\n",
+                                  std::string(5000, '2') + "\r\n",
+                                  "-250 no\r\n"};
+  return kReplies[chance_.below(std::size(kReplies))];
+}
+
 net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::string& line) {
+  const bool is_end = line == "QUIT" || line.starts_with("BDAT ");
+  if (dialogue.does(Manner::nonsense) && !is_end && chance_.one_in(4)) {
+    const std::string reply = nonsense();
+    // After DATA it would have to take a body.
+    co_return line == "DATA" && reply.starts_with("3") ? std::string("what\r\n") : reply;
+  }
   if (line.starts_with("EHLO ")) {
     if (dialogue.does(Manner::no_ehlo)) co_return std::string("502 5.5.1 no\r\n");
     std::string reply = "250-" + name_ + "\r\n250-8BITMIME\r\n250-SIZE\r\n";
     if (!chance_.one_in(3)) reply += "250-PIPELINING\r\n";
     if (chance_.one_in(2)) reply += "250-DSN\r\n";
+    if (chance_.one_in(3)) reply += "250-CHUNKING\r\n";
     co_return reply + "250 ENHANCEDSTATUSCODES\r\n";
   }
   if (line.starts_with("HELO ")) co_return "250 " + name_ + "\r\n";
@@ -103,8 +141,9 @@ net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::strin
     if (dialogue.mail) scene_.ledger.broken("MAIL within a transaction");
     dialogue.from = path_in(line);
     dialogue.to.clear();
+    dialogue.body.clear();
     dialogue.mail = true;
-    co_return std::string("250 2.1.0 ok\r\n");
+    co_return yes(chance_, "2.1.0 ok");
   }
   if (line.starts_with("RCPT TO:<")) {
     if (!dialogue.mail) co_return std::string("503 5.5.1 MAIL first\r\n");
@@ -116,6 +155,7 @@ net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::strin
     if (dialogue.does(Manner::data_451)) co_return std::string("451 4.3.0 later\r\n");
     co_return co_await take_body(dialogue);
   }
+  if (line.starts_with("BDAT ")) co_return co_await take_chunk(dialogue, line);
   if (line == "RSET") {
     dialogue.mail = false;
     dialogue.to.clear();
@@ -142,24 +182,52 @@ std::string Host::on_recipient(Dialogue& dialogue, const std::string& line) {
     if (later_[address]++ < times) return "450 4.2.1 busy\r\n";
   }
   dialogue.to.push_back(address);
-  return "250 2.1.5 ok\r\n";
+  return yes(chance_, "2.1.5 ok");
 }
 
 net::Task<Result<std::string>> Host::take_body(Dialogue& dialogue) {
   const std::string replies = std::exchange(dialogue.out, {}) + "354 go ahead\r\n";
   Result<> go = co_await dialogue.stream.write(std::string_view(replies), net::TimePoint::max());
   if (!go) co_return fail(go.error());
-  std::string body;
   while (true) {
     const net::TimePoint deadline = scene_.network.runtime().now() + 30min;
     Result<net::LineBuffer::Line> line = co_await dialogue.lines.read_line(kLongestLine, deadline);
     if (!line) co_return fail(line.error());
     if (line->end != net::LineBuffer::End::crlf) scene_.ledger.broken("a line of a body ends in LF alone");
     if (line->text == ".") break;
-    body += line->text.starts_with(".") ? line->text.substr(1) : line->text;
-    body += "\r\n";
+    dialogue.body += line->text.starts_with(".") ? line->text.substr(1) : line->text;
+    dialogue.body += "\r\n";
   }
-  std::string reply = on_dot(dialogue, body);
+  co_return co_await end_of_body(dialogue);
+}
+
+net::Task<Result<std::string>> Host::take_chunk(Dialogue& dialogue, const std::string& line) {
+  std::size_t left = std::stoul(line.substr(5));
+  while (left > 0) {
+    Result<std::string_view> octets = co_await dialogue.lines.peek(scene_.network.runtime().now() + 30min);
+    if (!octets) co_return fail(octets.error());
+    const std::size_t size = std::min(left, octets->size());
+    dialogue.body += octets->substr(0, size);
+    dialogue.lines.consume(size);
+    left -= size;
+  }
+  if (!dialogue.mail || dialogue.to.empty()) co_return std::string("503 5.5.1 no valid recipients\r\n");
+  if (dialogue.does(Manner::data_451)) {
+    dialogue.mail = false;
+    dialogue.to.clear();
+    co_return std::string("451 4.3.0 later\r\n");
+  }
+  if (!line.ends_with(" LAST")) co_return std::string("250 2.0.0 so far\r\n");
+  co_return co_await end_of_body(dialogue);
+}
+
+net::Task<Result<std::string>> Host::end_of_body(Dialogue& dialogue) {
+  if (dialogue.does(Manner::nonsense) && chance_.one_in(2)) {
+    dialogue.mail = false;
+    dialogue.to.clear();
+    co_return nonsense();
+  }
+  std::string reply = on_dot(dialogue);
   if (dialogue.does(Manner::dot_lost)) co_return fail(Errc::closed, "hung up");
   if (dialogue.does(Manner::dot_stall)) {
     co_await scene_.network.runtime().sleep_for(20min, scope_.stop_token());
@@ -168,7 +236,7 @@ net::Task<Result<std::string>> Host::take_body(Dialogue& dialogue) {
   co_return reply;
 }
 
-std::string Host::on_dot(Dialogue& dialogue, const std::string& body) {
+std::string Host::on_dot(Dialogue& dialogue) {
   const std::vector<std::string> to = std::exchange(dialogue.to, {});
   dialogue.mail = false;
   if (dialogue.does(Manner::dot_451)) return "451 4.3.0 later\r\n";
@@ -180,9 +248,9 @@ std::string Host::on_dot(Dialogue& dialogue, const std::string& body) {
   Take take;
   take.at = scene_.network.runtime().now();
   take.life = scene_.life();
-  dialogue.unconfirmed = scene_.ledger.taken(dialogue.from, to, body, take);
+  dialogue.unconfirmed = scene_.ledger.taken(dialogue.from, to, dialogue.body, take);
   for (const std::string& address : to) scene_.note(name_ + " took " + address + " from <" + dialogue.from + ">");
-  return "250 2.0.0 taken\r\n";
+  return yes(chance_, "2.0.0 taken");
 }
 
 }  // namespace waypost::sim

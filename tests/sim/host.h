@@ -40,8 +40,11 @@ class Host {
   static net::Task<> serve(Host& host, std::unique_ptr<net::Stream> stream);
   net::Task<Result<std::string>> answer(Dialogue& dialogue, const std::string& line);
   net::Task<Result<std::string>> take_body(Dialogue& dialogue);
+  net::Task<Result<std::string>> take_chunk(Dialogue& dialogue, const std::string& line);
+  net::Task<Result<std::string>> end_of_body(Dialogue& dialogue);
+  std::string nonsense();
   std::string on_recipient(Dialogue& dialogue, const std::string& line);
-  std::string on_dot(Dialogue& dialogue, const std::string& body);
+  std::string on_dot(Dialogue& dialogue);
 
   Scene& scene_;
   const net::Address address_;

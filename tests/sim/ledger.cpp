@@ -15,6 +15,9 @@ using namespace std::chrono_literals;
 constexpr net::Duration kUnrecorded = 60s;
 /// The first step of every schedule is a minute at least, less a tenth.
 constexpr net::Duration kShortestWait = 50s;
+/// What was under way when it was removed may still arrive.
+constexpr net::Duration kUnderWay = 1h;
+constexpr std::string_view kLocalDomain = "local.example";
 
 std::string domain_of(const std::string& address) {
   return address.substr(address.rfind('@') + 1);
@@ -74,6 +77,12 @@ void Ledger::broken(std::string promise) {
   if (broken_.size() < 50) broken_.push_back(std::move(promise));
 }
 
+bool Ledger::Message::tells(std::string_view what) const {
+  if (from.empty()) return false;
+  if (notify.empty()) return what != "SUCCESS";
+  return notify.find(what) != std::string::npos;
+}
+
 int Ledger::offered(std::string token, Message message, const std::vector<std::string>& to) {
   const int number = static_cast<int>(messages_.size());
   messages_.push_back(std::move(message));
@@ -86,6 +95,19 @@ void Ledger::told(int message, Message::State state, net::TimePoint now) {
   Message& known = messages_[static_cast<std::size_t>(message)];
   known.state = state;
   known.accepted_at = now;
+}
+
+void Ledger::removed(const std::string& domain, const std::set<std::string>* left, net::TimePoint now) {
+  removed_.insert(domain);
+  if (domain == kLocalDomain) left = nullptr;  // what is in Maildirs is read at the end
+  for (auto& [address, recipient] : recipients_) {
+    if (recipient.message < 0 || domain_of(address) != domain || !recipient.takes.empty()) continue;
+    if (left != nullptr && left->contains(address)) continue;
+    recipient.removed = true;
+    const Message& message = messages_[static_cast<std::size_t>(recipient.message)];
+    if (left != nullptr && message.state == Message::State::accepted && !recipient.removed_at)
+      recipient.removed_at = now;
+  }
 }
 
 void Ledger::attempted(const std::string& recipient, const std::string& host, net::TimePoint now) {
@@ -128,7 +150,8 @@ std::vector<Take*> Ledger::taken(const std::string& from, const std::vector<std:
       broken(token + " came to " + address + ", who was no recipient of it");
       continue;
     }
-    if (recipient.removed) broken(token + " came to " + address + " after it was removed");
+    if (recipient.removed_at && take.at - *recipient.removed_at > kUnderWay)
+      broken(token + " came to " + address + " after it was removed");
     recipient.takes.push_back(take);
     out.push_back(&recipient.takes.back());
   }
@@ -171,11 +194,12 @@ std::vector<Take*> Ledger::report(const std::string& to, std::string_view body, 
     const Message& message = messages_[static_cast<std::size_t>(recipient.message)];
     if (message.from.empty()) broken("a report of " + address + " for a null reverse-path");
     if (message.from != to) broken("a report of " + address + " went to " + to + ", not to " + message.from);
-    if (message.never) broken("a report of " + address + " in spite of NOTIFY=NEVER");
-    if (message.state == Message::State::refused) broken("a report of " + address + ", refused");
+    const bool of_success = action == "delivered" || action == "relayed" || action == "expanded";
+    if (!of_success && !message.tells(action == "delayed" ? "DELAY" : "FAILURE"))
+      broken("a report of " + address + ": " + action + ", with NOTIFY=" + message.notify);
     if (action == "failed") recipient.failed.insert(id);
     if (action == "delayed") recipient.delayed.insert(id);
-    if (action == "delivered" || action == "relayed") recipient.reached.insert(id);
+    if (of_success) recipient.reached.insert(id);
   }
   if (!any) broken("a report without a recipient: " + id);
   return {&takes.back()};
@@ -209,10 +233,14 @@ std::vector<Take*> Ledger::digest(const std::vector<std::string>& to, std::strin
 /// True if the relay could not know, or could not keep, that it was taken.
 bool Ledger::excused(const Take& take) const {
   if (!take.confirmed) return true;
-  for (const auto& [from, to] : full_)
-    if (take.at >= from - kUnrecorded && take.at <= to + kUnrecorded) return true;
   auto end = ends_.find(take.life);
-  return end != ends_.end() && end->second.badly && end->second.ended - take.at <= kUnrecorded;
+  if (end == ends_.end()) return false;
+  if (end->second.badly && end->second.ended - take.at <= kUnrecorded) return true;
+  // An outcome that a full disk does not take is kept in mind until there is room, or the life ends.
+  return std::any_of(full_.begin(), full_.end(), [&](const auto& full) {
+    return take.at >= full.first - kUnrecorded && take.at <= full.second &&
+           end->second.ended <= full.second + kUnrecorded;
+  });
 }
 
 void Ledger::settle(const Terms& terms) {
@@ -248,14 +276,21 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
 
   const net::Duration lifetime = message.from.empty() ? terms.null_lifetime : terms.lifetime;
   const bool expired = terms.now - message.accepted_at + terms.leapt > lifetime;
-  const bool cause = recipient.cause || terms.failed.contains(domain) || expired;
+  const bool cause = recipient.cause || terms.failed.contains(domain) || gone_.contains(domain) || expired;
   if (!recipient.failed.empty() && !cause) broken(address + " bounced without a cause");
   if (message.state != Message::State::accepted || recipient.removed) return;
 
+  // Whoever was told of a delay is told of its end (queue.delay_over).
+  if (!recipient.reached.empty() && !message.tells("SUCCESS") && recipient.delayed.empty())
+    broken("a report that " + address + " was reached, with NOTIFY=" + message.notify);
+  const std::string back = domain_of(message.from);
+  const bool reachable = !terms.failed.contains(back) && !terms.dead.contains(back) && !gone_.contains(back) &&
+                         !removed_.contains(back);  // as reports may be
+  if (domain == kLocalDomain && message.tells("SUCCESS") && reachable && !recipient.takes.empty() &&
+      recipient.failed.empty() && recipient.reached.empty())
+    broken(address + " was reached, and no report says so");
   if (recipient.takes.empty() && recipient.failed.empty()) {
-    const std::string back = domain_of(message.from);
-    const bool reachable = !terms.failed.contains(back) && !terms.dead.contains(back);
-    const bool tells = !message.from.empty() && !message.never && reachable;
+    const bool tells = message.tells("FAILURE") && reachable;
     if (!cause) broken(address + " is lost");
     if (cause && tells) broken(address + " ended, and nobody was told");
     const bool in_digest = std::any_of(digests_.begin(), digests_.end(),
@@ -268,7 +303,7 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
       !terms.dead.contains(domain)) {
     const bool soon = !recipient.takes.empty() && recipient.takes.front().at - message.accepted_at < kUnrecorded;
     // When a Maildir got it is not known.
-    if (!soon && domain != "local.example") broken(address + " did not get its message at once");
+    if (!soon && domain != kLocalDomain) broken(address + " did not get its message at once");
   }
 }
 

@@ -31,9 +31,10 @@ class Ledger {
     enum class State : std::uint8_t { unknown, accepted, refused };
     std::string from;  ///< "" for the null reverse-path
     std::string body;
-    bool never = false;            ///< NOTIFY=NEVER
+    std::string notify;            ///< of each recipient: NOTIFY's value; "": nothing was said
     State state = State::unknown;  ///< refused until the body was begun
     net::TimePoint accepted_at;
+    bool tells(std::string_view what) const;  ///< a report of that ("FAILURE") may go to `from`
   };
   /// A transaction in which the body is about to be sent. `to`: the recipients that were accepted.
   int offered(std::string token, Message message, const std::vector<std::string>& to);
@@ -47,7 +48,11 @@ class Ledger {
                            Take take);
   /// Octets of a Maildir's file: line ends are LF, and Return-Path and Delivered-To are on top.
   void in_maildir(std::string file, Take take);
-  void removed(const std::string& recipient) { recipients_[recipient].removed = true; }
+  /// For a while the DNS says that there is no such domain, or that it takes no mail.
+  void domain_gone(const std::string& domain) { gone_.insert(domain); }
+  /// An administrator removes a domain's mail: what nobody has yet may be gone. `left`: addresses that are still queued
+  /// after it; nullptr: it is not known how far it came.
+  void removed(const std::string& domain, const std::set<std::string>* left, net::TimePoint now);
 
   // The life of the relay.
   void life_ended(int life, net::TimePoint at, bool badly) { ends_[life] = {at, badly}; }
@@ -81,7 +86,8 @@ class Ledger {
     std::deque<Take> takes;
     std::set<std::string> failed, delayed, reached;  ///< ids of the reports
     bool cause = false;
-    bool removed = false;
+    bool removed = false;                      ///< or may be
+    std::optional<net::TimePoint> removed_at;  ///< known to be
     int attempts = 0;
     std::map<std::string, net::TimePoint> attempted_at;  ///< by host: the last time
     net::Duration shortest_wait = net::Duration::max();  ///< between two attempts at one host
@@ -101,6 +107,7 @@ class Ledger {
   std::map<std::string, std::deque<Take>> reports_;       ///< by Message-ID, and digests
   std::map<std::string, std::set<std::string>> digests_;  ///< by queue id and recipient: those that told of it
   std::map<int, Life> ends_;
+  std::set<std::string> gone_, removed_;  ///< domains
   std::vector<std::pair<net::TimePoint, net::TimePoint>> full_;
   std::vector<std::string> broken_;
 };

@@ -88,6 +88,10 @@ std::vector<Item::Kind> make_troubles(Chance& chance) {
   std::vector<Kind> chosen;
   const std::uint64_t count = chance.from(1, 5);
   for (std::uint64_t i = 0; i < count; ++i) chosen.push_back(all[chance.below(all.size())]);
+  // At least one of them ends the relay where it does not expect it.
+  constexpr Kind kEnds[] = {Kind::crash, Kind::kill, Kind::cut};
+  if (std::find_first_of(chosen.begin(), chosen.end(), std::begin(kEnds), std::end(kEnds)) == chosen.end())
+    chosen.push_back(kEnds[chance.below(std::size(kEnds))]);
   return chosen;
 }
 
@@ -110,6 +114,7 @@ Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
       item.where = static_cast<int>(chance.from(1, 180)) * (chance.one_in(2) ? -1 : 1);
       break;
     case Item::Kind::dns:
+    case Item::Kind::operator_:
       item.where = static_cast<int>(chance.below(plan.domains.size()));
       break;
     case Item::Kind::host:

@@ -22,10 +22,10 @@ struct Item {
     disk_full,
     slow_disk,
     clock,      ///< the wall clock jumps: `where` in minutes
-    dns,        ///< of domain `where`: `what` it answers
+    dns,        ///< of domain `where`: `what` becomes of it
     host,       ///< of host `where`: `what` it does to those who connect
     network,    ///< connections break or go silent at some octet
-    operator_,  ///< somebody holds and releases, or retries, or removes
+    operator_,  ///< somebody holds and releases mail for domain `where`, or removes it, or retries all
     reload,
   };
   Kind kind = Kind::client;
@@ -54,8 +54,9 @@ enum class Manner : std::uint8_t {
   dot_lost,   ///< takes the message and hangs up without a reply
   dot_stall,  ///< takes the message and says nothing more
   slow,
+  nonsense,  ///< replies that are none, or none to what was asked
 };
-constexpr int kManners = 15;
+constexpr int kManners = 16;
 
 struct Domain {
   enum class Kind : std::uint8_t { mx, address_only, null_mx, none, dead, local, routed };

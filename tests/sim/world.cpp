@@ -160,8 +160,13 @@ Report World::run() {
     left = queued();
   }
   if (left != 0) ledger_.broken("the queue does not run empty: " + std::to_string(left) + " messages");
+  // Connections are kept for a while, and what is known of hosts.
+  const net::TimePoint at_rest = now() + 1h;
+  drive([this, at_rest] { return now() >= at_rest; });
   const delivery::Dispatcher::Stats stats = life_ ? life_->relay->stats() : delivery::Dispatcher::Stats{};
   if (stats.held != 0) ledger_.broken(std::to_string(stats.held) + " recipients are left in the window");
+  if (stats.connections != 0) ledger_.broken(std::to_string(stats.connections) + " connections are left open");
+  if (stats.sites != 0) ledger_.broken(std::to_string(stats.sites) + " sites are left");
   // Twice: a file whose removal failed goes at the next start.
   restart();
   drive([this] { return life_ != nullptr; });

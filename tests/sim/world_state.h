@@ -79,7 +79,8 @@ class World {
   static net::Task<> count(mta::Relay& relay, net::WallTime at, std::uint64_t& messages, bool& done);
   static net::Task<> change(World& world, queue::Change what, queue::Filter filter);
   static net::Task<> undo_deletions(World& world);
-  static net::Task<> release_all(World& world);
+  static net::Task<> undo_changes(World& world);
+  static net::Task<> remove_for_good(World& world, std::string domain);
   void undo_soon();
   void heal();
   void read_maildirs();

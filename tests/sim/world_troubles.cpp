@@ -83,11 +83,32 @@ void World::end_host(const Item& item) {
 void World::begin_dns(const Item& item) {
   const Domain& domain = plan_.domains[static_cast<std::size_t>(item.where)];
   if (!life_ || domain.kind == Domain::Kind::local || domain.kind == Domain::Kind::routed) return;
-  if (item.what % 4 == 0)
-    life_->names->lose_servers();
-  else
-    life_->names->fail(domain.name, item.what % 3 == 0 ? "mx" : "",
-                       item.what % 2 == 0 ? resolver::Status::server_failed : resolver::Status::timed_out);
+  tests::FakeResolver& names = *life_->names;
+  const auto failure = item.seed % 2 == 0 ? resolver::Status::server_failed : resolver::Status::timed_out;
+  switch (item.what % 7) {
+    case 0:
+      names.lose_servers();
+      break;
+    case 1:
+      names.fail(domain.name, "mx", failure);
+      break;
+    case 2:  // it moves to another host
+      names.forget(domain.name);
+      names.add_host(domain.name,
+                     {host_address(static_cast<int>(item.seed % static_cast<std::uint64_t>(plan_.hosts)))});
+      break;
+    case 3:
+      names.forget(domain.name);
+      ledger_.domain_gone(domain.name);
+      break;
+    case 4:
+      names.forget(domain.name);
+      names.add_empty(domain.name);
+      ledger_.domain_gone(domain.name);
+      break;
+    default:
+      names.fail(domain.name, "", failure);
+  }
   later(item.lasts, [this] {
     if (!life_) return;
     life_->names->lose_servers(false);
@@ -158,10 +179,34 @@ net::Task<> World::undo_deletions(World& world) {
   }
 }
 
-/// What was held when it was deleted is held again when it is taken back.
-net::Task<> World::release_all(World& world) {
+/// What was on its way to be taken back in a life that ended, and when all is well what was to be released. What was
+/// held when it was deleted is held again when it is taken back.
+net::Task<> World::undo_changes(World& world) {
   co_await undo_deletions(world);
-  if (!world.ending_) co_await change(world, queue::Change::release, queue::Filter());
+  if (world.healed_ && !world.ending_) co_await change(world, queue::Change::release, queue::Filter());
+}
+
+/// A domain's mail goes for good.
+net::Task<> World::remove_for_good(World& world, std::string domain) {
+  queue::Store& store = world.life_->relay->store();
+  queue::ChangeRequest request;
+  request.change = queue::Change::remove;
+  request.filter = *queue::parse_filter("destination:" + domain);
+  request.who = "an operator";
+  request.for_good = true;
+  request.now = world.runtime_.wall_now();
+  const queue::Filter filter = request.filter;
+  Result<queue::Changed> changed = co_await store.change(std::move(request));
+  std::set<std::string> left;
+  bool known = changed.has_value();
+  if (known) {
+    world.note("an operator removed " + std::to_string(changed->recipients) + " recipients for good");
+    Result<queue::Listing> listing = co_await store.list(filter, std::nullopt, 10'000, world.runtime_.wall_now());
+    known = listing.has_value();
+    for (std::size_t i = 0; known && i < listing->messages.size(); ++i)
+      for (const queue::RecipientRow& row : listing->messages[i].recipients) left.insert(row.forward_path.text());
+  }
+  world.ledger_.removed(domain, known ? &left : nullptr, world.now());
 }
 
 /// Holds or deletes a domain's mail for a while, or tries everything again.
@@ -172,6 +217,10 @@ void World::operate(const Item& item) {
   if (item.what % 2 == 0) {
     ++retries_;
     life_->scope.spawn(change(*this, queue::Change::retry, queue::Filter()));
+    return;
+  }
+  if (item.what % 8 == 1) {
+    life_->scope.spawn(remove_for_good(*this, domain.name));
     return;
   }
   if (item.what % 4 == 1) {
@@ -186,13 +235,14 @@ void World::operate(const Item& item) {
 }
 
 void World::undo_soon() {
-  if (life_ && !ending_) life_->scope.spawn(undo_deletions(*this));
+  if (life_ && !ending_) life_->scope.spawn(undo_changes(*this));
 }
 
 /// From here on all is well, and stays so.
 void World::heal() {
   note("all is well now");
   healed_ = true;
+  dies_at_step_.reset();
   disk_.before = nullptr;
   commit_takes_ = 2ms;
   network_.flaky = false;
@@ -204,10 +254,7 @@ void World::heal() {
     end_life(true, chance_.next(), tests::Loss::keep_half);
     later(1s, [this] { start_life(); });
   }
-  // What was on its way to be taken back or released in a life that ended meanwhile.
-  later(1min, [this] {
-    if (life_ && !ending_) life_->scope.spawn(release_all(*this));
-  });
+  later(1min, [this] { undo_soon(); });
   if (!life_) return;
   life_->names->lose_servers(false);
   name_domains(*life_->names);
