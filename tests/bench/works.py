@@ -37,13 +37,14 @@ class Sink:
 
     NUMBERS = "messages", "recipients", "octets", "connections", "again"
 
-    def __init__(self, slots=0, address=SINK, port=None, pem=None):
+    def __init__(self, slots=0, recipients=1, address=SINK, port=None, pem=None):
+        """`slots`: messages that bench_load numbers, each for so many `recipients`."""
         self.port = port or harness.free_port()
         self.file = pathlib.Path(f"/dev/shm/waypost-bench-{os.getpid()}-{self.port}")
         self.file.unlink(missing_ok=True)
         self.program = harness.Program(
             [harness.BUILD / "bench_sink", f"{address}:{self.port}", "--counters", self.file, "--slots", slots,
-             *(["--pem", pem] if pem else [])], "/dev/null")
+             "--recipients", recipients, *(["--pem", pem] if pem else [])], "/dev/null")
         harness.wait_for("bench_sink", lambda: harness.listening(SINK, self.port), 10, every=0.01)
         with open(self.file, "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
@@ -52,14 +53,14 @@ class Sink:
         return struct.unpack_from("=Q", self.map, 8 * self.NUMBERS.index(name))[0]
 
     def arrivals(self, first, count):
-        """When each of these messages came, in nanoseconds."""
+        """When each of these messages came, in nanoseconds. Of messages for one recipient."""
         return struct.unpack_from(f"={count}Q", self.map, 4096 + 8 * first)
 
     def wait(self, recipients, timeout=900):
-        """Until so many have come: not one more, and none again where messages are numbered (slots)."""
+        """Until so many have come: not one more, and to none a message again where these are numbered (slots)."""
         harness.wait_for(f"{recipients} recipients in the sink", lambda: self.recipients >= recipients, timeout, every=0.001)
         if self.recipients > recipients or self.again:
-            raise AssertionError(f"{self.recipients} recipients of {recipients} in the sink, {self.again} messages twice")
+            raise AssertionError(f"{self.recipients} recipients of {recipients} in the sink, {self.again} twice")
 
     def stop(self):
         self.program.kill()
@@ -145,12 +146,12 @@ class Relay:
         count = max(40, int(self.count * scale * SHARE[name]))
         warm = max(20, count // 20)
         with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(sinking(slots=warm + count if self.each == 1 else 0, **(dict(address="0.0.0.0", port=25) if self.mx else {})))
+            listener = dict(address="0.0.0.0", port=25) if self.mx else {}
+            sink = stack.enter_context(sinking(slots=warm + count, recipients=self.each, **listener))
             next_hop, options = (SINK, sink.port), {}
             if self.mx:
-                names = name_server(folder / "dns", self.options.get("domains", 1))
-                stack.callback(names.program.kill)
-                stack.callback(shutil.rmtree, folder / "dns", ignore_errors=True)
+                domains = self.options.get("domains", 1)
+                names = stack.enter_context(name_server(folder / "dns", domains, address="127.0.0.53", port=53))
                 next_hop, options = "mx", {"name_server": (names.address, names.port)}
             one = stack.enter_context(running(servers.ALL[name](folder / name, next_hop, **options), folder / name))
             load(one.port, connections=20, messages=warm, **self.options)
@@ -166,11 +167,17 @@ class Relay:
             return figures
 
 
-def name_server(folder, domains):
-    """Domains d0.bench.example and on, each with an exchanger of its own, which the sink answers for."""
+@contextlib.contextmanager
+def name_server(folder, domains, under="bench", network="127.16", **listener):
+    """Domains d0.bench.example and on, each with an exchanger of its own in that network."""
     records = [line for n in range(domains)
-               for line in (f"d{n}.bench MX 10 mx{n}.bench", f"mx{n}.bench A 127.16.{n // 250}.{n % 250 + 1}")]
-    return harness.NameServer(folder, records, address="127.0.0.53", port=53)
+               for line in (f"d{n}.{under} MX 10 mx{n}.{under}", f"mx{n}.{under} A {network}.{n // 250}.{n % 250 + 1}")]
+    names = harness.NameServer(folder, records, **listener)
+    try:
+        yield names
+    finally:
+        names.program.kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Latency:
@@ -415,8 +422,10 @@ def all_works(scale):
                 mx=True, domains=domains, names=[WAYPOST, POSTFIX]) for domains in (1, 100, 1000)],
         Relay("relay, 100 recipients at 1 domain, recipients", 2_000, [(POSTFIX, 5)], recipients=100, pipelining=True,
               names=[WAYPOST, POSTFIX]),
-        Relay("relay, 100 recipients at 50 domains, recipients", 2_000, [(POSTFIX, 5)], recipients=100, domains=50, pipelining=True,
-              names=[WAYPOST, POSTFIX]),
+        Relay("relay, 100 recipients at 50 domains by MX, recipients", 2_000, [(POSTFIX, 5)], mx=True, recipients=100,
+              domains=50, pipelining=True, names=[WAYPOST, POSTFIX]),
+        Relay("relay, 100 recipients at 50, next hop, recipients", 2_000, [], recipients=100, domains=50,
+              pipelining=True, names=[WAYPOST, POSTFIX]),
         Latency(),
         Idle(),
         Large(),
