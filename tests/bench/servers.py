@@ -71,6 +71,7 @@ class Server:
 
     name = ""
     part = None  # folder of packaging/peers that has to be on /usr
+    stored = ""  # a pattern, which the paths of its queued messages' files have
 
     def __init__(self, folder, next_hop, pem=None, name_server=None, extra=""):
         self.folder, self.next_hop, self.name_server, self.extra = pathlib.Path(folder), next_hop, name_server, extra
@@ -142,6 +143,7 @@ class Postfix(Server):
     them: more clients wait until one is free. The queue file is fsynced before 250."""
 
     name = "Postfix"
+    stored = r"/queue/(maildrop|incoming|active|deferred|hold)/"
 
     def prepare(self):
         hold, mx = self.next_hop is None, self.next_hop == "mx"
@@ -168,6 +170,7 @@ class Exim(Server):
     a little and by -qq, which reuses connections, much. All spool files of a message are fsynced before 250."""
 
     name = "Exim"
+    stored = r"/spool/input/"
     part = "exim"
     user = 64901  # that packaging/peers makes
 
@@ -234,6 +237,7 @@ class OpenSmtpd(Server):
     got its 250 may be lost with the power. Debian's, with an OpenSSL that is newer than it, fails in every handshake."""
 
     name = "OpenSMTPD"
+    stored = r"/spool/"
     part = "opensmtpd"
     queue_group = 64903  # that packaging/peers makes
     tuning = """
@@ -296,6 +300,7 @@ class Haraka(Server):
     longer call: one that got its 250 may be lost with the power."""
 
     name = "Haraka"
+    stored = r"/queue/"
     root = peers.Haraka.root
     nodes = os.cpu_count()
 
@@ -345,6 +350,7 @@ class Waypost(Server):
     queue's database is synced before 250."""
 
     name = "Waypost"
+    stored = r"/spool/(queue\.db|body/)"
 
     def prepare(self):
         extra, sections = self.extra, {}

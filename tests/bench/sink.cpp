@@ -1,16 +1,19 @@
 // tests/bench/sink.cpp: an SMTP server that takes all mail, keeps none, and counts it in a file that others map.
 //
-// The file holds numbers of 64 bits: messages, recipients, octets, connections, messages that came again; then from
-// octet 4096 on, for each message that bench_load numbered, when the last octet of it came (CLOCK_MONOTONIC,
-// nanoseconds).
+// The file holds numbers of 64 bits: messages, recipients, octets, connections, recipients that got a message again;
+// then from octet 4096 on, for each recipient of each message that bench_load numbered, when the last octet of it came
+// (CLOCK_MONOTONIC, nanoseconds).
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
@@ -28,6 +31,7 @@ using namespace std::string_view_literals;
 constexpr std::size_t kTimesFrom = 4096;
 constexpr std::string_view kNumber = "Message-ID: <bench-";
 constexpr std::size_t kDigits = 9;
+constexpr std::string_view kRecipient = "<user";
 constexpr std::size_t kLongestHeader = 8192;
 
 struct Counters {
@@ -38,6 +42,7 @@ struct Sink {
   Counters* counters = nullptr;
   std::uint64_t* times = nullptr;
   std::size_t slots = 0;
+  std::size_t each = 1;
   SSL_CTX* tls = nullptr;
 };
 
@@ -63,13 +68,13 @@ class Session {
     if (over_ || starts_tls_ || !connection.line(line)) return false;
     const std::string_view verb = line.substr(0, 4);
     const auto is = [verb](const char* name) { return verb.size() == 4 && strncasecmp(verb.data(), name, 4) == 0; };
-    if (is("MAIL") || is("RSET")) recipients_ = 0;
+    if (is("MAIL") || is("RSET")) recipients_.clear();
     if (is("EHLO")) {
       out_ += "250-sink.test.example\r\n250-PIPELINING\r\n";
       if (sink_.tls != nullptr && !secure_) out_ += "250-STARTTLS\r\n";
       out_ += "250 8BITMIME\r\n";
     } else if (is("RCPT")) {
-      ++recipients_;
+      recipients_.push_back(number_of(line));
       out_ += "250 2.1.5 ok\r\n";
     } else if (is("DATA")) {
       in_content_ = true;
@@ -85,6 +90,16 @@ class Session {
       out_ += "250 2.0.0 ok\r\n";
     }
     return true;
+  }
+
+  /// Which of its message's recipients bench_load means.
+  static std::size_t number_of(std::string_view rcpt) {
+    std::size_t number = 0;
+    const std::size_t at = rcpt.find(kRecipient);
+    if (at != std::string_view::npos) {
+      std::from_chars(rcpt.data() + at + kRecipient.size(), rcpt.data() + rcpt.size(), number);
+    }
+    return number;
   }
 
   /// A piece of a message. False while more is to come.
@@ -108,13 +123,15 @@ class Session {
     connection.consume(taken);
     sink_.counters->octets += taken;
     if (!whole) return false;
-    if (number_ < sink_.slots) {
-      if (sink_.times[number_] != 0) ++sink_.counters->again;
-      sink_.times[number_] = now();
+    for (const std::size_t recipient : recipients_) {
+      if (number_ >= sink_.slots || recipient >= sink_.each) continue;
+      std::uint64_t& time = sink_.times[number_ * sink_.each + recipient];
+      if (time != 0) ++sink_.counters->again;
+      time = now();
     }
-    sink_.counters->recipients += recipients_;
+    sink_.counters->recipients += recipients_.size();
     ++sink_.counters->messages;
-    recipients_ = 0;
+    recipients_.clear();
     in_content_ = false;
     out_ += "250 2.0.0 taken\r\n";
     return true;
@@ -122,7 +139,7 @@ class Session {
 
   Sink& sink_;
   std::string out_;
-  std::uint64_t recipients_ = 0;
+  std::vector<std::size_t> recipients_;
   std::uint64_t number_ = 0;
   bool in_content_ = false;
   bool numbered_ = false;
@@ -133,7 +150,7 @@ class Session {
 
 void map_counters(Sink& sink, const std::string& file) {
   const int fd = open(file.c_str(), O_RDWR | O_CREAT, 0644);
-  const std::size_t size = kTimesFrom + sink.slots * sizeof(std::uint64_t);
+  const std::size_t size = kTimesFrom + sink.slots * sink.each * sizeof(std::uint64_t);
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(size)) != 0) die(file);
   void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) die(file);
@@ -174,6 +191,7 @@ int main(int argc, char** argv) {
   app.add_option("address", address, "IPv4 address and port")->required();
   app.add_option("--counters", counters, "the file of counts and times")->required();
   app.add_option("--slots", sink.slots, "messages that bench_load numbers, at most");
+  app.add_option("--recipients", sink.each, "that each of them has");
   app.add_option("--pem", pem, "certificate and key: offers STARTTLS");
   CLI11_PARSE(app, argc, argv);
   map_counters(sink, counters);
