@@ -78,6 +78,7 @@ class FileOfAliases {
       if (rest.starts_with(':') && !included) rest.remove_prefix(1);
       std::vector<AliasTarget> targets;
       const int before = mistakes_;
+      included_.clear();
       take_targets(rest, 0, targets);
       if (targets.empty() && mistakes_ == before) {
         wrong(quoted(*key) + " has no target", "write " + *key + ": address");
@@ -95,6 +96,7 @@ class FileOfAliases {
       std::vector<AliasTarget> targets;
       const int before = mistakes_;
       row_ = *key;
+      included_.clear();
       take_targets(target, 0, targets);
       row_.clear();
       if (targets.empty() && mistakes_ == before) wrong(quoted(*key) + " has no target", "");
@@ -164,16 +166,21 @@ class FileOfAliases {
   }
 
   void include(const std::string& path, int depth, std::vector<AliasTarget>& into) {
+    if (within_.contains(path)) return wrong(quoted(path) + " includes itself", "");
     if (depth == kMaxIncludes) return wrong(quoted(path) + " is included too deep", "");
+    // Once for an alias: files that include one another several times would be read without end.
+    if (!included_.insert(path).second) return;
     Result<std::string> text = parse_path(path);
     if (text) text = reader_.read(path);
     if (!text) return wrong(quoted(path) + " cannot be read: " + text.error().what, "");
     const std::string outer_path = std::exchange(path_, path);
     const int outer_line = line_;
+    within_.insert(path);
     for (const Entry& entry : entries_of(*text)) {
       line_ = entry.line;
       take_targets(entry.text, depth + 1, into);
     }
+    within_.erase(path);
     path_ = outer_path;
     line_ = outer_line;
   }
@@ -185,6 +192,8 @@ class FileOfAliases {
   int line_ = 0;
   std::string row_;  // the name of a table's, which has no lines
   int mistakes_ = 0;
+  std::set<std::string> within_;    // the files that are being read
+  std::set<std::string> included_;  // all that were, for the alias at hand
 };
 
 /// The aliases as a graph of addresses, walked to its depth.

@@ -23,8 +23,8 @@ struct AliasReader {
 /// One alias a line, `name: target, target`, or `name target`; a line that begins with a space goes on with the one
 /// before; "#" at the beginning of a line is a comment. `name` is a local part of `domain`, or an address of it; `@` or
 /// `@DOMAIN` stands for all that are none. A target is an address, a name of `domain`, `\name` (that one itself, no
-/// alias of it), or `:include:/path`, a file of targets. Programs and files as targets are mistakes: nothing is ever
-/// run, and mail is written to Maildirs alone.
+/// alias of it), or `:include:/path`, a file of targets, which is read once for an alias. Programs and files as targets
+/// are mistakes: nothing is ever run, and mail is written to Maildirs alone.
 void read_aliases(std::string_view text, const std::string& path, const std::string& domain, const AliasReader& reader,
                   Aliases& into);
 

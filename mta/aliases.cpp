@@ -55,7 +55,7 @@ class Expansion {
     }
     on_the_way_.insert(key);
     for (const conf::AliasTarget& target : *targets) {
-      Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(target.address);
+      Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(target.address, true);
       if (!mailbox) continue;  // conf has checked it
       const bool itself = to_lower(target.address) == key;
       add(smtp::Path{*std::move(mailbox)}, target.final || itself);

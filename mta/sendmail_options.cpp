@@ -124,7 +124,7 @@ class Parser {
     } else if (letter == 'D') {
       return fail(usage("there are no macros of configuration files to set"));
     } else if (kIgnored.find(letter) == std::string_view::npos) {
-      return fail(usage(std::string("there is no option -") + letter));
+      return fail(usage("there is no option -" + escape(std::string(1, letter))));
     }
     return {};
   }

@@ -15,6 +15,7 @@ constexpr std::uint32_t kLockPage = 0x40000000 / kPage + 1;
 constexpr std::uint32_t kMapped = kPage / 5;
 // The tables of a new file stand one behind the other from here on, however it grows (auto_vacuum keeps roots there).
 constexpr std::uint32_t kRoots = 16;
+constexpr std::uint32_t kMostPages = std::uint32_t{1} << 31;
 
 constexpr std::uint8_t kIndexInterior = 2, kTableInterior = 5, kIndexLeaf = 10, kTableLeaf = 13;
 constexpr std::uint8_t kMapRoot = 1, kMapFree = 2, kMapOverflowFirst = 3, kMapOverflow = 4, kMapTree = 5;
@@ -164,8 +165,8 @@ Result<PageFile> PageFile::open(Files& files, const std::string& name) {
   Result<std::unique_ptr<File>> file = files.open(name);
   if (!file) return fail(file.error());
   out.file_ = *std::move(file);
-  out.pages_ = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>((size_of_file(*out.file_) + kPage - 1) / kPage, std::uint64_t{1} << 31));
+  out.pages_ =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>((size_of_file(*out.file_) + kPage - 1) / kPage, kMostPages));
   Result<> wal = out.read_wal(files, name + "-wal");
   if (!wal) return fail(wal.error());
   out.reached_.assign(out.pages_ + 1, false);
@@ -202,7 +203,7 @@ Result<> PageFile::read_wal(Files& files, const std::string& name) {
     if (word(view, 4) == 0) continue;
     for (const auto& [page, at] : since_commit) in_wal_[page] = at;
     since_commit.clear();
-    pages_ = word(view, 4);
+    pages_ = std::min(word(view, 4), kMostPages);
   }
 }
 
@@ -309,7 +310,8 @@ bool PageFile::read_payload(std::string_view octets, std::size_t at, std::uint64
                             std::string& into) {
   constexpr std::uint64_t kLeast = (kPage - 12) * 32 / 255 - 23;
   const std::uint64_t most = in_index ? (kPage - 12) * 64 / 255 - 23 : kPage - 35;
-  if (size > (std::uint64_t{256} << 20)) return false;
+  // More than there is would have a chain that goes round.
+  if (size > std::min(std::uint64_t{256} << 20, std::uint64_t{pages_} * kPage)) return false;
   std::uint64_t local = size;
   if (size > most) {
     local = kLeast + (size - kLeast) % (kPage - 4);

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "base/escape.h"
 #include "base/text.h"
 
 namespace waypost::smtp {
@@ -47,7 +48,7 @@ Result<Mailbox> parse_one(std::string_view text) {
   Result<Mailbox> whole = parse_mailbox(address, true);
   if (whole) return whole;
   Result<std::string> local = parse_local_part(address, true);
-  if (!local) return fail(Errc::invalid, "\"" + address.substr(0, kShown) + "\" is no address");
+  if (!local || local->empty()) return fail(Errc::invalid, "\"" + escape(address, kShown) + "\" is no address");
   Mailbox mailbox;
   mailbox.local = *std::move(local);
   return mailbox;

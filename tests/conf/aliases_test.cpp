@@ -1,5 +1,7 @@
 #include "conf/aliases.h"
 
+#include <algorithm>
+
 #include <doctest/doctest.h>
 
 namespace waypost::conf {
@@ -83,17 +85,31 @@ TEST_SUITE("conf/aliases") {
         {"ann: carl\nempty:\n", "\"empty\" has no target"},
         {"ann: carl\nAnn: eve\n", "\"ann\" stands twice"},
         {"ann: carl\nx: y@@b.example\n", "/etc/aliases:2: "},
+        {"ann: carl\nx: gr\xfc\xdf@b.example\n", "is no text in UTF-8"},
         {"ann: carl\nx: :include:/nowhere\n", "\"/nowhere\" cannot be read: No such file"},
-        {"ann: carl\nx: :include:/round\n", "/round:1: \"/round\" is included too deep"},
+        {"ann: carl\nx: :include:/round\n", "/round:1: \"/round\" includes itself"},
+        {"ann: carl\nx: :include:/deep/0\n", "/deep/9:1: \"/deep/10\" is included too deep"},
     };
     for (const Row& row : rows) {
       CAPTURE(row.text);
       Files files;
       files.texts = {{"/round", ":include:/round\n"}};
+      for (int i = 0; i < 11; ++i)
+        files.texts["/deep/" + std::to_string(i)] = ":include:/deep/" + std::to_string(i + 1) + "\n";
       CHECK(read(row.text, files).starts_with("ann: carl@a.example\n"));
       REQUIRE(!files.wrong.empty());
       CHECK(files.wrong.front().find(row.what) != std::string::npos);
     }
+  }
+
+  TEST_CASE("files that include one another many times are read once for an alias") {
+    Files files;
+    std::string all;
+    for (int i = 0; i < 9; ++i) all += ":include:/f" + std::to_string(i) + "\n";
+    for (int i = 0; i < 9; ++i) files.texts["/f" + std::to_string(i)] = all + "x" + std::to_string(i) + "@b.example\n";
+    const std::string read_all = read("x: :include:/f0\ny: :include:/f8\n", files);
+    CHECK(std::count(read_all.begin(), read_all.end(), '@') == 18);
+    CHECK(files.wrong.size() < 200);
   }
 
   TEST_CASE("those who have moved") {

@@ -1,15 +1,24 @@
 // tests/fuzz/client.cpp: a host that says anything, while the relay may stop at any moment. Every recipient gets one
-// sane outcome, and none is relayed but by a 2xx after the end of the message. Covers: delivery/attempt.cpp
-// delivery/connection.cpp delivery/disposition.cpp delivery/wire_body.cpp
+// sane outcome, and none is relayed but by a 2xx after the end of the message; where TLS is wanted nothing of a message
+// is said in clear, and no password ever is.
+//
+// The first octet says what the message is like. Where it is followed by ENQ and an octet, that says more: bit 0 TLS is
+// taken where it is offered, bit 1 it is wanted, bit 2 a user is to be logged in, bit 3 likewise, by SCRAM alone.
+// Covers: delivery/attempt.cpp delivery/connection.cpp delivery/disposition.cpp delivery/wire_body.cpp
+// delivery/sasl_client.cpp
 #include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "base/base64.h"
+#include "conf/config.h"
 #include "delivery/attempt.h"
 #include "delivery/connection.h"
+#include "delivery/identity.h"
 #include "net/memory_stream.h"
 #include "net/scope.h"
+#include "net/tls.h"
 #include "queue/body.h"
 #include "tests/delivery/stored_message.h"
 #include "tests/fuzz/input.h"
@@ -69,6 +78,8 @@ class OneHostRuntime : public tests::VirtualRuntime {
   }
   net::Task<Result<std::unique_ptr<net::Stream>>> connect(net::Address, std::optional<net::Address>, net::TimePoint,
                                                           std::stop_token) override {
+    // Once: after a failure of TLS it may be tried in clear.
+    if (!client_) co_return fail(Errc::refused, "nobody is there any more");
     co_return std::move(client_);
   }
   std::unique_ptr<net::Stream> host;
@@ -135,8 +146,31 @@ bool has_2xx(std::string_view text) {
   return false;
 }
 
-net::Task<> converse(net::Runtime& runtime, Session& session, Tape& tape, bool twice) {
+constexpr std::uint8_t kMayTls = 1, kMustTls = 2, kLogin = 4, kScram = 8;
+constexpr const char* kPassword = "correct horse battery";
+
+std::shared_ptr<const delivery::Identity> identity(bool by_scram) {
+  conf::HostLogin login;
+  login.user = "ann";
+  login.password = kPassword;
+  if (by_scram) login.mechanisms = {"SCRAM-SHA-256"};
+  delivery::Identity out;
+  out.name = "a route";
+  out.login = login;
+  return std::make_shared<const delivery::Identity>(std::move(out));
+}
+
+void check_clear(const Tape& tape) {
+  fuzz::check(tape.sent.find(kPassword) == std::string::npos, "no password is said in clear");
+  const std::string encoded = base64_encode(std::string("\0ann\0", 5) + kPassword);
+  fuzz::check(tape.sent.find(encoded) == std::string::npos, "in base64 neither");
+  fuzz::check(tape.sent.find(base64_encode(kPassword)) == std::string::npos, "nor alone");
+}
+
+net::Task<> converse(net::Runtime& runtime, Session& session, Tape& tape, bool twice, std::uint8_t more) {
   delivery::Peer peer;
+  const bool logs_in = (more & (kLogin | kScram)) != 0;
+  if (logs_in) peer.as = identity((more & kScram) != 0);
   peer.name = "mx.b.example";
   delivery::ClientSettings settings;
   settings.hostname = "relay.example";
@@ -144,9 +178,15 @@ net::Task<> converse(net::Runtime& runtime, Session& session, Tape& tape, bool t
   settings.command_timeout = std::chrono::minutes(5);
   settings.data_timeout = std::chrono::minutes(10);
   std::stop_token stop = session.stop.get_token();
-  const delivery::TlsPolicy policy;
+  delivery::TlsPolicy policy;
+  if ((more & kMayTls) != 0) policy.level = conf::TlsLevel::opportunistic;
+  if ((more & kMustTls) != 0) policy.level = conf::TlsLevel::encrypt;
+  static const std::shared_ptr<const net::TlsClient> tls = *net::TlsClient::make({});
+  if ((more & (kMayTls | kMustTls)) != 0) settings.tls = tls;
   session.opened = co_await delivery::Connection::open(runtime, peer, settings, policy, stop);
+  check_clear(tape);
   if (!session.opened.connection) co_return;
+  fuzz::check((more & kMustTls) == 0, "who cannot speak TLS gets nothing where it is wanted");
   delivery::Connection& connection = *session.opened.connection;
   tests::StoredMessage& message = session.message;
   for (int messages = twice ? 2 : 1; messages > 0; --messages) {
@@ -183,6 +223,11 @@ void check_outcome(const delivery::Outcome& outcome, const delivery::AttemptResu
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string_view input = fuzz::view(data, size);
   std::uint8_t shape = fuzz::take_octet(input);
+  std::uint8_t more = 0;
+  if (input.starts_with('\x05')) {
+    input.remove_prefix(1);
+    more = fuzz::take_octet(input);
+  }
   Tape tape;
   OneHostRuntime runtime(tape);
   Session session;
@@ -197,7 +242,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   net::Scope scope(runtime, [](std::string_view) { fuzz::check(false, "nothing throws"); });
   scope.spawn(serve(runtime, session, input));
-  scope.spawn(converse(runtime, session, tape, (shape & 64) != 0));
+  scope.spawn(converse(runtime, session, tape, (shape & 64) != 0, more));
   bool ended = runtime.run_until([&scope] { return scope.running() == 0; });
   fuzz::check(ended, "a session comes to an end");
 

@@ -1,20 +1,24 @@
 // tests/fuzz/session.cpp: a client that sends anything, in pieces of its choice, to a whole inbound session.
 //
-// The first octet says who it is and what the listener is like. In the rest some octets are not sent: RS (0x1E) ends a
-// piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F) holds commits
-// back, or lets them go; FS (0x1C) stops the server; ESC (0x1B) fails commits for want of room, then for an error of
-// the disk, then no more; SUB (0x1A) does so with what is written to spool files. Covers: mta/session.cpp
-// mta/session_envelope.cpp mta/session_data.cpp mta/session_auth.cpp mta/policy.cpp mta/limits.cpp net/line_buffer.cpp
-// queue/body.cpp
+// The first octet says who it is and what the listener is like; with bit 5 the client is a balancer, whose connections
+// begin with a header of the PROXY protocol, with bit 6 it may use XCLIENT. In the rest some octets are not sent: RS
+// (0x1E) ends a piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F)
+// holds commits back, or lets them go; FS (0x1C) stops the server; ESC (0x1B) fails commits for want of room, then for
+// an error of the disk, then no more; SUB (0x1A) does so with what is written to spool files. Covers: mta/session.cpp
+// mta/session_envelope.cpp mta/session_data.cpp mta/session_auth.cpp mta/session_proxy.cpp mta/policy.cpp
+// mta/limits.cpp net/line_buffer.cpp queue/body.cpp
 #include <algorithm>
 #include <fstream>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/text.h"
 #include "conf/config.h"
+#include "conf/values.h"
 #include "mta/scram.h"
+#include "net/proxy_header.h"
 #include "smtp/header_scan.h"
 #include "tests/fuzz/input.h"
 #include "tests/support/harness.h"
@@ -25,6 +29,7 @@ using namespace waypost;
 namespace {
 
 constexpr std::uint64_t kMaxMessage = 600;
+constexpr std::uint8_t kProxy = 32, kXclient = 64;
 
 /// Who may log in: ann, whose password is "secret", by a verifier that costs nothing.
 const std::string& users_file() {
@@ -50,7 +55,20 @@ tests::HarnessOptions options(std::uint8_t octet) {
     out.config.auth.users = users_file();
     out.config.auth.require_tls = false;
   }
+  const std::vector<conf::Network> everybody = {*conf::parse_network("0.0.0.0/0"), *conf::parse_network("::/0")};
+  if ((octet & kProxy) != 0) out.listener.proxy = everybody;
+  if ((octet & kXclient) != 0) out.listener.xclient = everybody;
   return out;
+}
+
+/// A header of the PROXY protocol that is whole, and one.
+bool has_proxy_header(std::string_view sent) {
+  std::string_view header;
+  while (const std::size_t lacks = net::proxy_header_lacks(header)) {
+    if (sent.size() - header.size() < lacks) return false;
+    header = sent.substr(0, header.size() + lacks);
+  }
+  return net::parse_proxy_header(header).has_value();
 }
 
 /// A reply line: `250-text` or `250 text` (RFC 5321 §4.2), printable, at most 512 octets with CRLF.
@@ -136,7 +154,8 @@ void check_message(const tests::FakeStore::Committed& stored, bool trusted) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string_view input = fuzz::view(data, size);
   std::uint8_t first = fuzz::take_octet(input);
-  bool trusted = (first & 1) != 0;
+  // Who names a client may name one that is trusted.
+  const bool trusted = (first & (1 | kProxy | kXclient)) != 0;
   tests::Harness h(options(first));
   bool held = false;
   bool failed = false;  // once, at least
@@ -192,6 +211,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   h.runtime.advance(std::chrono::minutes(1));  // tarpits
 
   Heard heard = check_replies(h.all_heard());
+  if ((first & kProxy) != 0 && !has_proxy_header(sent))
+    fuzz::check(h.all_heard().empty() || stopped, "nothing is said to whom no balancer names");
   const std::size_t untold = h.store.committed.size() - heard.queued;
   fuzz::check(untold == 0 || (untold == 1 && cut_off), "250 is said of what was stored, and of nothing else");
   // BDAT ... LAST ends a message, too.
@@ -206,7 +227,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::size_t in_files = 0;
   for (const tests::FakeStore::Committed& stored : h.store.committed) {
     const std::string& login = stored.message.origin.user;
-    fuzz::check(login.empty() || ((first & 16) != 0 && login == "ann"), "nobody logs in where that is not offered");
+    const bool may_log_in = (first & kXclient) != 0 || ((first & 16) != 0 && login == "ann");
+    fuzz::check(login.empty() || may_log_in, "nobody logs in where that is not offered");
+    fuzz::check(fuzz::is_one_line(login), "a login is one line");
     check_message(stored, trusted || !login.empty());
     if (stored.in_file) ++in_files;
   }

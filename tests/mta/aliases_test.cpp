@@ -29,7 +29,8 @@ conf::Config config() {
   a.aliases = aliases({{"info", {"ann@a.example", "sales@v.example"}},
                        {"ann", {"ann@a.example", "archive@far.example"}},
                        {"both", {"ann@a.example", "info@a.example", "Ann@a.example"}},
-                       {"mail", {"\\carl@a.example"}}});
+                       {"mail", {"\\carl@a.example"}},
+                       {"green", {"gr\xc3\xbcn@far.example"}}});
   conf::Domain v;
   v.name = "v.example";
   v.aliases = aliases({{"sales", {"carl@a.example", "out@far.example"}}, {"@", {"ann+lost@a.example"}}});
@@ -85,6 +86,7 @@ TEST_SUITE("mta/aliases") {
         {"x@b.example", "y@b.example"},
         {"z@b.example", "z@b.example"},
         {"who@elsewhere.example", "who@elsewhere.example"},
+        {"green@a.example", "gr\xc3\xbcn@far.example"},
     };
     for (const Row& row : rows) {
       CAPTURE(row.address);

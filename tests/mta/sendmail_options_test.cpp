@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include "base/text.h"
+
 namespace waypost::mta {
 namespace {
 
@@ -138,12 +140,16 @@ TEST_SUITE("mta/sendmail_options") {
              {{"a@b.example\r"}, Errc::invalid},
              {{"-fa@b.example\n"}, Errc::invalid},
              {{"a@b@c"}, Errc::invalid},
+             {{"-\x1b"}, Errc::unsupported},
+             {{"a\x1b\xab@b.example"}, Errc::invalid},
              {{"-V", std::string(101, 'x')}, Errc::invalid},
          }) {
       CAPTURE(each.words.front());
       const Result<SendmailOptions> options = parse(each.words);
       REQUIRE_FALSE(options);
       CHECK(options.error().code == each.code);
+      CHECK(is_ascii(options.error().what));
+      CHECK(options.error().what.find('\x1b') == std::string::npos);
     }
   }
 }

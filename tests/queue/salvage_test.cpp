@@ -2,6 +2,7 @@
 #include "queue/salvage.h"
 
 #include <algorithm>
+#include <memory>
 #include <random>
 #include <set>
 
@@ -11,6 +12,7 @@
 #include "queue/page_file.h"
 #include "tests/queue/queue_fixture.h"
 #include "tests/queue/store_files.h"
+#include "tests/support/fake_files.h"
 
 using namespace waypost;
 using namespace waypost::queue;
@@ -261,6 +263,22 @@ TEST_SUITE("queue/salvage") {
     report = salvage(killed, outside.path() + "/without");
     REQUIRE(report);
     CHECK(report->messages == 30);
+  }
+
+  TEST_CASE("a row that is longer than the file, by overflow pages that go round, is broken") {
+    FakeFiles files;
+    std::string octets(5 * kPage, '\0');
+    // One cell at 0x100: 20,460,489 octets, rowid 1; a record of one blob, of which 489 octets stand here.
+    const std::string leaf("\x0d\0\0\0\1\1\0\0\1\0", 10);
+    const std::string cell("\x89\xe0\xe7\x49\1\5\x93\xc1\xcf\x14", 10);
+    octets.replace(2 * kPage, leaf.size(), leaf);
+    octets.replace(2 * kPage + 0x100, cell.size(), cell);
+    for (std::size_t next : {2 * kPage + 0x100 + 5 + 489, 3 * kPage}) octets[next + 3] = 4;
+    files.files["queue.db"] = std::make_shared<std::string>(octets);
+    Result<PageFile> pages = PageFile::open(files, "queue.db");
+    REQUIRE(pages);
+    pages->each_record([](const StoredRecord&, PageFile::Use) { FAIL("there is no such record"); });
+    CHECK(pages->broken() == 2);  // with the first page, which is none
   }
 
   TEST_CASE("a message whose spool file is damaged or missing is told, the others are taken along") {

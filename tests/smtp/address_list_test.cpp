@@ -59,11 +59,12 @@ TEST_SUITE("smtp/address_list") {
   TEST_CASE("what is no list is refused as a whole") {
     for (std::string_view text : {"a@", "@b.example", "a b@c.example", "a@b.example c@d.example", "<>",
                                   "Ann <a@b.example", "a>", "<<a@b.example>>", "<a@b.example> <c@d.example>", "\"a",
-                                  "(a", "a@[192.0.2.1", "a@b..example", "a@b.example, c d"}) {
+                                  "(a", "a@[192.0.2.1", "a@b..example", "a@b.example, c d", "\"\""}) {
       CAPTURE(text);
       CHECK(list(text).starts_with("error: "));
     }
     CHECK(list("a@b.example, c d") == "error: \"c d\" is no address");
+    CHECK(list("a\x1b\n") == "error: \"a\\x1b\" is no address");
   }
 }
 
