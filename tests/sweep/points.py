@@ -194,10 +194,10 @@ def on_disk(text, scene):
     return any(str(path) in text for path in (scene.relay.data, scene.box))
 
 
-def hit(fault, line, scene):
-    """Whether the fault that strace tells of in `line` is the one that was meant. The count of write() may be out by one, and
-    then it is a thread's wake-up that failed, which no disk can do."""
-    return line != "" and (fault == KILL or on_disk(line, scene))
+def hit(fault, lines, scene):
+    """Whether the fault that strace tells of in `lines` is the one that was meant. The count of write() may be out by one,
+    or another thread may come to it, too, and then it is a thread's wake-up that failed, which no disk can do."""
+    return bool(lines) and (fault == KILL or all(on_disk(line, scene) for line in lines))
 
 
 def judge_fault(point, scene):

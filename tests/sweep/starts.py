@@ -1,7 +1,7 @@
 """The sweeps of start-up: with a queue that holds mail, a WAL that was not moved and orphans in body/; from nothing,
 which makes the databases; and from a queue of the oldest version with mail in it, which is brought up to date. strace
-counts from the first call of the program on; calls of a name by different threads cannot be told apart here, so a point
-is whatever thread comes to the number first."""
+counts from the first call of the program on. Nearly all points are of the first thread, which is traced alone then; the
+others cannot be told apart here, and such a point is whatever thread comes to the number first."""
 import contextlib
 import re
 import shutil
@@ -98,19 +98,19 @@ class StartUp:
             points_of.setdefault((call.name, call.number), (i, call))
         return [call for i, call in points_of.values() if i >= first]
 
-    def launch(self, options=()):
+    def launch(self, options=(), follow=True):
         """Until the daemon is ready or has ended."""
         scene, relay = self.scene, self.scene.relay
         (scene.folder / "strace.log").unlink(missing_ok=True)
         scene.gate.clear()
-        since = relay.launch(*strace.from_the_start(scene.folder, options))
+        since = relay.launch(*strace.from_the_start(scene.folder, options, follow))
         harness.wait_for("ready, or the end", lambda: not relay.program.running() or
                          re.search(r"\bready\b", relay.log_text(since)), 20, every=0.005)
 
     def point(self, fault, call):
         scene, relay, point = self.scene, self.scene.relay, points.Point(self.name, fault, call)
         self.restore()
-        self.launch(strace.injection(call, fault))
+        self.launch(strace.injection(call, fault), follow=call.thread != 0)
         log = scene.folder / "strace.log"
         deadline = time.monotonic() + points.SETTLE
         while relay.program.running() and time.monotonic() < deadline and not strace.struck(log):
@@ -215,7 +215,7 @@ def shape(path):
 
 
 class Upgrade(StartUp):
-    """With mail that a daemon left when it was stopped, in databases of version 1: at the end they are as new ones are."""
+    """With mail that a daemon left when it was stopped, in databases of version 1: they are as new ones are at last."""
 
     name = "upgrade"
 
