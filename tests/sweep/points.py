@@ -72,8 +72,8 @@ SCENARIOS = {
 
 
 def guarded(sweep, fault, call):
-    """A point; one that does not come to its end is a finding, and the next ones go on. Where no fault struck, once more:
-    the daemon's calls are not the same in number each time."""
+    """A point; one that does not come to its end is a finding, and the next ones go on. Where no fault struck, once
+    more: the daemon's calls are not the same in number each time."""
     try:
         point = sweep.point(fault, call)
         return point if point.reached or point.broken else sweep.point(fault, call)
@@ -195,8 +195,8 @@ def on_disk(text, scene):
 
 
 def hit(fault, lines, scene):
-    """Whether the fault that strace tells of in `lines` is the one that was meant. The count of write() may be out by one,
-    or another thread may come to it, too, and then it is a thread's wake-up that failed, which no disk can do."""
+    """Whether the fault that strace tells of in `lines` is the one that was meant. The count of write() may be out by
+    one, or another thread may come to it, too, and then it is a thread's wake-up that failed, which no disk can do."""
     return bool(lines) and (fault == KILL or all(on_disk(line, scene) for line in lines))
 
 

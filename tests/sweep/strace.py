@@ -95,8 +95,8 @@ class Tracer:
 
 
 def struck(log):
-    """The lines of the log that tell of the fault; none before it came to pass. Each thread that is traced has one: strace
-    counts for it alone."""
+    """The lines of the log that tell of the fault; none before it came to pass. Each thread that is traced has one:
+    strace counts for it alone."""
     return re.findall(r"^.*(?:INJECTED|killed by SIGKILL).*$", pathlib.Path(log).read_text(errors="replace"), re.M)
 
 
