@@ -36,15 +36,21 @@ class Call:
         return f"{thread} {self.name} #{self.number}"
 
 
+def in_order(tids, first):
+    """As they were made; ids begin anew after the greatest."""
+    return sorted(tids, key=lambda tid: (tid < first, tid))
+
+
 def threads(pid):
     """Its thread ids, in the order in which they were made."""
-    return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
+    return in_order((int(tid) for tid in os.listdir(f"/proc/{pid}/task")), pid)
 
 
 def calls_of(log, known=()):
     """The calls in a log of `strace -f -y`, in their order. `known`: thread ids, beside those that called something."""
     lines = [found for found in map(_CALL.match, pathlib.Path(log).read_text(errors="replace").splitlines()) if found]
-    order = sorted({*known, *(int(found[1]) for found in lines)})
+    tids = [*known, *(int(found[1]) for found in lines)]
+    order = in_order(set(tids), tids[0])
     counts, calls = collections.Counter(), []
     for found in lines:
         tid, name, text = int(found[1]), found[2], found[3]
