@@ -10,7 +10,8 @@ from scene import MAILDIR_DOMAIN, SMALL, SPOOLED, Scene
 KILL, EIO, ENOSPC = "signal=SIGKILL", "error=EIO", "error=ENOSPC"
 # A sync that fails leaves what it was for in doubt, whatever the reason; and SQLite tells none for ftruncate.
 MAY_END_WHEN_FULL = (*strace.SYNC_CALLS, "ftruncate")
-RECORDS, TRIES = 3, 3  # runs without a fault, and most runs for one point: what is in one commit differs, and so do calls
+# Runs without a fault, and most runs for one point: what is in one commit differs, and so does the number of calls.
+RECORDS, TRIES = 3, 3
 SETTLE = 0.4  # seconds after a scenario's end: the checkpoint of an idle store comes after 0.1
 
 
@@ -73,7 +74,7 @@ SCENARIOS = {
 
 
 def guarded(sweep, fault, call):
-    """A point; one that does not come to its end is a finding, and the next ones go on. Where no fault struck, again."""
+    """A point, tried again where no fault struck; one that does not come to its end is a finding, and the next go on."""
     try:
         for _ in range(TRIES):
             point = sweep.point(fault, call)
