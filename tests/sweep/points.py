@@ -74,7 +74,7 @@ SCENARIOS = {
 
 
 def guarded(sweep, fault, call):
-    """A point, tried again where no fault struck; one that does not come to its end is a finding, and the next go on."""
+    """A point, tried again where no fault struck; one that does not come to its end is a finding; the next go on."""
     try:
         for _ in range(TRIES):
             point = sweep.point(fault, call)
