@@ -1,8 +1,10 @@
 #include "tests/power/campaign.h"
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <random>
+#include <string_view>
 
 namespace waypost::tests::power {
 namespace {
@@ -68,6 +70,82 @@ std::vector<Broken> check_image(const SimDisk::Replay& replay, const Ledger& led
   return check(*image, ledger, name.cut);
 }
 
+/// The `i`-th workload with errors of the disk.
+void fail_one(Summary& summary, const CampaignOptions& campaign, std::uint64_t i) {
+  std::uint64_t own = mixed(campaign.seed, i);
+  std::mt19937_64 chance(own);
+  SimDisk disk(own);
+  if (campaign.lies) campaign.lies(disk);
+  WorkloadOptions options = campaign.workload;
+  options.steps = 25;
+  const Position first = chance() % 1500;
+  const Position last = first + (chance() % 4 == 0 ? chance() % 60 : 0);
+  const bool full = chance() % 2 == 0;
+  const bool small = chance() % 4 == 0;  // a disk that is full sooner or later, and stays so
+  if (small) disk.set_capacity(100'000 + chance() % 500'000);
+  options.fault = [first, last, full, small](const Call& call) {
+    if (small || call.position < first || call.position > last) return Fault::none;
+    bool takes_room = call.kind == Call::Kind::write || call.kind == Call::Kind::create ||
+                      call.kind == Call::Kind::make_folder || call.kind == Call::Kind::rename;
+    return full && takes_room ? Fault::full : Fault::io;
+  };
+  std::string name = "fault:" + std::to_string(campaign.seed) + "+" + std::to_string(i);
+  Workload workload(disk, own, options);
+  workload.run();
+  note(summary, name, workload.broken());
+  summary.faults += 1;
+  disk.before = nullptr;
+  disk.set_capacity(std::nullopt);
+  disk.lose_power(chance(), static_cast<Loss>(chance() % std::size(kPolicies)));
+  workload.end();
+  note(summary, name, check(disk, workload.ledger(), disk.position()));
+}
+
+/// Of the disk of the `i`-th workload: `count` times bits of it are flipped, beginning with the `first`-th time.
+void flip_some(Summary& summary, const CampaignOptions& campaign, std::uint64_t i, std::uint64_t first,
+               std::uint64_t count) {
+  WorkloadOptions options = campaign.workload;
+  options.kills = false;
+  std::uint64_t own = mixed(campaign.seed, i);
+  Recorded run(own, campaign, options);
+  const Ledger ledger = campaign.forgets ? Ledger() : run.workload->ledger();
+  SimDisk::Replay replay = run.disk.replay();
+  // Also what was ended since is in the file, and some time in the WAL.
+  std::uint64_t steps = mixed(own, 1) % 400;
+  while (steps-- > 0 && replay.step()) continue;
+  for (std::uint64_t k = first; k < first + count; ++k) {
+    std::mt19937_64 chance(mixed(own, k + 2));
+    std::unique_ptr<SimDisk> image = replay.image(chance(), Loss::keep_all);
+    std::vector<std::pair<std::string, std::uint64_t>> files;
+    for (const auto& file : image->list())
+      if (file.first.starts_with("/data/") && file.first != "/data/ballast" && file.second > 0) files.push_back(file);
+    for (std::uint64_t n = 1 + chance() % 3; n > 0 && !files.empty(); --n) {
+      const auto& [path, size] = files[chance() % files.size()];
+      image->flip_bit(path, chance() % (size * 8));
+    }
+    note(summary, "flip:" + std::to_string(campaign.seed) + "+" + std::to_string(i) + "." + std::to_string(k),
+         check_nothing_altered(*image, ledger));
+    summary.flips += 1;
+  }
+}
+
+/// What stands in `text` where the pattern has #; empty if the text is another.
+std::vector<std::uint64_t> numbers(std::string_view pattern, std::string_view text) {
+  std::vector<std::uint64_t> found;
+  for (char c : pattern) {
+    std::size_t taken = 1;
+    if (c == '#') {
+      auto read = std::from_chars(text.data(), text.data() + text.size(), found.emplace_back());
+      if (read.ec != std::errc()) return {};
+      taken = static_cast<std::size_t>(read.ptr - text.data());
+    } else if (!text.starts_with(c)) {
+      return {};
+    }
+    text.remove_prefix(taken);
+  }
+  return text.empty() ? found : std::vector<std::uint64_t>();
+}
+
 }  // namespace
 
 std::string ImageName::text() const {
@@ -75,15 +153,9 @@ std::string ImageName::text() const {
 }
 
 std::optional<ImageName> ImageName::parse(const std::string& text) {
-  ImageName name;
-  const char* end = text.data() + text.size();
-  auto seed = std::from_chars(text.data(), end, name.seed);
-  if (seed.ec != std::errc() || seed.ptr == end || *seed.ptr != ':') return std::nullopt;
-  auto cut = std::from_chars(seed.ptr + 1, end, name.cut);
-  if (cut.ec != std::errc() || cut.ptr == end || *cut.ptr != ':') return std::nullopt;
   for (auto [policy, word] : kPolicies) {
-    name.policy = policy;
-    if (std::string(cut.ptr + 1, end) == word) return name;
+    std::vector<std::uint64_t> found = numbers(std::string("#:#:") + word, text);
+    if (!found.empty()) return ImageName{found[0], found[1], policy};
   }
   return std::nullopt;
 }
@@ -113,79 +185,46 @@ Summary cut_power(const CampaignOptions& options) {
   return summary;
 }
 
-Summary replay_image(const CampaignOptions& options, const ImageName& name) {
+Summary fail_calls(const CampaignOptions& options, std::uint64_t runs) {
   Summary summary;
-  Recorded run(name.seed, options, workload_of(options, name.seed));
-  summary.workloads = 1;
-  note(summary, std::to_string(name.seed), run.workload->broken());
-  SimDisk::Replay replay = run.disk.replay();
-  while (replay.position() < name.cut && replay.step()) continue;
-  if (replay.position() != name.cut) return summary;
-  note(summary, name.text(), check_image(replay, run.workload->ledger(), name));
-  summary.images = 1;
+  for (std::uint64_t i = 0; i < runs; ++i) fail_one(summary, options, i);
   return summary;
 }
 
-Summary fail_calls(std::uint64_t seed, std::uint64_t runs) {
-  Summary summary;
-  for (std::uint64_t i = 0; i < runs; ++i) {
-    std::uint64_t own = mixed(seed, i);
-    std::mt19937_64 chance(own);
-    SimDisk disk(own);
-    WorkloadOptions options;
-    options.steps = 25;
-    const Position first = chance() % 1500;
-    const Position last = first + (chance() % 4 == 0 ? chance() % 60 : 0);
-    const bool full = chance() % 2 == 0;
-    const bool small = chance() % 4 == 0;  // a disk that is full sooner or later, and stays so
-    if (small) disk.set_capacity(100'000 + chance() % 500'000);
-    options.fault = [first, last, full, small](const Call& call) {
-      if (small || call.position < first || call.position > last) return Fault::none;
-      bool takes_room = call.kind == Call::Kind::write || call.kind == Call::Kind::create ||
-                        call.kind == Call::Kind::make_folder || call.kind == Call::Kind::rename;
-      return full && takes_room ? Fault::full : Fault::io;
-    };
-    std::string name = "fault " + std::to_string(seed) + "+" + std::to_string(i);
-    Workload workload(disk, own, options);
-    workload.run();
-    note(summary, name, workload.broken());
-    summary.faults += 1;
-    disk.before = nullptr;
-    disk.set_capacity(std::nullopt);
-    disk.lose_power(chance(), static_cast<Loss>(chance() % std::size(kPolicies)));
-    workload.end();
-    note(summary, name, check(disk, workload.ledger(), disk.position()));
-  }
-  return summary;
-}
-
-Summary flip_bits(std::uint64_t seed, std::uint64_t flips) {
+Summary flip_bits(const CampaignOptions& options, std::uint64_t flips) {
   constexpr std::uint64_t kOfOneDisk = 50;
   Summary summary;
-  CampaignOptions options;
-  options.workload.kills = false;
-  for (std::uint64_t i = 0; summary.flips < flips; ++i) {
-    std::uint64_t own = mixed(seed, i);
-    Recorded run(own, options, options.workload);
-    SimDisk::Replay replay = run.disk.replay();
-    // Also what was ended since is in the file, and some time in the WAL.
-    std::uint64_t steps = mixed(own, 1) % 400;
-    while (steps-- > 0 && replay.step()) continue;
-    for (std::uint64_t k = 0; k < kOfOneDisk && summary.flips < flips; ++k) {
-      std::mt19937_64 chance(mixed(own, k + 2));
-      std::unique_ptr<SimDisk> image = replay.image(chance(), Loss::keep_all);
-      std::vector<std::pair<std::string, std::uint64_t>> files;
-      for (const auto& file : image->list())
-        if (file.first.starts_with("/data/") && file.first != "/data/ballast" && file.second > 0) files.push_back(file);
-      for (std::uint64_t n = 1 + chance() % 3; n > 0 && !files.empty(); --n) {
-        const auto& [path, size] = files[chance() % files.size()];
-        image->flip_bit(path, chance() % (size * 8));
-      }
-      note(summary, "flip " + std::to_string(seed) + "+" + std::to_string(i) + "." + std::to_string(k),
-           check_nothing_altered(*image, run.workload->ledger()));
-      summary.flips += 1;
-    }
+  for (std::uint64_t i = 0; summary.flips < flips; ++i)
+    flip_some(summary, options, i, 0, std::min(kOfOneDisk, flips - summary.flips));
+  return summary;
+}
+
+std::optional<Summary> replay(CampaignOptions options, const std::string& name) {
+  Summary summary;
+  if (std::vector<std::uint64_t> fault = numbers("fault:#+#", name); !fault.empty()) {
+    options.seed = fault[0];
+    fail_one(summary, options, fault[1]);
+    return summary;
   }
+  if (std::vector<std::uint64_t> flip = numbers("flip:#+#.#", name); !flip.empty()) {
+    options.seed = flip[0];
+    flip_some(summary, options, flip[1], flip[2], 1);
+    return summary;
+  }
+  std::optional<ImageName> image = ImageName::parse(name);
+  std::vector<std::uint64_t> workload = numbers("#", name);
+  if (!image && workload.empty()) return std::nullopt;
+
+  const std::uint64_t seed = image ? image->seed : workload[0];
+  Recorded run(seed, options, workload_of(options, seed));
+  summary.workloads = 1;
+  note(summary, std::to_string(seed), run.workload->broken());
+  if (!image) return summary;
+  SimDisk::Replay replay = run.disk.replay();
+  while (replay.position() < image->cut && replay.step()) continue;
+  if (replay.position() != image->cut) return std::nullopt;
+  note(summary, image->text(), check_image(replay, run.workload->ledger(), *image));
+  summary.images = 1;
   return summary;
 }
 

@@ -35,15 +35,21 @@ struct CampaignOptions {
   std::uint64_t cuts_one_in = 1;  ///< 1: every cut, at each change of the disk
   WorkloadOptions workload;
   std::function<void(SimDisk&)> lies;  ///< SimDisk::ignored, SimDisk::synchronous
+  bool forgets = false;                ///< what was accepted, before flipped bits: to show that it is found
 };
+
+// Each line of `told` begins with a name and ": ". A name is that of an image, or "12", of a workload without a cut,
+// "fault:1+7", of the seed 1 and a workload with errors of the disk, or "flip:1+7.3", of one of the disks of that seed
+// and a workload.
 
 /// The power goes at each change; of one image in eight once more during the recovery.
 Summary cut_power(const CampaignOptions& options);
-/// One image of cut_power(), by its name.
-Summary replay_image(const CampaignOptions& options, const ImageName& name);
 /// `runs` workloads, each with an error of the disk somewhere, or several in a row; then the power goes.
-Summary fail_calls(std::uint64_t seed, std::uint64_t runs);
+Summary fail_calls(const CampaignOptions& options, std::uint64_t runs);
 /// Bits of queue.db, its WAL and spool files are flipped: nothing altered may be sent.
-Summary flip_bits(std::uint64_t seed, std::uint64_t flips);
+Summary flip_bits(const CampaignOptions& options, std::uint64_t flips);
+/// What has this name, once more, with the options that it was found with; their seed does not matter. nullopt if
+/// nothing has.
+std::optional<Summary> replay(CampaignOptions options, const std::string& name);
 
 }  // namespace waypost::tests::power

@@ -49,13 +49,13 @@ int main(int argc, char** argv) {
 
   CampaignOptions options;
   std::optional<std::uint64_t> faults, flips;
-  std::string replay;
+  std::string name;
   CLI::App app("Cuts the power of the queue's disk everywhere, and looks at what is left");
   app.add_option("--images", options.images, "Images after cuts");
   app.add_option("--faults", faults, "Workloads with errors of the disk; one for 100 images if not given");
   app.add_option("--flips", flips, "Disks with flipped bits; one for 20 images if not given");
   app.add_option("--seed", options.seed, "Of the first workload; the next has the next one");
-  app.add_option("--replay", replay, "One image: SEED:CUT:POLICY, as a broken promise is told");
+  app.add_option("--replay", name, "What the line of a broken promise begins with");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -64,21 +64,19 @@ int main(int argc, char** argv) {
 
   auto begun = std::chrono::steady_clock::now();
   auto seconds = [begun] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(); };
-  if (!replay.empty()) {
-    std::optional<ImageName> name = ImageName::parse(replay);
-    if (!name) {
-      std::cerr << "--replay takes SEED:CUT:POLICY\n";
+  if (!name.empty()) {
+    std::optional<Summary> again = replay(options, name);
+    if (!again) {
+      std::cerr << "nothing has this name: --replay takes SEED:CUT:POLICY, SEED, fault:SEED+I or flip:SEED+I.K\n";
       return 64;
     }
-    return print(replay_image(options, *name), seconds()) ? 0 : 1;
+    return print(*again, seconds()) ? 0 : 1;
   }
   Summary all = cut_power(options);
   double of_images = seconds();
-  add(all, fail_calls(options.seed, faults.value_or(options.images / 100)));
-  add(all, flip_bits(options.seed, flips.value_or(options.images / 20)));
-  for (std::string& line : all.told)
-    if (line.find(':') != std::string::npos && line[0] >= '0' && line[0] <= '9')
-      line += "  (tests/power/run --replay " + line.substr(0, line.find(": ")) + ")";
+  add(all, fail_calls(options, faults.value_or(options.images / 100)));
+  add(all, flip_bits(options, flips.value_or(options.images / 20)));
+  for (std::string& line : all.told) line += "  (tests/power/run --replay " + line.substr(0, line.find(": ")) + ")";
   bool good = print(all, of_images);
   return good ? 0 : 1;
 }

@@ -21,6 +21,25 @@ constexpr std::uint64_t kLess = 1;
 constexpr std::uint64_t kLess = 1;
 #endif
 
+CampaignOptions of_seed(std::uint64_t seed) {
+  CampaignOptions options;
+  options.seed = seed;
+  return options;
+}
+
+/// The first line that was told is told again by its name.
+void check_replay(const CampaignOptions& options, const Summary& found) {
+  REQUIRE_FALSE(found.told.empty());
+  std::string line = found.told.front();
+  CAPTURE(line);
+  CampaignOptions others = options;
+  others.seed = 77;
+  std::optional<Summary> again = replay(others, line.substr(0, line.find(": ")));
+  REQUIRE(again);
+  REQUIRE_FALSE(again->told.empty());
+  CHECK(again->told.front() == line);
+}
+
 void check_good(const Summary& summary) {
   for (const std::string& line : summary.told) FAIL_CHECK(line);
   CHECK(summary.good());
@@ -49,29 +68,58 @@ TEST_SUITE("power") {
   }
 
   TEST_CASE("F9, F12: errors of the disk: what was told stays true, also without power after them") {
-    check_good(fail_calls(1001, 60 / kLess));
+    check_good(fail_calls(of_seed(1001), 60 / kLess));
   }
 
   TEST_CASE("F14: flipped bits send nothing altered") {
-    check_good(flip_bits(1001, 300 / kLess));
+    check_good(flip_bits(of_seed(1001), 300 / kLess));
   }
 
-  TEST_CASE("an image is the same again by its name") {
+  TEST_CASE("what was broken is the same again by its name: an image") {
     CampaignOptions options;
     options.workload.early_ack = true;
     options.images = 1000;
     options.cuts_one_in = 11;
     Summary found = cut_power(options);
-    REQUIRE_FALSE(found.told.empty());
-    std::string line = found.told.front();
-    std::optional<ImageName> name = ImageName::parse(line.substr(0, line.find(": ")));
+    check_replay(options, found);
+    std::optional<ImageName> name = ImageName::parse(found.told.front().substr(0, found.told.front().find(": ")));
     REQUIRE(name);
-    Summary again = replay_image(options, *name);
-    CHECK(again.images == 1);
-    REQUIRE_FALSE(again.told.empty());
-    CHECK(again.told.front() == line);
-    CHECK_FALSE(ImageName::parse("1:2:none"));
-    CHECK_FALSE(ImageName::parse("1:2"));
+    name->cut = kNever;
+    CHECK_FALSE(replay(options, name->text()));
+  }
+
+  TEST_CASE("what was broken is the same again by its name: a workload") {
+    CampaignOptions options = of_seed(12);
+    options.images = 1;
+    options.workload.fault = [](const Call& call) { return call.position < 300 ? Fault::none : Fault::io; };
+    Summary found = cut_power(options);
+    REQUIRE_FALSE(found.told.empty());
+    CHECK(found.told.front().starts_with("12: corrupt: cannot start again"));
+    check_replay(options, found);
+  }
+
+  TEST_CASE("what was broken is the same again by its name: a workload with errors of the disk") {
+    CampaignOptions options = of_seed(3);
+    options.workload.early_ack = true;
+    options.lies = [](SimDisk& disk) { disk.synchronous = 0; };
+    Summary found = fail_calls(options, 40);
+    REQUIRE_FALSE(found.told.empty());
+    CHECK(found.told.front().starts_with("fault:3+"));
+    check_replay(options, found);
+  }
+
+  TEST_CASE("what was broken is the same again by its name: a disk with flipped bits") {
+    CampaignOptions options = of_seed(3);
+    options.forgets = true;
+    Summary found = flip_bits(options, 120);
+    REQUIRE_FALSE(found.told.empty());
+    CHECK(found.told.front().starts_with("flip:3+"));
+    check_replay(options, found);
+  }
+
+  TEST_CASE("what is no name") {
+    for (const char* text : {"", "1:2", "1:2:none", "x", "-1", "1 ", "fault:1", "fault 1+2", "flip:1+2", "flip:1+2.3x"})
+      CHECK_FALSE(replay(CampaignOptions(), text));
   }
 }
 

@@ -36,15 +36,21 @@ class Call:
         return f"{thread} {self.name} #{self.number}"
 
 
+def in_order(tids, first):
+    """As they were made; ids begin anew after the greatest."""
+    return sorted(tids, key=lambda tid: (tid < first, tid))
+
+
 def threads(pid):
     """Its thread ids, in the order in which they were made."""
-    return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
+    return in_order((int(tid) for tid in os.listdir(f"/proc/{pid}/task")), pid)
 
 
 def calls_of(log, known=()):
     """The calls in a log of `strace -f -y`, in their order. `known`: thread ids, beside those that called something."""
     lines = [found for found in map(_CALL.match, pathlib.Path(log).read_text(errors="replace").splitlines()) if found]
-    order = sorted({*known, *(int(found[1]) for found in lines)})
+    tids = [*known, *(int(found[1]) for found in lines)]
+    order = in_order(set(tids), tids[0])
     counts, calls = collections.Counter(), []
     for found in lines:
         tid, name, text = int(found[1]), found[2], found[3]
@@ -95,9 +101,9 @@ class Tracer:
 
 
 def struck(log):
-    """The line of the log that tells of the fault; "" before it came to pass."""
-    found = re.search(r"^.*(?:INJECTED|killed by SIGKILL).*$", pathlib.Path(log).read_text(errors="replace"), re.M)
-    return found[0] if found else ""
+    """The lines of the log that tell of the fault; none before it came to pass. Each thread that is traced has one:
+    strace counts for it alone."""
+    return re.findall(r"^.*(?:INJECTED|killed by SIGKILL).*$", pathlib.Path(log).read_text(errors="replace"), re.M)
 
 
 def _traced(pid, tid):
@@ -124,7 +130,8 @@ def injection(call, fault):
     return ["-e", f"trace={call.name}", "-e", f"inject={call.name}:{fault}:when={call.number}"]
 
 
-def from_the_start(folder, options):
-    """The wrapper with which harness.Waypost.launch() starts a daemon that is traced from its first call on. -D: the daemon
-    is our child, as without strace."""
-    return [STRACE, "-D", "-q", "-f", "-y", "-o", pathlib.Path(folder) / "strace.log", *options]
+def from_the_start(folder, options, follow):
+    """The wrapper with which harness.Waypost.launch() starts a daemon that is traced from its first call on: its first
+    thread, and the others if it is to `follow` them. -D: the daemon is our child, as without strace."""
+    follows = ["-f"] if follow else []
+    return [STRACE, "-D", "-q", *follows, "-y", "-o", pathlib.Path(folder) / "strace.log", *options]
