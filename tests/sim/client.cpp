@@ -256,7 +256,8 @@ net::Task<> run_client(Scene& scene, const Plan& plan, Item item, net::Address r
   const int greeting = co_await dialogue.hear();
   if (greeting != 220) co_return;
   dialogue.esmtp = !dialogue.chance.one_in(10);
-  const int hello = co_await dialogue.ask(dialogue.esmtp ? "EHLO client.example" : "HELO client.example");
+  const std::string verb = dialogue.esmtp ? "EHLO" : "HELO";
+  const int hello = co_await dialogue.ask(verb + " client.example");
   if (hello != 250) co_return;
   const std::uint64_t messages = dialogue.chance.from(1, 4);
   for (std::uint64_t i = 0; i < messages; ++i) {
