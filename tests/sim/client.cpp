@@ -153,26 +153,15 @@ net::Task<bool> envelope(Dialogue& dialogue, const Plan& plan, Transaction& tran
 }
 
 /// The body as it is, in one to four pieces, each with its BDAT before it (RFC 3030).
-std::string chunked(const std::string& body, Chance& chance) {
-  std::string out;
+std::vector<std::string> chunks(const std::string& body, Chance& chance) {
+  std::vector<std::string> out;
   std::size_t at = 0;
   for (std::uint64_t left = chance.from(1, 4); left > 0; --left) {
     const std::size_t size = left == 1 ? body.size() - at : chance.below(body.size() - at + 1);
-    out += "BDAT " + std::to_string(size) + (left == 1 ? " LAST\r\n" : "\r\n") + body.substr(at, size);
+    out.push_back("BDAT " + std::to_string(size) + (left == 1 ? " LAST\r\n" : "\r\n") + body.substr(at, size));
     at += size;
   }
   return out;
-}
-
-/// How many replies the octets of chunked() get.
-std::size_t chunks_in(std::string_view wire) {
-  std::size_t count = 0;
-  while (!wire.empty()) {
-    const std::size_t end = wire.find("\r\n");
-    wire.remove_prefix(end + 2 + std::stoul(std::string(wire.substr(5, end - 5))));
-    ++count;
-  }
-  return count;
 }
 
 /// DATA, or BDATs, to the last reply. False: the connection is over.
@@ -184,8 +173,10 @@ net::Task<bool> content(Dialogue& dialogue, Scene& scene, Transaction& transacti
   }
   const std::string body = transaction.message.body;
   const int number = scene.ledger.offered(transaction.token, std::move(transaction.message), transaction.accepted);
-  std::string wire = by_chunks ? chunked(body, dialogue.chance) : stuffed(body) + ".\r\n";
-  const std::size_t replies = by_chunks ? chunks_in(wire) : 1;
+  std::vector<std::string> pieces = {stuffed(body) + ".\r\n"};  // each gets a reply
+  if (by_chunks) pieces = chunks(body, dialogue.chance);
+  std::string wire;
+  for (const std::string& piece : pieces) wire += piece;
   if (dialogue.chance.one_in(30)) {
     // Broken off in the middle: nothing of it may ever be seen.
     wire.resize(dialogue.chance.below(wire.size() - 3));
@@ -197,7 +188,7 @@ net::Task<bool> content(Dialogue& dialogue, Scene& scene, Transaction& transacti
   }
   const bool sent = co_await dialogue.send(wire);
   int code = 0;
-  for (std::size_t i = 0; sent && i < replies; ++i) {
+  for (std::size_t i = 0; sent && i < pieces.size(); ++i) {
     code = co_await dialogue.hear();
     if (code == 0) break;
   }
