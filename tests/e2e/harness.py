@@ -151,8 +151,8 @@ class Waypost:
                                **options)
         return seen
 
-    def start(self, timeout=30):
-        seen = self.launch()
+    def start(self, timeout=30, wrapper=()):
+        seen = self.launch(*wrapper)
 
         def ready():
             if not self.program.running():
