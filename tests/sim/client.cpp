@@ -102,10 +102,9 @@ std::string a_sender(const Plan& plan, Chance& chance, const std::string& token)
   }
 }
 
-std::string a_recipient(const Plan& plan, Chance& chance, const std::string& token, std::uint64_t number) {
+std::string a_recipient(const Domain& domain, Chance& chance, const std::string& token, std::uint64_t number) {
   constexpr const char* kFates[] = {"ok-", "ok-", "ok-", "ok-", "ok-", "no-", "later1-", "later2-", "later3-", "dot-"};
-  return kFates[chance.below(std::size(kFates))] + token + "-" + std::to_string(number) + "@" +
-         plan.domains[chance.below(plan.domains.size())].name;
+  return kFates[chance.below(std::size(kFates))] + token + "-" + std::to_string(number) + "@" + domain.name;
 }
 
 struct Transaction {
@@ -123,8 +122,11 @@ net::Task<bool> envelope(Dialogue& dialogue, const Plan& plan, Transaction& tran
   if (dialogue.esmtp && chance.one_in(4)) lines.front() += chance.one_in(2) ? " RET=HDRS" : " RET=FULL";
   std::vector<std::string> to;
   const std::uint64_t recipients = chance.from(1, 4);
+  const bool together = chance.one_in(3);
+  const Domain* domain = nullptr;
   for (std::uint64_t i = 0; i < recipients; ++i) {
-    to.push_back(a_recipient(plan, chance, transaction.token, i));
+    if (!together || domain == nullptr) domain = &plan.domains[chance.below(plan.domains.size())];
+    to.push_back(a_recipient(*domain, chance, transaction.token, i));
     std::string line = "RCPT TO:<" + to.back() + ">";
     if (!transaction.message.notify.empty()) line += " NOTIFY=" + transaction.message.notify;
     lines.push_back(line);

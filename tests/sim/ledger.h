@@ -16,11 +16,14 @@ namespace waypost::sim {
 /// In a Maildir: digests go there.
 inline constexpr const char* kPostmaster = "postmaster@local.example";
 
+/// Its hosts speak LMTP: who they took it for is reached.
+inline constexpr const char* kLmtpDomain = "lmtp.example";
+
 /// A message that came at a host or into a Maildir.
 struct Take {
   net::TimePoint at;
   int life = 0;            ///< the relay's, at that time
-  bool confirmed = false;  ///< the relay went on after our 250: it has read it
+  bool confirmed = false;  ///< the relay has read our 250
 };
 
 /// Keeps account of one run. Every recipient's address is used for one message only.

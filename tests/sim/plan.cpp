@@ -17,6 +17,21 @@ const char* name_of(Item::Kind kind) {
   return kNames[static_cast<std::size_t>(kind)];
 }
 
+/// To a host, to a socket, or to one after the other.
+conf::Route lmtp_route(Chance& chance) {
+  conf::NextHop host, socket;
+  host.kind = conf::NextHop::Kind::lmtp_tcp;
+  host.host = {host_address(kLmtpHost).host(), host_address(kLmtpHost).port};
+  socket.kind = conf::NextHop::Kind::lmtp_socket;
+  socket.value = host_address(kLmtpSocket).path;
+  conf::Route route;
+  route.match = kLmtpDomain;
+  route.next_hops = {host, socket};
+  if (chance.one_in(2)) std::swap(route.next_hops[0], route.next_hops[1]);
+  if (chance.one_in(2)) route.next_hops.pop_back();
+  return route;
+}
+
 conf::Config make_config(Chance& chance) {
   conf::Config config;
   config.hostname = "relay.example";
@@ -36,10 +51,10 @@ conf::Config make_config(Chance& chance) {
   route.match = "routed.example";
   conf::NextHop hop;
   hop.kind = conf::NextHop::Kind::smtp;
-  hop.host = {host_address(kRoutedHost), 2525};
+  hop.host = {host_address(kRoutedHost).host(), 2525};
   hop.look_up_mx = false;
   route.next_hops = {hop};
-  config.routes = {route};
+  config.routes = {route, lmtp_route(chance)};
   if (chance.one_in(2)) config.queue.retry = {1min, 5min, 15min, 1h};
   config.queue.expire =
       chance.one_in(2) ? std::chrono::seconds(5 * 24h) : std::chrono::seconds(chance.from(8, 30) * 1h);
@@ -64,7 +79,9 @@ std::vector<Domain> make_domains(Chance& chance, int hosts) {
     if (kind == 2) domain.kind = Domain::Kind::dead;
     if (kind == 3) domain.kind = Domain::Kind::address_only;
     if (kind == 4) domain.kind = Domain::Kind::routed;
+    if (kind == 5 || kind == 6) domain.kind = Domain::Kind::lmtp;
     if (domain.kind == Domain::Kind::routed) domain.name = "routed.example";
+    if (domain.kind == Domain::Kind::lmtp) domain.name = kLmtpDomain;
     const int exchangers = domain.kind == Domain::Kind::address_only ? 1 : static_cast<int>(chance.from(1, 3));
     const std::uint64_t first = chance.below(static_cast<std::uint64_t>(hosts));
     for (int k = 0; k < std::min(exchangers, hosts); ++k) {
@@ -118,8 +135,8 @@ Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
       item.where = static_cast<int>(chance.below(plan.domains.size()));
       break;
     case Item::Kind::host:
-      item.where =
-          chance.one_in(10) ? kRoutedHost : static_cast<int>(chance.below(static_cast<std::uint64_t>(plan.hosts)));
+      item.where = chance.one_in(4) ? kRoutedHost + static_cast<int>(chance.below(3))
+                                    : static_cast<int>(chance.below(static_cast<std::uint64_t>(plan.hosts)));
       item.what = static_cast<int>(chance.below(kManners));
       break;
     default:
@@ -140,8 +157,10 @@ std::string Item::text() const {
          std::to_string(where) + " what " + std::to_string(what);
 }
 
-std::string host_address(int host) {
-  return "203.0.113." + std::to_string(host == kRoutedHost ? kRoutedHost : 10 + host);
+net::Address host_address(int host) {
+  if (host == kLmtpSocket) return net::Address::local("/run/lmtp");
+  const std::uint16_t port = host == kRoutedHost ? 2525 : host == kLmtpHost ? 24 : 25;
+  return *net::Address::parse("203.0.113." + std::to_string(host < kRoutedHost ? 10 + host : host), port);
 }
 
 Plan make_plan(std::uint64_t seed) {

@@ -23,8 +23,9 @@ World::World(const Plan& plan, std::FILE* trace)
   runtime_.scramble(plan.seed + 3);
   disk_.clock = [this] { return runtime_.wall_now(); };
   for (int i = 0; i < plan.hosts; ++i)
-    hosts_[i] = std::make_unique<Host>(scene_, i, 25, plan.seed + 100 + static_cast<std::uint64_t>(i));
-  hosts_[kRoutedHost] = std::make_unique<Host>(scene_, kRoutedHost, 2525, plan.seed + 99);
+    hosts_[i] = std::make_unique<Host>(scene_, i, plan.seed + 100 + static_cast<std::uint64_t>(i));
+  for (int i : {kRoutedHost, kLmtpHost, kLmtpSocket})
+    hosts_[i] = std::make_unique<Host>(scene_, i, plan.seed + 99 + static_cast<std::uint64_t>(i));
 }
 
 void World::note(const std::string& what) {

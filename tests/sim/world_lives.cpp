@@ -132,6 +132,7 @@ void World::name_domain(tests::FakeResolver& names, const Domain& domain) {
     case Domain::Kind::none:
     case Domain::Kind::local:
     case Domain::Kind::routed:
+    case Domain::Kind::lmtp:
       return;
     case Domain::Kind::null_mx:
       names.add_mx(domain.name, {{0, ""}});
@@ -142,14 +143,14 @@ void World::name_domain(tests::FakeResolver& names, const Domain& domain) {
       names.add_host("nobody.example", {"203.0.113.250"});
       return;
     case Domain::Kind::address_only:
-      names.add_host(domain.name, {host_address(domain.exchangers.front().second)});
+      names.add_host(domain.name, {host_address(domain.exchangers.front().second).host()});
       return;
     case Domain::Kind::mx:
       for (const auto& [preference, host] : domain.exchangers) {
         const std::string name = "mx" + std::to_string(host) + ".example";
         names.add_mx(domain.name, {{preference, name}});
         names.forget(name);
-        names.add_host(name, {host_address(host)});
+        names.add_host(name, {host_address(host).host()});
       }
       return;
   }

@@ -82,7 +82,8 @@ void World::end_host(const Item& item) {
 
 void World::begin_dns(const Item& item) {
   const Domain& domain = plan_.domains[static_cast<std::size_t>(item.where)];
-  if (!life_ || domain.kind == Domain::Kind::local || domain.kind == Domain::Kind::routed) return;
+  using Kind = Domain::Kind;
+  if (!life_ || domain.kind == Kind::local || domain.kind == Kind::routed || domain.kind == Kind::lmtp) return;
   tests::FakeResolver& names = *life_->names;
   const auto failure = item.seed % 2 == 0 ? resolver::Status::server_failed : resolver::Status::timed_out;
   switch (item.what % 7) {
@@ -95,7 +96,7 @@ void World::begin_dns(const Item& item) {
     case 2:  // it moves to another host
       names.forget(domain.name);
       names.add_host(domain.name,
-                     {host_address(static_cast<int>(item.seed % static_cast<std::uint64_t>(plan_.hosts)))});
+                     {host_address(static_cast<int>(item.seed % static_cast<std::uint64_t>(plan_.hosts))).host()});
       break;
     case 3:
       names.forget(domain.name);
