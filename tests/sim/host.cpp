@@ -46,26 +46,28 @@ struct Host::Dialogue {
   bool does(Manner what) const { return has_manner && manner == what; }
 };
 
-Host::Host(Scene& scene, int number, std::uint64_t seed)
+Host::Host(Scene& scene, int number, std::vector<net::Address> addresses, std::uint64_t seed)
     : scene_(scene),
-      address_(host_address(number)),
+      addresses_(std::move(addresses)),
       name_("mx" + std::to_string(number)),
       lmtp_(number == kLmtpHost || number == kLmtpSocket),
       chance_(seed),
       scope_(scene.network.runtime(),
-             [&scene](std::string_view what) { scene.ledger.broken("host: " + std::string(what)); }),
-      listener_(std::move(*scene.network.listen(address_))) {
-  scope_.spawn(accept(*this));
+             [&scene](std::string_view what) { scene.ledger.broken("host: " + std::string(what)); }) {
+  for (const net::Address& address : addresses_) {
+    listeners_.push_back(std::move(*scene.network.listen(address)));
+    scope_.spawn(accept(*this, *listeners_.back()));
+  }
 }
 
 void Host::close() {
-  listener_->close();
+  for (const auto& listener : listeners_) listener->close();
   scope_.stop();
 }
 
-net::Task<> Host::accept(Host& host) {
+net::Task<> Host::accept(Host& host, net::Listener& listener) {
   for (;;) {
-    Result<std::unique_ptr<net::Stream>> stream = co_await host.listener_->accept();
+    Result<std::unique_ptr<net::Stream>> stream = co_await listener.accept();
     if (!stream) co_return;
     host.scope_.spawn(serve(host, *std::move(stream)));
   }
@@ -73,7 +75,8 @@ net::Task<> Host::accept(Host& host) {
 
 net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
   // Even in a bad hour some get through.
-  const bool has_manner = host.manner && !host.chance_.one_in(4);
+  const bool is_meant = host.manner_family.value_or(stream->local().family) == stream->local().family;
+  const bool has_manner = host.manner && is_meant && !host.chance_.one_in(4);
   Dialogue dialogue(*stream, host.manner.value_or(Manner::slow), has_manner);
   std::string& out = dialogue.out;
   out = "220 " + host.name_ + (host.lmtp_ ? " LMTP\r\n" : " ESMTP\r\n");
@@ -194,7 +197,7 @@ bool Host::is_busy(const std::string& address) {
 
 std::string Host::on_recipient(Dialogue& dialogue, const std::string& line) {
   const std::string address = path_in(line);
-  scene_.ledger.attempted(address, name_, scene_.network.runtime().now());
+  scene_.ledger.attempted(address, dialogue.stream.local(), scene_.network.runtime().now());
   if (dialogue.does(Manner::rcpt_452)) return "452 4.2.2 full\r\n";
   if (address.starts_with("no-")) {
     scene_.ledger.failed_for_good(address);

@@ -28,10 +28,11 @@ struct Scene {
 /// dot- (554 to the final dot). By LMTP 450, too, may come after the dot, and each has a reply of its own there.
 class Host {
  public:
-  Host(Scene& scene, int number, std::uint64_t seed);
+  Host(Scene& scene, int number, std::vector<net::Address> addresses, std::uint64_t seed);
 
-  const net::Address& address() const { return address_; }
-  std::optional<Manner> manner;  ///< of now
+  const std::vector<net::Address>& addresses() const { return addresses_; }
+  std::optional<Manner> manner;               ///< of now
+  std::optional<std::uint8_t> manner_family;  ///< those alone who come by it see that
   bool idle() const { return scope_.running() == 0; }
   void close();
 
@@ -39,7 +40,7 @@ class Host {
   struct Dialogue;
   /// The octet with which the reply for it ends.
   using Told = std::vector<std::pair<std::uint64_t, Take*>>;
-  static net::Task<> accept(Host& host);
+  static net::Task<> accept(Host& host, net::Listener& listener);
   static net::Task<> serve(Host& host, std::unique_ptr<net::Stream> stream);
   net::Task<Result<std::string>> answer(Dialogue& dialogue, const std::string& line);
   net::Task<Result<std::string>> take_body(Dialogue& dialogue);
@@ -55,12 +56,12 @@ class Host {
   Take take_now() const;
 
   Scene& scene_;
-  const net::Address address_;
+  const std::vector<net::Address> addresses_;
   const std::string name_;
   const bool lmtp_;
   Chance chance_;
   net::Scope scope_;
-  std::unique_ptr<net::Listener> listener_;
+  std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::map<std::string, int> later_;  ///< how often a recipient was put off
 };
 

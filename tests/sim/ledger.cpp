@@ -110,7 +110,7 @@ void Ledger::removed(const std::string& domain, const std::set<std::string>* lef
   }
 }
 
-void Ledger::attempted(const std::string& recipient, const std::string& host, net::TimePoint now) {
+void Ledger::attempted(const std::string& recipient, const net::Address& host, net::TimePoint now) {
   Recipient& known = recipients_[recipient];
   ++known.attempts;
   auto [last, is_first] = known.attempted_at.try_emplace(host, now);

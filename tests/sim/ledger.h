@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "net/address.h"
 #include "net/clock.h"
 
 namespace waypost::sim {
@@ -44,7 +45,7 @@ class Ledger {
   void told(int message, Message::State state, net::TimePoint now);
 
   // What hosts see. Each returns what has to be confirmed.
-  void attempted(const std::string& recipient, const std::string& host, net::TimePoint now);
+  void attempted(const std::string& recipient, const net::Address& host, net::TimePoint now);
   /// Somebody said, or the DNS says, that it cannot be delivered ever.
   void failed_for_good(const std::string& recipient) { recipients_[recipient].cause = true; }
   std::vector<Take*> taken(const std::string& from, const std::vector<std::string>& to, const std::string& body,
@@ -92,8 +93,8 @@ class Ledger {
     bool removed = false;                      ///< or may be
     std::optional<net::TimePoint> removed_at;  ///< known to be
     int attempts = 0;
-    std::map<std::string, net::TimePoint> attempted_at;  ///< by host: the last time
-    net::Duration shortest_wait = net::Duration::max();  ///< between two attempts at one host
+    std::map<net::Address, net::TimePoint> attempted_at;  ///< by host: the last time
+    net::Duration shortest_wait = net::Duration::max();   ///< between two attempts at one of them
   };
   struct Life {
     net::TimePoint ended;

@@ -114,7 +114,9 @@ void Link::break_off() {
 net::Task<Result<std::unique_ptr<net::Stream>>> Network::connect(net::Address remote,
                                                                  std::optional<net::Address> source,
                                                                  net::TimePoint deadline, std::stop_token stop) {
-  if (black_holes.contains(remote)) {
+  if (ipv6 == Ipv6::unreachable && remote.family == 6)
+    co_return fail(Errc::unreachable, "connect to " + remote.text() + ": network is unreachable");
+  if (black_holes.contains(remote) || (ipv6 == Ipv6::lost && remote.family == 6)) {
     const bool waited = co_await runtime_.sleep_until(deadline, stop);
     if (!waited) co_return fail(Errc::cancelled, "connect to " + remote.text() + ": stopped");
     co_return fail(Errc::timed_out, "connect to " + remote.text() + ": timed out");

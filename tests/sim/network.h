@@ -13,6 +13,7 @@
 
 #include "net/runtime.h"
 #include "tests/sim/chance.h"
+#include "tests/sim/plan.h"
 #include "tests/support/virtual_runtime.h"
 
 namespace waypost::sim {
@@ -51,6 +52,7 @@ class Network {
   std::shared_ptr<Link> find_link(const net::Address& client) const;
 
   std::set<net::Address> refusing, black_holes;
+  Ipv6 ipv6 = Ipv6::works;
   bool flaky = false;          ///< half of the connections that are made now do not last
   net::Duration slowness{50};  ///< of connections that are made now
   tests::VirtualRuntime& runtime() { return runtime_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "conf/values.h"
 #include "tests/sim/chance.h"
 #include "tests/sim/ledger.h"
 
@@ -36,10 +37,8 @@ conf::Config make_config(Chance& chance) {
   conf::Config config;
   config.hostname = "relay.example";
   config.postmaster = "postmaster@local.example";
-  conf::Network clients;
-  clients.bytes[0] = 10;
-  clients.prefix = 8;
-  config.relay.networks = {clients};
+  for (const char* clients : {"10.0.0.0/8", "2001:db8:a::/48", "::1"})
+    config.relay.networks.push_back(*conf::parse_network(clients));
   conf::Domain local;
   local.name = "local.example";
   conf::NextHop maildir;
@@ -66,6 +65,18 @@ conf::Config make_config(Chance& chance) {
   if (chance.one_in(4)) config.delivery.connections = static_cast<int>(chance.from(1, 6));
   if (chance.one_in(2)) config.delivery.data_timeout = 2min;
   return config;
+}
+
+/// Some have both families and, where it works, some have IPv6 alone.
+std::vector<std::vector<net::Address>> make_hosts(Chance& chance, Ipv6 ipv6) {
+  std::vector<std::vector<net::Address>> hosts(chance.from(2, 6));
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    const std::string number = std::to_string(10 + i);
+    const std::uint64_t families = ipv6 == Ipv6::works ? chance.below(5) : chance.from(1, 4);
+    if (families <= 2) hosts[i].push_back(*net::Address::parse("2001:db8:b::" + number, 25));
+    if (families >= 1) hosts[i].push_back(*net::Address::parse("203.0.113." + number, 25));
+  }
+  return hosts;
 }
 
 std::vector<Domain> make_domains(Chance& chance, int hosts) {
@@ -112,6 +123,11 @@ std::vector<Item::Kind> make_troubles(Chance& chance) {
   return chosen;
 }
 
+bool has_lmtp(const Plan& plan) {
+  return std::any_of(plan.domains.begin(), plan.domains.end(),
+                     [](const Domain& domain) { return domain.kind == Domain::Kind::lmtp; });
+}
+
 Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
   Item item;
   item.kind = kind;
@@ -135,9 +151,13 @@ Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
       item.where = static_cast<int>(chance.below(plan.domains.size()));
       break;
     case Item::Kind::host:
-      item.where = chance.one_in(4) ? kRoutedHost + static_cast<int>(chance.below(3))
-                                    : static_cast<int>(chance.below(static_cast<std::uint64_t>(plan.hosts)));
+      item.where = static_cast<int>(chance.below(plan.hosts.size()));
+      if (chance.one_in(10)) item.where = kRoutedHost;
+      if (has_lmtp(plan) && chance.one_in(3)) item.where = chance.one_in(2) ? kLmtpHost : kLmtpSocket;
       item.what = static_cast<int>(chance.below(kManners));
+      // What it answers to the dot is what LMTP has of its own.
+      if (item.where >= kLmtpHost && chance.one_in(2))
+        item.what = static_cast<int>(Manner::dot_451) + static_cast<int>(chance.below(5));
       break;
     default:
       break;
@@ -159,8 +179,7 @@ std::string Item::text() const {
 
 net::Address host_address(int host) {
   if (host == kLmtpSocket) return net::Address::local("/run/lmtp");
-  const std::uint16_t port = host == kRoutedHost ? 2525 : host == kLmtpHost ? 24 : 25;
-  return *net::Address::parse("203.0.113." + std::to_string(host < kRoutedHost ? 10 + host : host), port);
+  return *net::Address::parse("203.0.113." + std::to_string(host), host == kRoutedHost ? 2525 : 24);
 }
 
 Plan make_plan(std::uint64_t seed) {
@@ -169,8 +188,9 @@ Plan make_plan(std::uint64_t seed) {
   plan.seed = seed;
   plan.calm = chance.one_in(8);
   plan.config = make_config(chance);
-  plan.hosts = static_cast<int>(chance.from(2, 6));
-  plan.domains = make_domains(chance, plan.hosts);
+  plan.ipv6 = static_cast<Ipv6>(chance.one_in(4) ? chance.from(1, 2) : 0);
+  plan.hosts = make_hosts(chance, plan.ipv6);
+  plan.domains = make_domains(chance, static_cast<int>(plan.hosts.size()));
   plan.traffic = std::chrono::minutes(chance.one_in(2) ? chance.from(2, 60) : chance.from(60, 900));
   plan.heal = plan.traffic + 4h;
   const std::uint64_t clients = chance.from(5, 40);

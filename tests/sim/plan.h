@@ -61,6 +61,9 @@ enum class Manner : std::uint8_t {
 };
 constexpr int kManners = 18;
 
+/// Where packets to an IPv6 address lead: many a host has nothing behind it.
+enum class Ipv6 : std::uint8_t { works, unreachable, lost };
+
 struct Domain {
   enum class Kind : std::uint8_t { mx, address_only, null_mx, none, dead, local, routed, lmtp };
   std::string name;
@@ -74,14 +77,15 @@ struct Plan {
   net::Duration traffic;        ///< items begin within
   net::Duration heal;           ///< from here on all is well, and the queue has to run empty
   std::vector<Domain> domains;  ///< the first: where senders are; the last: local
-  int hosts = 0;
+  Ipv6 ipv6 = Ipv6::works;
+  std::vector<std::vector<net::Address>> hosts;  ///< the addresses of each
   conf::Config config;
   std::vector<Item> items;  ///< by time
 };
 
 inline constexpr int kRoutedHost = 200;                   ///< the host of the route
 inline constexpr int kLmtpHost = 201, kLmtpSocket = 202;  ///< those of the route by LMTP
-net::Address host_address(int host);
+net::Address host_address(int host);                      ///< of one of these
 
 Plan make_plan(std::uint64_t seed);
 
