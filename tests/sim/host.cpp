@@ -321,7 +321,9 @@ std::string Host::on_lmtp_dot(Dialogue& dialogue) {
     const bool arrives = ends[i] <= out.size();
     if (!takes[i] || (!arrives && chance_.one_in(2))) continue;
     scene_.note(name_ + " took " + to[i] + " from <" + dialogue.from + ">");
-    for (Take* take : scene_.ledger.taken(dialogue.from, {to[i]}, dialogue.body, take_now()))
+    Take now = take_now();
+    if (dialogue.stalls) now.waits = conf::Config().delivery.data_timeout;
+    for (Take* take : scene_.ledger.taken(dialogue.from, {to[i]}, dialogue.body, now))
       if (arrives && ends[i] <= clear) dialogue.told.emplace_back(ends[i], take);
   }
   return out;

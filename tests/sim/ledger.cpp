@@ -237,10 +237,11 @@ bool Ledger::excused(const Take& take) const {
   if (!take.confirmed) return true;
   auto end = ends_.find(take.life);
   if (end == ends_.end()) return false;
-  if (end->second.badly && end->second.ended - take.at <= kUnrecorded) return true;
+  const net::Duration unrecorded = kUnrecorded + take.waits;
+  if (end->second.badly && end->second.ended - take.at <= unrecorded) return true;
   // An outcome that a full disk does not take is kept in mind until there is room, or the life ends.
   return std::any_of(full_.begin(), full_.end(), [&](const auto& full) {
-    return take.at >= full.first - kUnrecorded && take.at <= full.second &&
+    return take.at >= full.first - unrecorded && take.at <= full.second &&
            end->second.ended <= full.second + kUnrecorded;
   });
 }

@@ -25,6 +25,7 @@ struct Take {
   net::TimePoint at;
   int life = 0;            ///< the relay's, at that time
   bool confirmed = false;  ///< the relay has read our 250
+  net::Duration waits{0};  ///< the relay may wait so long for the replies of others before it records this one
 };
 
 /// Keeps account of one run. Every recipient's address is used for one message only.
