@@ -1,5 +1,6 @@
 #include "tests/sim/client.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace waypost::sim {
@@ -102,10 +103,18 @@ std::string a_sender(const Plan& plan, Chance& chance, const std::string& token)
   }
 }
 
-std::string a_recipient(const Plan& plan, Chance& chance, const std::string& token, std::uint64_t number) {
+std::string a_recipient(const Domain& domain, Chance& chance, const std::string& token, std::uint64_t number) {
   constexpr const char* kFates[] = {"ok-", "ok-", "ok-", "ok-", "ok-", "no-", "later1-", "later2-", "later3-", "dot-"};
-  return kFates[chance.below(std::size(kFates))] + token + "-" + std::to_string(number) + "@" +
-         plan.domains[chance.below(plan.domains.size())].name;
+  return kFates[chance.below(std::size(kFates))] + token + "-" + std::to_string(number) + "@" + domain.name;
+}
+
+/// Where all recipients of some messages are, most of all where each has a reply of its own. Null: anywhere.
+const Domain* a_common_domain(const Plan& plan, Chance& chance) {
+  if (!chance.one_in(3)) return nullptr;
+  const auto is_lmtp = [](const Domain& domain) { return domain.kind == Domain::Kind::lmtp; };
+  const auto lmtp = std::find_if(plan.domains.begin(), plan.domains.end(), is_lmtp);
+  if (lmtp != plan.domains.end() && chance.one_in(2)) return &*lmtp;
+  return &plan.domains[chance.below(plan.domains.size())];
 }
 
 struct Transaction {
@@ -122,9 +131,11 @@ net::Task<bool> envelope(Dialogue& dialogue, const Plan& plan, Transaction& tran
   if (dialogue.esmtp && chance.one_in(3)) lines.front() += " SIZE=" + std::to_string(transaction.message.body.size());
   if (dialogue.esmtp && chance.one_in(4)) lines.front() += chance.one_in(2) ? " RET=HDRS" : " RET=FULL";
   std::vector<std::string> to;
-  const std::uint64_t recipients = chance.from(1, 4);
+  const Domain* one = a_common_domain(plan, chance);
+  const std::uint64_t recipients = chance.from(1, one == nullptr ? 4 : 6);
   for (std::uint64_t i = 0; i < recipients; ++i) {
-    to.push_back(a_recipient(plan, chance, transaction.token, i));
+    const Domain& domain = one == nullptr ? plan.domains[chance.below(plan.domains.size())] : *one;
+    to.push_back(a_recipient(domain, chance, transaction.token, i));
     std::string line = "RCPT TO:<" + to.back() + ">";
     if (!transaction.message.notify.empty()) line += " NOTIFY=" + transaction.message.notify;
     lines.push_back(line);
@@ -238,7 +249,10 @@ net::Task<bool> one_message(Dialogue& dialogue, Scene& scene, const Plan& plan, 
 }  // namespace
 
 net::Task<> run_client(Scene& scene, const Plan& plan, Item item, net::Address relay) {
-  const net::Address from = *net::Address::parse("10.0.0." + std::to_string(1 + item.where % 200), 0);
+  const std::string number = std::to_string(1 + item.where % 200);
+  std::string host = "10.0.0." + number;
+  if (relay.family == 6) host = item.seed % 8 == 0 ? "::1" : "2001:db8:a:" + number + "::1";
+  const net::Address from = *net::Address::parse(host, 0);
   const net::TimePoint deadline = scene.network.runtime().now() + 1min;
   Result<std::unique_ptr<net::Stream>> stream =
       co_await scene.network.connect(relay, from, deadline, std::stop_token());

@@ -40,30 +40,34 @@ struct Host::Dialogue {
   std::string body;
   std::string out;  ///< replies of a group that is not at its end
   bool mail = false;
-  bool over = false;
-  std::vector<Take*> unconfirmed;
+  bool over = false, stalls = false;  ///< once the replies are out
+  std::vector<Take*> unconfirmed;     ///< until the relay says something more
+  Told told;                          ///< by the replies that go out next
   bool does(Manner what) const { return has_manner && manner == what; }
 };
 
-Host::Host(Scene& scene, int number, std::uint16_t port, std::uint64_t seed)
+Host::Host(Scene& scene, int number, std::vector<net::Address> addresses, std::uint64_t seed)
     : scene_(scene),
-      address_(*net::Address::parse(host_address(number), port)),
+      addresses_(std::move(addresses)),
       name_("mx" + std::to_string(number)),
+      lmtp_(number == kLmtpHost || number == kLmtpSocket),
       chance_(seed),
       scope_(scene.network.runtime(),
-             [&scene](std::string_view what) { scene.ledger.broken("host: " + std::string(what)); }),
-      listener_(std::move(*scene.network.listen(address_))) {
-  scope_.spawn(accept(*this));
+             [&scene](std::string_view what) { scene.ledger.broken("host: " + std::string(what)); }) {
+  for (const net::Address& address : addresses_) {
+    listeners_.push_back(std::move(*scene.network.listen(address)));
+    scope_.spawn(accept(*this, *listeners_.back()));
+  }
 }
 
 void Host::close() {
-  listener_->close();
+  for (const auto& listener : listeners_) listener->close();
   scope_.stop();
 }
 
-net::Task<> Host::accept(Host& host) {
+net::Task<> Host::accept(Host& host, net::Listener& listener) {
   for (;;) {
-    Result<std::unique_ptr<net::Stream>> stream = co_await host.listener_->accept();
+    Result<std::unique_ptr<net::Stream>> stream = co_await listener.accept();
     if (!stream) co_return;
     host.scope_.spawn(serve(host, *std::move(stream)));
   }
@@ -71,10 +75,11 @@ net::Task<> Host::accept(Host& host) {
 
 net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
   // Even in a bad hour some get through.
-  const bool has_manner = host.manner && !host.chance_.one_in(4);
+  const bool is_meant = host.manner_family.value_or(stream->local().family) == stream->local().family;
+  const bool has_manner = host.manner && is_meant && !host.chance_.one_in(4);
   Dialogue dialogue(*stream, host.manner.value_or(Manner::slow), has_manner);
   std::string& out = dialogue.out;
-  out = "220 " + host.name_ + " ESMTP\r\n";
+  out = "220 " + host.name_ + (host.lmtp_ ? " LMTP\r\n" : " ESMTP\r\n");
   if (dialogue.does(Manner::banner_421)) out = "421 4.3.2 " + host.name_ + " not now\r\n";
   if (dialogue.does(Manner::banner_554)) out = "554 5.3.2 " + host.name_ + " not here\r\n";
   if (dialogue.does(Manner::hang_up)) co_return;
@@ -86,8 +91,10 @@ net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
   while (true) {
     if (dialogue.does(Manner::slow)) co_await runtime.sleep_for(40s, host.scope_.stop_token());
     const std::string replies = std::exchange(out, {});
+    if (!dialogue.told.empty()) host.expect(dialogue);
     Result<> sent = co_await stream->write(std::string_view(replies), net::TimePoint::max());
-    if (!sent || dialogue.over) co_return;
+    if (sent && dialogue.stalls) co_await runtime.sleep_for(20min, host.scope_.stop_token());
+    if (!sent || dialogue.over || dialogue.stalls) co_return;
     do {
       const net::TimePoint deadline = runtime.now() + 30min;
       Result<net::LineBuffer::Line> line = co_await dialogue.lines.read_line(kLongestLine, deadline);
@@ -101,6 +108,21 @@ net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
       out += *reply;
     } while (dialogue.lines.has_line() && !dialogue.over);
   }
+}
+
+/// What the relay has read of the replies that go out now counts, whether it says something more or not.
+void Host::expect(Dialogue& dialogue) {
+  Told told = std::exchange(dialogue.told, {});
+  std::shared_ptr<Link> link = scene_.network.find_link(dialogue.stream.remote());
+  if (!link) return;
+  for (auto& [octet, take] : told) octet += link->sent[1];
+  scope_.spawn(confirm(*this, std::move(link), std::move(told)));
+}
+
+net::Task<> Host::confirm(Host& host, std::shared_ptr<Link> link, Told told) {
+  co_await host.scene_.network.runtime().sleep_for(1min, host.scope_.stop_token());
+  for (const auto& [octet, take] : told)
+    if (link->read[0] >= octet) take->confirmed = true;
 }
 
 /// Nothing that could be taken for a yes or a no.
@@ -127,7 +149,7 @@ net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::strin
     // After DATA it would have to take a body.
     co_return line == "DATA" && reply.starts_with("3") ? std::string("what\r\n") : reply;
   }
-  if (line.starts_with("EHLO ")) {
+  if (line.starts_with(lmtp_ ? "LHLO " : "EHLO ")) {
     if (dialogue.does(Manner::no_ehlo)) co_return std::string("502 5.5.1 no\r\n");
     std::string reply = "250-" + name_ + "\r\n250-8BITMIME\r\n250-SIZE\r\n";
     if (!chance_.one_in(3)) reply += "250-PIPELINING\r\n";
@@ -135,7 +157,7 @@ net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::strin
     if (chance_.one_in(3)) reply += "250-CHUNKING\r\n";
     co_return reply + "250 ENHANCEDSTATUSCODES\r\n";
   }
-  if (line.starts_with("HELO ")) co_return "250 " + name_ + "\r\n";
+  if (line.starts_with("HELO ") && !lmtp_) co_return "250 " + name_ + "\r\n";
   if (line.starts_with("MAIL FROM:<")) {
     if (dialogue.does(Manner::mail_451)) co_return std::string("451 4.3.0 later\r\n");
     if (dialogue.mail) scene_.ledger.broken("MAIL within a transaction");
@@ -169,18 +191,19 @@ net::Task<Result<std::string>> Host::answer(Dialogue& dialogue, const std::strin
   co_return std::string("500 5.5.2 what?\r\n");
 }
 
+bool Host::is_busy(const std::string& address) {
+  return address.starts_with("later") && later_[address]++ < address[5] - '0';
+}
+
 std::string Host::on_recipient(Dialogue& dialogue, const std::string& line) {
   const std::string address = path_in(line);
-  scene_.ledger.attempted(address, name_, scene_.network.runtime().now());
+  scene_.ledger.attempted(address, dialogue.stream.local(), scene_.network.runtime().now());
   if (dialogue.does(Manner::rcpt_452)) return "452 4.2.2 full\r\n";
   if (address.starts_with("no-")) {
     scene_.ledger.failed_for_good(address);
     return "550 5.1.1 no such user\r\n";
   }
-  if (address.starts_with("later")) {
-    const int times = address[5] - '0';
-    if (later_[address]++ < times) return "450 4.2.1 busy\r\n";
-  }
+  if (!(lmtp_ && chance_.one_in(2)) && is_busy(address)) return "450 4.2.1 busy\r\n";
   dialogue.to.push_back(address);
   return yes(chance_, "2.1.5 ok");
 }
@@ -222,6 +245,7 @@ net::Task<Result<std::string>> Host::take_chunk(Dialogue& dialogue, const std::s
 }
 
 net::Task<Result<std::string>> Host::end_of_body(Dialogue& dialogue) {
+  if (lmtp_) co_return on_lmtp_dot(dialogue);
   if (dialogue.does(Manner::nonsense) && chance_.one_in(2)) {
     dialogue.mail = false;
     dialogue.to.clear();
@@ -232,6 +256,10 @@ net::Task<Result<std::string>> Host::end_of_body(Dialogue& dialogue) {
   if (dialogue.does(Manner::dot_stall)) {
     co_await scene_.network.runtime().sleep_for(20min, scope_.stop_token());
     co_return fail(Errc::closed, "hung up");
+  }
+  if (dialogue.does(Manner::cut_reply) || dialogue.does(Manner::part_stall)) {
+    reply.resize(chance_.below(reply.size()));
+    (dialogue.does(Manner::cut_reply) ? dialogue.over : dialogue.stalls) = true;
   }
   co_return reply;
 }
@@ -245,12 +273,60 @@ std::string Host::on_dot(Dialogue& dialogue) {
     for (const std::string& all : to) scene_.ledger.failed_for_good(all);
     return "554 5.6.0 not this\r\n";
   }
+  dialogue.unconfirmed = scene_.ledger.taken(dialogue.from, to, dialogue.body, take_now());
+  for (const std::string& address : to) scene_.note(name_ + " took " + address + " from <" + dialogue.from + ">");
+  return yes(chance_, "2.0.0 taken");
+}
+
+Take Host::take_now() const {
   Take take;
   take.at = scene_.network.runtime().now();
   take.life = scene_.life();
-  dialogue.unconfirmed = scene_.ledger.taken(dialogue.from, to, dialogue.body, take);
-  for (const std::string& address : to) scene_.note(name_ + " took " + address + " from <" + dialogue.from + ">");
-  return yes(chance_, "2.0.0 taken");
+  return take;
+}
+
+/// A reply for each (RFC 2033 §4.2), and what becomes of them. Whether those were taken whose reply does not arrive is
+/// left to chance.
+std::string Host::on_lmtp_dot(Dialogue& dialogue) {
+  const std::vector<std::string> to = std::exchange(dialogue.to, {});
+  dialogue.mail = false;
+  std::string out;
+  std::vector<std::size_t> ends;  // of the replies
+  std::vector<bool> takes;
+  std::size_t clear = std::string::npos;  // from here on the relay need not understand
+  for (std::size_t i = 0; i < to.size() && !dialogue.over; ++i) {
+    std::string reply;
+    if (dialogue.does(Manner::nonsense) && chance_.one_in(4)) {
+      reply = nonsense();
+      clear = std::min(clear, out.size());
+    } else if (dialogue.does(Manner::dot_451) && chance_.one_in(2)) {
+      dialogue.over = chance_.one_in(4);
+      reply = dialogue.over ? "421 4.3.2 not now\r\n" : "451 4.3.0 later\r\n";
+    } else if (is_busy(to[i])) {
+      reply = "450 4.2.1 busy\r\n";
+    } else if (to[i].starts_with("dot-")) {
+      scene_.ledger.failed_for_good(to[i]);
+      reply = "554 5.6.0 not this\r\n";
+    }
+    takes.push_back(reply.empty());
+    out += reply.empty() ? yes(chance_, "2.1.5 taken") : reply;
+    ends.push_back(out.size());
+  }
+  dialogue.over = dialogue.over || dialogue.does(Manner::dot_lost) || dialogue.does(Manner::cut_reply);
+  dialogue.stalls = dialogue.does(Manner::dot_stall) || dialogue.does(Manner::part_stall);
+  if (dialogue.does(Manner::dot_lost) || dialogue.does(Manner::dot_stall)) out.clear();
+  if (dialogue.does(Manner::cut_reply) || dialogue.does(Manner::part_stall))
+    out.resize(chance_.one_in(2) ? ends[chance_.below(ends.size())] : chance_.below(out.size()));
+  for (std::size_t i = 0; i < takes.size(); ++i) {
+    const bool arrives = ends[i] <= out.size();
+    if (!takes[i] || (!arrives && chance_.one_in(2))) continue;
+    scene_.note(name_ + " took " + to[i] + " from <" + dialogue.from + ">");
+    Take now = take_now();
+    if (dialogue.stalls) now.waits = conf::Config().delivery.data_timeout;
+    for (Take* take : scene_.ledger.taken(dialogue.from, {to[i]}, dialogue.body, now))
+      if (arrives && ends[i] <= clear) dialogue.told.emplace_back(ends[i], take);
+  }
+  return out;
 }
 
 }  // namespace waypost::sim

@@ -110,7 +110,7 @@ void Ledger::removed(const std::string& domain, const std::set<std::string>* lef
   }
 }
 
-void Ledger::attempted(const std::string& recipient, const std::string& host, net::TimePoint now) {
+void Ledger::attempted(const std::string& recipient, const net::Address& host, net::TimePoint now) {
   Recipient& known = recipients_[recipient];
   ++known.attempts;
   auto [last, is_first] = known.attempted_at.try_emplace(host, now);
@@ -195,6 +195,8 @@ std::vector<Take*> Ledger::report(const std::string& to, std::string_view body, 
     if (message.from.empty()) broken("a report of " + address + " for a null reverse-path");
     if (message.from != to) broken("a report of " + address + " went to " + to + ", not to " + message.from);
     const bool of_success = action == "delivered" || action == "relayed" || action == "expanded";
+    const bool is_last = domain_of(address) == kLocalDomain || domain_of(address) == kLmtpDomain;
+    if (of_success && (action == "delivered") != is_last) broken("a report of " + address + " says: " + action);
     if (!of_success && !message.tells(action == "delayed" ? "DELAY" : "FAILURE"))
       broken("a report of " + address + ": " + action + ", with NOTIFY=" + message.notify);
     if (action == "failed") recipient.failed.insert(id);
@@ -235,10 +237,11 @@ bool Ledger::excused(const Take& take) const {
   if (!take.confirmed) return true;
   auto end = ends_.find(take.life);
   if (end == ends_.end()) return false;
-  if (end->second.badly && end->second.ended - take.at <= kUnrecorded) return true;
+  const net::Duration unrecorded = kUnrecorded + take.waits;
+  if (end->second.badly && end->second.ended - take.at <= unrecorded) return true;
   // An outcome that a full disk does not take is kept in mind until there is room, or the life ends.
   return std::any_of(full_.begin(), full_.end(), [&](const auto& full) {
-    return take.at >= full.first - kUnrecorded && take.at <= full.second &&
+    return take.at >= full.first - unrecorded && take.at <= full.second &&
            end->second.ended <= full.second + kUnrecorded;
   });
 }
@@ -286,8 +289,9 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
   const std::string back = domain_of(message.from);
   const bool reachable = !terms.failed.contains(back) && !terms.dead.contains(back) && !gone_.contains(back) &&
                          !removed_.contains(back);  // as reports may be
-  if (domain == kLocalDomain && message.tells("SUCCESS") && reachable && !recipient.takes.empty() &&
-      recipient.failed.empty() && recipient.reached.empty())
+  // Whether the relay knows of a Maildir that it has its message is not known.
+  const bool is_reached = domain == kLmtpDomain ? known > 0 : domain == kLocalDomain && !recipient.takes.empty();
+  if (is_reached && message.tells("SUCCESS") && reachable && recipient.failed.empty() && recipient.reached.empty())
     broken(address + " was reached, and no report says so");
   if (recipient.takes.empty() && recipient.failed.empty()) {
     const bool tells = message.tells("FAILURE") && reachable;

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "net/address.h"
 #include "net/clock.h"
 
 namespace waypost::sim {
@@ -16,11 +17,15 @@ namespace waypost::sim {
 /// In a Maildir: digests go there.
 inline constexpr const char* kPostmaster = "postmaster@local.example";
 
+/// Its hosts speak LMTP: who they took it for is reached.
+inline constexpr const char* kLmtpDomain = "lmtp.example";
+
 /// A message that came at a host or into a Maildir.
 struct Take {
   net::TimePoint at;
   int life = 0;            ///< the relay's, at that time
-  bool confirmed = false;  ///< the relay went on after our 250: it has read it
+  bool confirmed = false;  ///< the relay has read our 250
+  net::Duration waits{0};  ///< the relay may wait so long for the replies of others before it records this one
 };
 
 /// Keeps account of one run. Every recipient's address is used for one message only.
@@ -41,7 +46,7 @@ class Ledger {
   void told(int message, Message::State state, net::TimePoint now);
 
   // What hosts see. Each returns what has to be confirmed.
-  void attempted(const std::string& recipient, const std::string& host, net::TimePoint now);
+  void attempted(const std::string& recipient, const net::Address& host, net::TimePoint now);
   /// Somebody said, or the DNS says, that it cannot be delivered ever.
   void failed_for_good(const std::string& recipient) { recipients_[recipient].cause = true; }
   std::vector<Take*> taken(const std::string& from, const std::vector<std::string>& to, const std::string& body,
@@ -89,8 +94,8 @@ class Ledger {
     bool removed = false;                      ///< or may be
     std::optional<net::TimePoint> removed_at;  ///< known to be
     int attempts = 0;
-    std::map<std::string, net::TimePoint> attempted_at;  ///< by host: the last time
-    net::Duration shortest_wait = net::Duration::max();  ///< between two attempts at one host
+    std::map<net::Address, net::TimePoint> attempted_at;  ///< by host: the last time
+    net::Duration shortest_wait = net::Duration::max();   ///< between two attempts at one of them
   };
   struct Life {
     net::TimePoint ended;

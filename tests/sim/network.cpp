@@ -22,6 +22,7 @@ class LinkStream : public net::Stream {
     if (into.size() > 1 && link_->chance.one_in(8)) into = into.first(1 + link_->chance.below(into.size() - 1));
     Result<std::size_t> got = co_await below_->read(into, deadline);
     if (link_->broken && !closed_ && (!got || *got == 0)) co_return broken();
+    if (got) link_->read[end_] += *got;
     co_return got;
   }
 
@@ -113,7 +114,9 @@ void Link::break_off() {
 net::Task<Result<std::unique_ptr<net::Stream>>> Network::connect(net::Address remote,
                                                                  std::optional<net::Address> source,
                                                                  net::TimePoint deadline, std::stop_token stop) {
-  if (black_holes.contains(remote)) {
+  if (ipv6 == Ipv6::unreachable && remote.family == 6)
+    co_return fail(Errc::unreachable, "connect to " + remote.text() + ": network is unreachable");
+  if (black_holes.contains(remote) || (ipv6 == Ipv6::lost && remote.family == 6)) {
     const bool waited = co_await runtime_.sleep_until(deadline, stop);
     if (!waited) co_return fail(Errc::cancelled, "connect to " + remote.text() + ": stopped");
     co_return fail(Errc::timed_out, "connect to " + remote.text() + ": timed out");
@@ -121,14 +124,14 @@ net::Task<Result<std::unique_ptr<net::Stream>>> Network::connect(net::Address re
   if (refusing.contains(remote)) co_return fail(Errc::refused, "connect to " + remote.text() + ": connection refused");
   Result<std::unique_ptr<net::Stream>> stream = co_await runtime_.connect(remote, source, deadline, stop);
   if (!stream) co_return stream;
-  auto link = std::make_shared<Link>(chance_.next());
+  auto link = std::make_shared<Link>(chance_.next(), (*stream)->local());
   link->slowness = slowness;
   if (flaky && chance_.one_in(2)) {
     // Most of a dialogue is within its first hundreds of octets.
     const std::uint64_t at = chance_.below(chance_.one_in(2) ? 300 : 6000);
     (chance_.one_in(2) ? link->breaks_at : link->silent_at)[chance_.below(2)] = at;
   }
-  coming_[(*stream)->local()] = link;
+  coming_[link->client] = link;
   links_.push_back(link);
   std::unique_ptr<net::Stream> end = std::make_unique<LinkStream>(*this, std::move(*stream), link, 0);
   co_return end;
@@ -156,13 +159,19 @@ void Network::break_all() {
 std::shared_ptr<Link> Network::link_from(const net::Address& client) {
   auto found = coming_.find(client);
   if (found == coming_.end()) {
-    auto gone = std::make_shared<Link>(0);
+    auto gone = std::make_shared<Link>(0, client);
     gone->broken = true;
     return gone;
   }
   std::shared_ptr<Link> link = std::move(found->second);
   coming_.erase(found);
   return link;
+}
+
+std::shared_ptr<Link> Network::find_link(const net::Address& client) const {
+  for (auto each = links_.rbegin(); each != links_.rend(); ++each)
+    if (std::shared_ptr<Link> link = each->lock(); link && !link->broken && link->client == client) return link;
+  return nullptr;
 }
 
 net::Task<Result<std::unique_ptr<net::Stream>>> Machine::connect(net::Address remote,

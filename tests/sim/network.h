@@ -8,10 +8,12 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "net/runtime.h"
 #include "tests/sim/chance.h"
+#include "tests/sim/plan.h"
 #include "tests/support/virtual_runtime.h"
 
 namespace waypost::sim {
@@ -20,12 +22,13 @@ class Network;
 
 /// One connection and what becomes of it: end 0 made it, end 1 took it.
 struct Link {
-  explicit Link(std::uint64_t seed) : chance(seed) {}
+  Link(std::uint64_t seed, net::Address from) : chance(seed), client(std::move(from)) {}
   Chance chance;
+  const net::Address client;  ///< of the end that made it
   net::Duration slowness{0};  ///< of each piece, at most
   bool broken = false;
   std::array<std::optional<std::uint64_t>, 2> breaks_at, silent_at;  ///< octets that each end has sent by then
-  std::array<std::uint64_t, 2> sent{};
+  std::array<std::uint64_t, 2> sent{}, read{};
   std::array<net::Stream*, 2> ends{};  ///< those below
   void break_off();
 };
@@ -45,8 +48,11 @@ class Network {
   void break_all();
   /// The link that a client's stream came over.
   std::shared_ptr<Link> link_from(const net::Address& client);
+  /// The same, once it was taken; null if it is broken.
+  std::shared_ptr<Link> find_link(const net::Address& client) const;
 
   std::set<net::Address> refusing, black_holes;
+  Ipv6 ipv6 = Ipv6::works;
   bool flaky = false;          ///< half of the connections that are made now do not last
   net::Duration slowness{50};  ///< of connections that are made now
   tests::VirtualRuntime& runtime() { return runtime_; }

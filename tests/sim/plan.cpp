@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "conf/values.h"
 #include "tests/sim/chance.h"
 #include "tests/sim/ledger.h"
 
@@ -17,14 +18,27 @@ const char* name_of(Item::Kind kind) {
   return kNames[static_cast<std::size_t>(kind)];
 }
 
+/// To a host, to a socket, or to one after the other.
+conf::Route lmtp_route(Chance& chance) {
+  conf::NextHop host, socket;
+  host.kind = conf::NextHop::Kind::lmtp_tcp;
+  host.host = {host_address(kLmtpHost).host(), host_address(kLmtpHost).port};
+  socket.kind = conf::NextHop::Kind::lmtp_socket;
+  socket.value = host_address(kLmtpSocket).path;
+  conf::Route route;
+  route.match = kLmtpDomain;
+  route.next_hops = {host, socket};
+  if (chance.one_in(2)) std::swap(route.next_hops[0], route.next_hops[1]);
+  if (chance.one_in(2)) route.next_hops.pop_back();
+  return route;
+}
+
 conf::Config make_config(Chance& chance) {
   conf::Config config;
   config.hostname = "relay.example";
   config.postmaster = "postmaster@local.example";
-  conf::Network clients;
-  clients.bytes[0] = 10;
-  clients.prefix = 8;
-  config.relay.networks = {clients};
+  for (const char* clients : {"10.0.0.0/8", "2001:db8:a::/48", "::1"})
+    config.relay.networks.push_back(*conf::parse_network(clients));
   conf::Domain local;
   local.name = "local.example";
   conf::NextHop maildir;
@@ -36,10 +50,10 @@ conf::Config make_config(Chance& chance) {
   route.match = "routed.example";
   conf::NextHop hop;
   hop.kind = conf::NextHop::Kind::smtp;
-  hop.host = {host_address(kRoutedHost), 2525};
+  hop.host = {host_address(kRoutedHost).host(), 2525};
   hop.look_up_mx = false;
   route.next_hops = {hop};
-  config.routes = {route};
+  config.routes = {route, lmtp_route(chance)};
   if (chance.one_in(2)) config.queue.retry = {1min, 5min, 15min, 1h};
   config.queue.expire =
       chance.one_in(2) ? std::chrono::seconds(5 * 24h) : std::chrono::seconds(chance.from(8, 30) * 1h);
@@ -53,6 +67,18 @@ conf::Config make_config(Chance& chance) {
   return config;
 }
 
+/// Some have both families and, where it works, some have IPv6 alone.
+std::vector<std::vector<net::Address>> make_hosts(Chance& chance, Ipv6 ipv6) {
+  std::vector<std::vector<net::Address>> hosts(chance.from(2, 6));
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    const std::string number = std::to_string(10 + i);
+    const std::uint64_t families = ipv6 == Ipv6::works ? chance.below(5) : chance.from(1, 4);
+    if (families <= 2) hosts[i].push_back(*net::Address::parse("2001:db8:b::" + number, 25));
+    if (families >= 1) hosts[i].push_back(*net::Address::parse("203.0.113." + number, 25));
+  }
+  return hosts;
+}
+
 std::vector<Domain> make_domains(Chance& chance, int hosts) {
   std::vector<Domain> domains = {{"home.example", Domain::Kind::mx, {{10, 0}}}};
   const int count = static_cast<int>(chance.from(3, 8));
@@ -64,7 +90,9 @@ std::vector<Domain> make_domains(Chance& chance, int hosts) {
     if (kind == 2) domain.kind = Domain::Kind::dead;
     if (kind == 3) domain.kind = Domain::Kind::address_only;
     if (kind == 4) domain.kind = Domain::Kind::routed;
+    if (kind == 5 || kind == 6) domain.kind = Domain::Kind::lmtp;
     if (domain.kind == Domain::Kind::routed) domain.name = "routed.example";
+    if (domain.kind == Domain::Kind::lmtp) domain.name = kLmtpDomain;
     const int exchangers = domain.kind == Domain::Kind::address_only ? 1 : static_cast<int>(chance.from(1, 3));
     const std::uint64_t first = chance.below(static_cast<std::uint64_t>(hosts));
     for (int k = 0; k < std::min(exchangers, hosts); ++k) {
@@ -95,6 +123,11 @@ std::vector<Item::Kind> make_troubles(Chance& chance) {
   return chosen;
 }
 
+bool has_lmtp(const Plan& plan) {
+  return std::any_of(plan.domains.begin(), plan.domains.end(),
+                     [](const Domain& domain) { return domain.kind == Domain::Kind::lmtp; });
+}
+
 Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
   Item item;
   item.kind = kind;
@@ -118,9 +151,13 @@ Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
       item.where = static_cast<int>(chance.below(plan.domains.size()));
       break;
     case Item::Kind::host:
-      item.where =
-          chance.one_in(10) ? kRoutedHost : static_cast<int>(chance.below(static_cast<std::uint64_t>(plan.hosts)));
+      item.where = static_cast<int>(chance.below(plan.hosts.size()));
+      if (chance.one_in(10)) item.where = kRoutedHost;
+      if (has_lmtp(plan) && chance.one_in(3)) item.where = chance.one_in(2) ? kLmtpHost : kLmtpSocket;
       item.what = static_cast<int>(chance.below(kManners));
+      // What it answers to the dot is what LMTP has of its own.
+      if (item.where >= kLmtpHost && chance.one_in(2))
+        item.what = static_cast<int>(Manner::dot_451) + static_cast<int>(chance.below(5));
       break;
     default:
       break;
@@ -140,8 +177,9 @@ std::string Item::text() const {
          std::to_string(where) + " what " + std::to_string(what);
 }
 
-std::string host_address(int host) {
-  return "203.0.113." + std::to_string(host == kRoutedHost ? kRoutedHost : 10 + host);
+net::Address host_address(int host) {
+  if (host == kLmtpSocket) return net::Address::local("/run/lmtp");
+  return *net::Address::parse("203.0.113." + std::to_string(host), host == kRoutedHost ? 2525 : 24);
 }
 
 Plan make_plan(std::uint64_t seed) {
@@ -150,8 +188,10 @@ Plan make_plan(std::uint64_t seed) {
   plan.seed = seed;
   plan.calm = chance.one_in(8);
   plan.config = make_config(chance);
-  plan.hosts = static_cast<int>(chance.from(2, 6));
-  plan.domains = make_domains(chance, plan.hosts);
+  // A lost connection costs half a minute, which a calm run does not have.
+  if (chance.one_in(4)) plan.ipv6 = plan.calm || chance.one_in(2) ? Ipv6::unreachable : Ipv6::lost;
+  plan.hosts = make_hosts(chance, plan.ipv6);
+  plan.domains = make_domains(chance, static_cast<int>(plan.hosts.size()));
   plan.traffic = std::chrono::minutes(chance.one_in(2) ? chance.from(2, 60) : chance.from(60, 900));
   plan.heal = plan.traffic + 4h;
   const std::uint64_t clients = chance.from(5, 40);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "conf/config.h"
+#include "net/address.h"
 #include "net/clock.h"
 
 namespace waypost::sim {
@@ -51,15 +52,20 @@ enum class Manner : std::uint8_t {
   rcpt_hang_up,
   data_451,
   dot_451,
-  dot_lost,   ///< takes the message and hangs up without a reply
-  dot_stall,  ///< takes the message and says nothing more
+  dot_lost,    ///< takes the message and hangs up without a reply
+  dot_stall,   ///< takes the message and says nothing more
+  cut_reply,   ///< hangs up in the middle of its reply to the dot, or of its replies
+  part_stall,  ///< or says nothing more there
   slow,
   nonsense,  ///< replies that are none, or none to what was asked
 };
-constexpr int kManners = 16;
+constexpr int kManners = 18;
+
+/// Where packets to an IPv6 address lead: many a host has nothing behind it.
+enum class Ipv6 : std::uint8_t { works, unreachable, lost };
 
 struct Domain {
-  enum class Kind : std::uint8_t { mx, address_only, null_mx, none, dead, local, routed };
+  enum class Kind : std::uint8_t { mx, address_only, null_mx, none, dead, local, routed, lmtp };
   std::string name;
   Kind kind = Kind::mx;
   std::vector<std::pair<std::uint16_t, int>> exchangers;  ///< preference, host
@@ -71,13 +77,15 @@ struct Plan {
   net::Duration traffic;        ///< items begin within
   net::Duration heal;           ///< from here on all is well, and the queue has to run empty
   std::vector<Domain> domains;  ///< the first: where senders are; the last: local
-  int hosts = 0;
+  Ipv6 ipv6 = Ipv6::works;
+  std::vector<std::vector<net::Address>> hosts;  ///< the addresses of each
   conf::Config config;
   std::vector<Item> items;  ///< by time
 };
 
-inline constexpr int kRoutedHost = 200;  ///< the host of the route
-std::string host_address(int host);
+inline constexpr int kRoutedHost = 200;                   ///< the host of the route
+inline constexpr int kLmtpHost = 201, kLmtpSocket = 202;  ///< those of the route by LMTP
+net::Address host_address(int host);                      ///< of one of these
 
 Plan make_plan(std::uint64_t seed);
 

@@ -21,10 +21,13 @@ World::World(const Plan& plan, std::FILE* trace)
       config_(std::make_shared<const conf::Config>(plan.config)),
       clients_(runtime_, [this](std::string_view what) { ledger_.broken("client: " + std::string(what)); }) {
   runtime_.scramble(plan.seed + 3);
+  network_.ipv6 = plan.ipv6;
   disk_.clock = [this] { return runtime_.wall_now(); };
-  for (int i = 0; i < plan.hosts; ++i)
-    hosts_[i] = std::make_unique<Host>(scene_, i, 25, plan.seed + 100 + static_cast<std::uint64_t>(i));
-  hosts_[kRoutedHost] = std::make_unique<Host>(scene_, kRoutedHost, 2525, plan.seed + 99);
+  std::map<int, std::vector<net::Address>> addresses;
+  for (std::size_t i = 0; i < plan.hosts.size(); ++i) addresses[static_cast<int>(i)] = plan.hosts[i];
+  for (int i : {kRoutedHost, kLmtpHost, kLmtpSocket}) addresses[i] = {host_address(i)};
+  for (const auto& [i, of_host] : addresses)
+    hosts_[i] = std::make_unique<Host>(scene_, i, of_host, plan.seed + 100 + static_cast<std::uint64_t>(i));
 }
 
 void World::note(const std::string& what) {

@@ -56,7 +56,9 @@ void World::start_life() {
                                     {},
                                     life->limits,
                                     [this] { return config_; },
-                                    [] { return std::vector<net::Address>{kRelay}; },
+                                    [] {
+                                      return std::vector<net::Address>{kRelay, kRelayIpv6};
+                                    },
                                     disk_.open_folder(),
                                     [this, each](const Error& error) {
                                       note("the queue failed: " + error.what);
@@ -64,9 +66,12 @@ void World::start_life() {
                                       network_.break_all();
                                       each->failed = true;
                                     }}));
-  mta::Port port{*life->machine.listen(kRelay), conf::Listener{}};
-  port.listener.address = {"192.0.2.25", 25};
-  life->relay->start({port});
+  std::vector<mta::Port> ports;
+  for (const net::Address& address : {kRelay, kRelayIpv6}) {
+    ports.push_back({*life->machine.listen(address), conf::Listener{}});
+    ports.back().listener.address = {address.host(), address.port};
+  }
+  life->relay->start(ports);
   storage_free_at_ = now();
   life_ = std::move(life);
   later(1min, [this] { undo_soon(); });
@@ -132,6 +137,7 @@ void World::name_domain(tests::FakeResolver& names, const Domain& domain) {
     case Domain::Kind::none:
     case Domain::Kind::local:
     case Domain::Kind::routed:
+    case Domain::Kind::lmtp:
       return;
     case Domain::Kind::null_mx:
       names.add_mx(domain.name, {{0, ""}});
@@ -139,20 +145,24 @@ void World::name_domain(tests::FakeResolver& names, const Domain& domain) {
     case Domain::Kind::dead:
       names.add_mx(domain.name, {{10, "nobody.example"}});
       names.forget("nobody.example");
-      names.add_host("nobody.example", {"203.0.113.250"});
+      names.add_host("nobody.example", {"203.0.113.250", "2001:db8:b::250"});
       return;
     case Domain::Kind::address_only:
-      names.add_host(domain.name, {host_address(domain.exchangers.front().second)});
+      name_host(names, domain.name, domain.exchangers.front().second);
       return;
     case Domain::Kind::mx:
       for (const auto& [preference, host] : domain.exchangers) {
         const std::string name = "mx" + std::to_string(host) + ".example";
         names.add_mx(domain.name, {{preference, name}});
         names.forget(name);
-        names.add_host(name, {host_address(host)});
+        name_host(names, name, host);
       }
       return;
   }
+}
+
+void World::name_host(tests::FakeResolver& names, const std::string& name, int host) {
+  for (const net::Address& address : hosts_.at(host)->addresses()) names.add_host(name, {address.host()});
 }
 
 net::Task<> World::wind_down(mta::Relay& relay, bool& ended) {

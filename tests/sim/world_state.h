@@ -21,6 +21,7 @@ namespace waypost::sim {
 
 constexpr std::uint64_t kMostSteps = 3'000'000;  // a run that spins is none
 inline const net::Address kRelay = *net::Address::parse("192.0.2.25", 25);
+inline const net::Address kRelayIpv6 = *net::Address::parse("2001:db8::25", 25);
 
 /// Of the store's history nothing is asked here.
 class NoHistory : public queue::History {
@@ -66,6 +67,7 @@ class World {
   void restart();
   void bury(bool ended);
   void name_domains(tests::FakeResolver& names);
+  void name_host(tests::FakeResolver& names, const std::string& name, int host);
   void name_domain(tests::FakeResolver& names, const Domain& domain);
 
   // What befalls it.

@@ -10,9 +10,11 @@ void World::begin(const Item& item) {
   if (item.kind != Item::Kind::client) note(item.text());
   const auto loss = static_cast<tests::Loss>(item.what % 5);
   switch (item.kind) {
-    case Item::Kind::client:
-      clients_.spawn(run_client(scene_, plan_, item, kRelay));
+    case Item::Kind::client: {
+      const bool by_ipv6 = plan_.ipv6 == Ipv6::works && item.seed % 4 == 0;
+      clients_.spawn(run_client(scene_, plan_, item, by_ipv6 ? kRelayIpv6 : kRelay));
       return;
+    }
     case Item::Kind::crash:
     case Item::Kind::kill: {
       const bool power = item.kind == Item::Kind::crash;
@@ -43,8 +45,10 @@ void World::begin(const Item& item) {
     case Item::Kind::network:
       network_.flaky = true;
       if (item.what % 2 == 0) network_.slowness = 3s;
+      if (item.what % 3 == 0) network_.ipv6 = item.seed % 2 == 0 ? Ipv6::unreachable : Ipv6::lost;
       later(item.lasts, [this] {
         network_.flaky = false;
+        network_.ipv6 = plan_.ipv6;
         network_.slowness = 50ms;
       });
       return;
@@ -64,25 +68,32 @@ void World::begin(const Item& item) {
 void World::begin_host(const Item& item) {
   const auto manner = static_cast<Manner>(item.what);
   Host& host = *hosts_.at(item.where);
-  if (manner == Manner::refuse)
-    network_.refusing.insert(host.address());
-  else if (manner == Manner::black_hole)
-    network_.black_holes.insert(host.address());
-  else
+  // At times by one family alone.
+  host.manner_family.reset();
+  if (host.addresses().size() > 1 && item.seed % 2 == 0) host.manner_family = item.seed % 4 == 0 ? 4 : 6;
+  if (manner != Manner::refuse && manner != Manner::black_hole) {
     host.manner = manner;
+  } else {
+    for (const net::Address& address : host.addresses())
+      if (host.manner_family.value_or(address.family) == address.family)
+        (manner == Manner::refuse ? network_.refusing : network_.black_holes).insert(address);
+  }
   later(item.lasts, [this, item] { end_host(item); });
 }
 
 void World::end_host(const Item& item) {
   Host& host = *hosts_.at(item.where);
-  network_.refusing.erase(host.address());
-  network_.black_holes.erase(host.address());
+  for (const net::Address& address : host.addresses()) {
+    network_.refusing.erase(address);
+    network_.black_holes.erase(address);
+  }
   host.manner.reset();
 }
 
 void World::begin_dns(const Item& item) {
   const Domain& domain = plan_.domains[static_cast<std::size_t>(item.where)];
-  if (!life_ || domain.kind == Domain::Kind::local || domain.kind == Domain::Kind::routed) return;
+  using Kind = Domain::Kind;
+  if (!life_ || domain.kind == Kind::local || domain.kind == Kind::routed || domain.kind == Kind::lmtp) return;
   tests::FakeResolver& names = *life_->names;
   const auto failure = item.seed % 2 == 0 ? resolver::Status::server_failed : resolver::Status::timed_out;
   switch (item.what % 7) {
@@ -94,8 +105,7 @@ void World::begin_dns(const Item& item) {
       break;
     case 2:  // it moves to another host
       names.forget(domain.name);
-      names.add_host(domain.name,
-                     {host_address(static_cast<int>(item.seed % static_cast<std::uint64_t>(plan_.hosts)))});
+      name_host(names, domain.name, static_cast<int>(item.seed % plan_.hosts.size()));
       break;
     case 3:
       names.forget(domain.name);
@@ -246,6 +256,7 @@ void World::heal() {
   disk_.before = nullptr;
   commit_takes_ = 2ms;
   network_.flaky = false;
+  network_.ipv6 = plan_.ipv6;
   network_.slowness = 50ms;
   network_.refusing.clear();
   network_.black_holes.clear();
