@@ -283,12 +283,13 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
   if (!recipient.failed.empty() && !cause) broken(address + " bounced without a cause");
   if (message.state != Message::State::accepted || recipient.removed) return;
 
-  // Whoever was told of a delay is told of its end (queue.delay_over).
-  if (!recipient.reached.empty() && !message.tells("SUCCESS") && recipient.delayed.empty())
-    broken("a report that " + address + " was reached, with NOTIFY=" + message.notify);
   const std::string back = domain_of(message.from);
   const bool reachable = !terms.failed.contains(back) && !terms.dead.contains(back) && !gone_.contains(back) &&
                          !removed_.contains(back);  // as reports may be
+  // Whoever was told of a delay is told of its end (queue.delay_over), if that notice had its way, too.
+  const bool told = !recipient.delayed.empty() || (message.tells("DELAY") && !reachable);
+  if (!recipient.reached.empty() && !message.tells("SUCCESS") && !told)
+    broken("a report that " + address + " was reached, with NOTIFY=" + message.notify);
   // Whether the relay knows of a Maildir that it has its message is not known.
   const bool is_reached = domain == kLmtpDomain ? known > 0 : domain == kLocalDomain && !recipient.takes.empty();
   if (is_reached && message.tells("SUCCESS") && reachable && recipient.failed.empty() && recipient.reached.empty())
