@@ -81,7 +81,6 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
       std::optional<std::chrono::seconds> time;
       if (outcome.reaction) time = retry_after(*outcome.reaction, recipient.attempts);
       if (time) out.next_attempt = queue::next_attempt(not_before(*time), 1, now, runtime_.random());
-      due_at(out.next_attempt);
     }
     std::optional<Subject> subject = subject_of(recipient, outcome, config->queue.delay_over);
     if (subject && out.event == queue::Event::attempt_failed) subject->report.asked = tally.entries()[at].asked.lines();
@@ -101,6 +100,9 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   });
   settlement.for_digest = notes_for_digest(message);
   const Result<bool> left = co_await commit(std::move(settlement));
+  // Not before: a full disk holds a commit up for long, and what was read meanwhile is not due again.
+  for (const queue::RecipientOutcome& out : outcomes)
+    if (out.event == queue::Event::attempt_deferred) due_at(out.next_attempt);
   if (!left) co_return;
   untold_ = untold_ || (any_failed && message.reverse_path.is_null());
   tally.settled(positions);

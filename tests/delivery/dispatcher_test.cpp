@@ -510,6 +510,19 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(world.drained(2min));
   }
 
+  TEST_CASE("an outcome that a full disk holds up beyond the next attempt does not end the attempts") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {1min}; });
+    Host& other = many_domains(world, 1);
+    other.on_rcpt = [](const std::string&) { return "450 4.2.0 later"; };
+    world.tapped->fail_outcomes = Errc::full;
+    world.submit("", {"r@" + domain(0)});
+    world.pass(3min);
+    CHECK(world.tapped->settled.size() > 100);
+    other.on_rcpt = [](const std::string&) { return "250 ok"; };
+    world.tapped->fail_outcomes.reset();
+    CHECK(world.drained(2min));
+  }
+
   TEST_CASE("what is known of a destination is forgotten when it has no mail") {
     RelayWorld world;
     many_domains(world, 200);

@@ -186,7 +186,8 @@ class TappedStore : public queue::Store {
   explicit TappedStore(queue::Store& store) : store_(store) {}
 
   int pages = 0;                                ///< calls of due()
-  std::optional<Errc> fail_destinations;        ///< settle_destination() ends so, without effect
+  std::optional<Errc> fail_outcomes;            ///< settle() ends so, without effect
+  std::optional<Errc> fail_destinations;        ///< and settle_destination()
   std::optional<Errc> fail_pages;               ///< and due()
   std::vector<queue::Settlement> settled;       ///< without their notifications
   std::size_t joins = 0;                        ///< calls of join_site()
@@ -201,6 +202,7 @@ class TappedStore : public queue::Store {
     queue::Settlement kept = settlement;
     kept.notifications.clear();
     settled.push_back(std::move(kept));
+    if (fail_outcomes) return no_outcome(*fail_outcomes);
     return store_.settle(std::move(settlement));
   }
   net::Task<Result<>> settle_destination(queue::DestinationState state) override {
@@ -281,6 +283,7 @@ class TappedStore : public queue::Store {
 
  private:
   static net::Task<Result<>> failed(Errc code) { co_return fail(code, "as told"); }
+  static net::Task<Result<bool>> no_outcome(Errc code) { co_return fail(code, "as told"); }
   static net::Task<Result<queue::DuePage>> no_page(Errc code) { co_return fail(code, "as told"); }
   queue::Store& store_;
 };
