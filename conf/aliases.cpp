@@ -204,42 +204,51 @@ class LoopSearch {
   std::string run() {
     for (const Domain& domain : config_.domains)
       for (const auto& [local, targets] : domain.aliases)
-        if (local != "@" && walk(local + "@" + domain.name)) return loop_;
+        if (local != "@" && !walk(local + "@" + domain.name)) return loop_;
     return "";
   }
 
  private:
-  bool walk(const std::string& address) {
-    if (done_.contains(address)) return false;
+  /// The most steps from the address to an end; nullopt: `loop_` says what is wrong.
+  std::optional<std::size_t> walk(const std::string& address) {
+    const auto known = steps_.find(address);
+    if (known != steps_.end()) return checked(known->second);
     const auto seen = std::find(path_.begin(), path_.end(), address);
     if (seen != path_.end()) {
       for (auto each = seen; each != path_.end(); ++each) loop_ += *each + " -> ";
       loop_ += address;
-      return true;
-    }
-    if (path_.size() == kMostSteps) {
-      loop_ = path_.front() + " -> ... for more than " + std::to_string(kMostSteps) + " steps";
-      return true;
+      return std::nullopt;
     }
     const std::size_t at = address.rfind('@');
     const Domain* domain = config_.find_domain(address.substr(at + 1));
-    if (domain == nullptr) return false;
+    if (domain == nullptr) return 0;
     const auto found = domain->aliases.find(to_lower(address.substr(0, at)));
-    if (found == domain->aliases.end()) return false;
+    if (found == domain->aliases.end()) return 0;
+    if (!checked(1)) return std::nullopt;
     path_.push_back(address);
+    std::size_t most = 1;
     for (const AliasTarget& target : found->second) {
       const std::string next = to_lower(target.address);
       if (target.final || next == address) continue;
-      if (walk(next)) return true;
+      const std::optional<std::size_t> rest = walk(next);
+      if (!rest) return std::nullopt;
+      most = std::max(most, 1 + *rest);
     }
     path_.pop_back();
-    done_.insert(address);
-    return false;
+    steps_.emplace(address, most);
+    return most;
+  }
+
+  /// `steps`, if they are not too many behind those that were taken.
+  std::optional<std::size_t> checked(std::size_t steps) {
+    if (path_.size() + steps <= kMostSteps) return steps;
+    loop_ = path_.front() + " -> ... for more than " + std::to_string(kMostSteps) + " steps";
+    return std::nullopt;
   }
 
   const Config& config_;
   std::vector<std::string> path_;
-  std::set<std::string> done_;
+  std::map<std::string, std::size_t> steps_;  // of those that were walked to their ends
   std::string loop_;
 };
 

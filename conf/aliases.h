@@ -42,7 +42,8 @@ void read_relocated(const std::vector<AliasRow>& rows, const std::string& path, 
                     const AliasReader& reader, std::map<std::string, std::string>& into);
 
 /// A circle among the aliases of all domains, "a@x.example -> b@x.example -> a@x.example"; "" if there is none. A name
-/// among its own targets is no circle: it is the mailbox.
+/// among its own targets is no circle: it is the mailbox. Or a chain of more than 100 steps,
+/// "a@x.example -> ... for more than 100 steps".
 std::string find_alias_loop(const Config& config);
 
 }  // namespace waypost::conf

@@ -90,11 +90,12 @@ void follow_includes(Value& root, const std::string& path, Reading& reading, std
   }
 }
 
-constexpr std::chrono::seconds kPatience{2};  // with who holds a database locked
+constexpr std::chrono::seconds kPatience{2};      // with who holds a database locked
+constexpr std::chrono::seconds kLongestRead{30};  // of one table
 
 /// What a statement brings of the database that `value` names.
 Result<std::vector<TableRow>> read_table(const std::string& value, const char* query, const std::string& domain) {
-  Result<Database> database = Database::open(database_path(value).value_or(""), kPatience);
+  Result<Database> database = Database::open(database_path(value).value_or(""), kPatience, kLongestRead);
   if (!database) return fail(database.error());
   return database->rows(query, domain);
 }

@@ -39,10 +39,30 @@ Errc errc_of(int code) {
       return Errc::denied;
     case SQLITE_TOOBIG:
       return Errc::too_big;
+    case SQLITE_INTERRUPT:
+      return Errc::timed_out;
     default:
       return Errc::io;
   }
 }
+
+/// While it is there, statements are broken off at a moment.
+class TimeLimit {
+ public:
+  TimeLimit(sqlite3* db, std::chrono::milliseconds longest) : db_(db), end_(Clock::now() + longest) {
+    constexpr int kInstructions = 1000;
+    sqlite3_progress_handler(db_, kInstructions, &is_over, this);
+  }
+  TimeLimit(const TimeLimit&) = delete;
+  TimeLimit& operator=(const TimeLimit&) = delete;
+  ~TimeLimit() { sqlite3_progress_handler(db_, 0, nullptr, nullptr); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static int is_over(void* self) { return Clock::now() >= static_cast<TimeLimit*>(self)->end_ ? 1 : 0; }
+  sqlite3* db_;
+  Clock::time_point end_;
+};
 
 /// SQLite says of all of these that it cannot open the file.
 Result<> check_file(const std::string& path) {
@@ -74,17 +94,20 @@ void Database::Closer::operator()(sqlite3* db) const {
 }
 
 tl::unexpected<Error> Database::error(int code) const {
+  // SQLite says no more than "interrupted".
+  if (errc_of(code) == Errc::timed_out) return fail(Errc::timed_out, "it computes for too long");
   return fail(errc_of(code), escape(sqlite3_errmsg(db_.get()), 200));
 }
 
-Result<Database> Database::open(const std::string& path, std::chrono::milliseconds patience) {
+Result<Database> Database::open(const std::string& path, std::chrono::milliseconds patience,
+                                std::chrono::milliseconds longest) {
   const Result<> good = check_file(path);
   if (!good) return fail(good.error());
   sqlite3* raw = nullptr;
   const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   const int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
   if (raw == nullptr) return fail(Errc::busy, "out of memory");
-  Database out(raw);
+  Database out(raw, longest);
   if (code != SQLITE_OK) return out.error(code);
   // The schema is another's: it may compute, and do nothing else.
   sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
@@ -105,6 +128,7 @@ Result<std::int64_t> Database::version() {
 }
 
 Result<std::vector<TableRow>> Database::rows(const char* query, const std::string& domain) {
+  const TimeLimit limit(db_.get(), longest_);
   sqlite3_stmt* raw = nullptr;
   int code = sqlite3_prepare_v2(db_.get(), query, -1, &raw, nullptr);
   const Statement statement(raw);
@@ -144,6 +168,8 @@ std::string advice(Errc code, const char* query) {
     }
     case Errc::busy:
       return "another program holds it locked: let that end, and try again";
+    case Errc::timed_out:
+      return "a view that has no end, or a table that lacks an index";
     case Errc::damaged:
       return "see what sqlite3 says of it: PRAGMA integrity_check";
     case Errc::not_found:

@@ -34,10 +34,12 @@ class Database {
  public:
   static constexpr std::size_t kMostOctets = 64UL << 20;  ///< of what one statement brings
 
-  /// `patience`: how long a lock of another program is waited for, here and later.
-  /// Errors of all below: not_found, denied, busy (locked), damaged (also: no database), invalid (no such table or
-  /// column), too_big, io.
-  static Result<Database> open(const std::string& path, std::chrono::milliseconds patience);
+  /// `patience`: how long a lock of another program is waited for, here and later. `longest`: how long a statement may
+  /// take: a view can compute without end.
+  /// Errors of all below: not_found, denied, busy (locked), timed_out (`longest`), damaged (also: no database), invalid
+  /// (no such table or column), too_big, io.
+  static Result<Database> open(const std::string& path, std::chrono::milliseconds patience,
+                               std::chrono::milliseconds longest);
 
   /// Another number once someone has changed the database since; comparable while this is open.
   Result<std::int64_t> version();
@@ -47,10 +49,11 @@ class Database {
   struct Closer {
     void operator()(sqlite3* db) const;
   };
-  explicit Database(sqlite3* db) : db_(db) {}
+  Database(sqlite3* db, std::chrono::milliseconds longest) : db_(db), longest_(longest) {}
   tl::unexpected<Error> error(int code) const;
 
   std::unique_ptr<sqlite3, Closer> db_;
+  std::chrono::milliseconds longest_;
 };
 
 /// What to do about an error of these, in a few words; `query` is one of the above.

@@ -36,17 +36,45 @@ const std::vector<conf::AliasTarget>* targets_of(const conf::Domain& domain, con
   return catch_all == domain.aliases.end() ? nullptr : &catch_all->second;
 }
 
+/// Depth first, with the way so far in a list: a chain may be as long as the files are.
 class Expansion {
  public:
   explicit Expansion(const conf::Config& config) : config_(config) {}
 
+  void run(const smtp::Path& path) {
+    add(path, false);
+    while (!way_.empty()) {
+      Step& step = way_.back();
+      if (step.next == step.targets->size()) {
+        on_the_way_.erase(step.key);
+        way_.pop_back();
+        continue;
+      }
+      const conf::AliasTarget& target = (*step.targets)[step.next++];
+      Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(target.address, true);
+      if (!mailbox) continue;  // conf has checked it
+      const bool itself = to_lower(target.address) == step.key;
+      add(smtp::Path{*std::move(mailbox)}, target.final || itself);
+    }
+  }
+  std::vector<smtp::Path> paths;
+  bool goes_round = false;
+
+ private:
+  /// An alias, and which of its targets comes next.
+  struct Step {
+    std::string key;
+    const std::vector<conf::AliasTarget>* targets;
+    std::size_t next;
+  };
+
   void add(const smtp::Path& path, bool final) {
-    const std::string key = to_lower(path.mailbox.text());
+    std::string key = to_lower(path.mailbox.text());
     const conf::Domain* domain = config_.find_domain(path.mailbox.domain);
     const std::vector<conf::AliasTarget>* targets =
         domain == nullptr || final ? nullptr : targets_of(*domain, to_lower(path.mailbox.local));
     if (targets == nullptr) {
-      if (taken_.insert(key).second) paths.push_back(path);
+      if (taken_.insert(std::move(key)).second) paths.push_back(path);
       return;
     }
     if (!expanded_.insert(key).second) {
@@ -54,19 +82,11 @@ class Expansion {
       return;
     }
     on_the_way_.insert(key);
-    for (const conf::AliasTarget& target : *targets) {
-      Result<smtp::Mailbox> mailbox = smtp::parse_mailbox(target.address, true);
-      if (!mailbox) continue;  // conf has checked it
-      const bool itself = to_lower(target.address) == key;
-      add(smtp::Path{*std::move(mailbox)}, target.final || itself);
-    }
-    on_the_way_.erase(key);
+    way_.push_back({std::move(key), targets, 0});
   }
-  std::vector<smtp::Path> paths;
-  bool goes_round = false;
 
- private:
   const conf::Config& config_;
+  std::vector<Step> way_;
   std::set<std::string> taken_, expanded_, on_the_way_;
 };
 
@@ -86,7 +106,7 @@ bool is_to_be_asked(const conf::Domain& domain, const smtp::Mailbox& mailbox) {
 
 std::vector<smtp::Path> expand_aliases(const conf::Config& config, const smtp::Path& path) {
   Expansion expansion(config);
-  expansion.add(path, false);
+  expansion.run(path);
   if (expansion.goes_round) return {};
   return std::move(expansion.paths);
 }

@@ -16,8 +16,7 @@ bool is_known(const conf::Domain& domain, const smtp::Mailbox& mailbox);
 bool is_to_be_asked(const conf::Domain& domain, const smtp::Mailbox& mailbox);
 
 /// All that an address stands for, each once: itself where it is no alias. Those of a list keep the order of the file.
-/// None if
-/// aliases go round, by catch-alls or details (other circles are errors of the configuration).
+/// None if aliases go round, by catch-alls or details (other circles are errors of the configuration).
 std::vector<smtp::Path> expand_aliases(const conf::Config& config, const smtp::Path& path);
 
 }  // namespace waypost::mta

@@ -34,7 +34,7 @@ const Json* find(const Json& certificates, const std::string& key) {
 /// nullopt: no daemon could be asked, as `err` says.
 std::optional<Json> certificates_in_force(Console& console) {
   const Result<ControlAnswer> answer = console.ask(certificates_request());
-  Json json = answer && answer->status < 300 ? Json::parse(answer->body, nullptr, false) : Json();
+  Json json = answer && answer->status < 300 ? parse_json(answer->body) : Json();
   if (json.is_object()) return list_of(json, "certificates");
   const std::string why = answer ? "the daemon answers with " + std::to_string(answer->status) : answer.error().what;
   console.err << "waypost: " << escape(why, 2000) << "; the files alone are shown\n";

@@ -153,7 +153,7 @@ int config_get(const std::string& key, bool json, Console& console) {
       continue;
     }
     // A string without its quotes, for scripts: TOML's strings are JSON's.
-    const Json value = Json::parse(setting.value, nullptr, false);
+    const Json value = parse_json(setting.value);
     console.out << (value.is_string() ? value.get<std::string>() : setting.value) << "\n";
   }
   if (any) return 0;

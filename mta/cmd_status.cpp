@@ -133,7 +133,7 @@ std::optional<Json> ask_for_reload(Console& console) {
   const bool rejected = raw && raw->status == 422;
   Json report;
   if (rejected) {
-    report = Json::parse(raw->body, nullptr, false);
+    report = parse_json(raw->body);
   } else {
     const std::optional<Json> answer = console.read(std::move(raw));
     if (!answer) return std::nullopt;

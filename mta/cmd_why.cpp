@@ -112,7 +112,7 @@ int why(const std::string& text, bool json, Console& console) {
       ask.path = "/v1/dest";
       ask.query["name"] = name;
       const Result<ControlAnswer> answer = console.ask(ask);
-      const Json found = answer && answer->status == 200 ? Json::parse(answer->body, nullptr, false) : Json();
+      const Json found = answer && answer->status == 200 ? parse_json(answer->body) : Json();
       std::vector<Json>& rows = known[name];
       if (found.is_object() && found.contains("destinations"))
         for (const Json& row : found["destinations"]) rows.push_back(row);

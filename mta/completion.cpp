@@ -149,7 +149,7 @@ std::vector<std::string> ask_for(const std::string& kind, Console& console) {
   request.path = kind == "ID" ? "/v1/queue" : "/v1/dest";
   if (kind == "ID") request.query["limit"] = std::to_string(kMostValues);
   const Result<ControlAnswer> answer = console.ask(request);
-  const Json found = answer && answer->status == 200 ? Json::parse(answer->body, nullptr, false) : Json();
+  const Json found = answer && answer->status == 200 ? parse_json(answer->body) : Json();
   std::vector<std::string> out;
   const char* list = kind == "ID" ? "messages" : "destinations";
   if (!found.is_object() || !found.contains(list)) return out;

@@ -39,7 +39,7 @@ std::string ConfigEpochs::short_value(const std::string& value) {
 
 ConfigEpochs ConfigEpochs::parse(std::string_view text) {
   ConfigEpochs out;
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = parse_json(text);
   if (!json.is_array()) return out;
   for (const Json& each : json) {
     const bool whole = each.is_object() && each.contains("epoch") && each["epoch"].is_number_unsigned() &&

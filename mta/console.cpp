@@ -97,7 +97,7 @@ std::optional<std::string> Console::octets_of(Result<ControlAnswer> answer) {
     return std::nullopt;
   }
   if (answer->status < 300) return std::move(answer->body);
-  const Json json = Json::parse(answer->body, nullptr, false);
+  const Json json = parse_json(answer->body);
   std::string why = text_of(json, "error");
   if (why.empty()) why = "the daemon answers with " + std::to_string(answer->status);
   if (answer->status == 414 || answer->status == 431) why = "too long a filter";
@@ -112,7 +112,7 @@ std::optional<Json> Console::fetch(const ControlRequest& request) {
 std::optional<Json> Console::read(Result<ControlAnswer> answer) {
   const std::optional<std::string> body = octets_of(std::move(answer));
   if (!body) return std::nullopt;
-  Json json = Json::parse(*body, nullptr, false);
+  Json json = parse_json(*body);
   if (json.is_object()) return json;
   give_up(EX_SOFTWARE, "the daemon's answer is not understood");
   return std::nullopt;

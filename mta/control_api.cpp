@@ -229,7 +229,7 @@ ControlAnswer ControlApi::log_lines(const ControlRequest& request) {
 }
 
 ControlAnswer ControlApi::set_log_level(const ControlRequest& request) {
-  const Json order = Json::parse(request.body, nullptr, false);
+  const Json order = parse_json(request.body);
   if (!order.is_object()) return refuse(400, "the body is no JSON object");
   const auto level = order.find("level");
   const std::optional<log::Level> wanted =
@@ -376,7 +376,7 @@ Result<std::vector<queue::MessageRow>> ControlApi::rows(const queue::Filter& fil
 }
 
 ControlAnswer ControlApi::settle_attempt(const ControlRequest& request) {
-  const Json order = Json::parse(request.body, nullptr, false);
+  const Json order = parse_json(request.body);
   if (!order.is_object()) return refuse(400, "the body is no JSON object");
   const auto text = [&order](const char* key) {
     const auto found = order.find(key);
@@ -516,7 +516,7 @@ ControlAnswer ControlApi::check_store(const ControlRequest& request) {
 }
 
 ControlAnswer ControlApi::back_up(const ControlRequest& request) {
-  const Json order = Json::parse(request.body, nullptr, false);
+  const Json order = parse_json(request.body);
   const auto folder = order.is_object() ? order.find("folder") : order.end();
   if (folder == order.end() || !folder->is_string()) return refuse(400, "folder is the path of a new folder");
   const Result<queue::BackupReport> report = backend_.back_up(folder->get<std::string>(), begin_work(request));

@@ -34,7 +34,7 @@ void ControlApi::record(const ControlRequest& request, const std::string& what, 
 }
 
 ControlAnswer ControlApi::undo(const ControlRequest& request) {
-  const Json order = Json::parse(request.body, nullptr, false);
+  const Json order = parse_json(request.body);
   const auto number = order.is_object() ? order.find("change") : order.end();
   if (number == order.end() || !number->is_number_unsigned())
     return answer_of(Error(Errc::invalid, "change is the number of a change"));

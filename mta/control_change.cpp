@@ -80,7 +80,7 @@ struct ChangeOrder {
 };
 
 Result<ChangeOrder> parse_order(const std::string& body) {
-  const Json json = Json::parse(body, nullptr, false);
+  const Json json = parse_json(body);
   if (!json.is_object()) return fail(Errc::invalid, "the body is no JSON object");
   const auto text = [&json](const char* key) {
     const auto found = json.find(key);

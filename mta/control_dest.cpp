@@ -24,7 +24,7 @@ constexpr std::chrono::hours kLongest{24 * 366};
 
 /// Errors: invalid.
 Result<queue::DestinationChange> parse_change(const std::string& body, net::WallTime now) {
-  const Json json = Json::parse(body, nullptr, false);
+  const Json json = parse_json(body);
   if (!json.is_object()) return fail(Errc::invalid, "the body is no JSON object");
   const auto text = [&json](const char* key) {
     const auto found = json.find(key);

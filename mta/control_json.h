@@ -1,6 +1,7 @@
 // mta/control_json.h: the JSON of the control socket and of `--json`. Keys are stable: add, never rename. Pure.
 #pragma once
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -18,6 +19,10 @@ using Json = nlohmann::ordered_json;
 
 /// One line. Octets that are no UTF-8 become U+FFFD.
 std::string to_line(const Json& json);
+
+/// A discarded value of what is no JSON, or is nested deeper than any that Waypost reads or writes: what copies,
+/// compares or writes a value calls itself at each level.
+Json parse_json(std::string_view text);
 
 ControlAnswer answer(const Json& json, int status = 200);
 

@@ -37,7 +37,7 @@ ControlAnswer ControlApi::progress(const ControlRequest& request) {
 }
 
 ControlAnswer ControlApi::stop_progress(const ControlRequest& request) {
-  const Json order = Json::parse(request.body, nullptr, false);
+  const Json order = parse_json(request.body);
   const auto of = order.is_object() ? order.find("of") : order.end();
   if (of == order.end() || !of->is_string())
     return answer_of(Error(Errc::invalid, "of is the name of what is stopped"));

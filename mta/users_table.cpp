@@ -11,6 +11,8 @@ namespace {
 
 /// With who holds it locked: those who log in wait for one another meanwhile.
 constexpr std::chrono::milliseconds kPatience(200);
+/// Of all users, however many.
+constexpr std::chrono::seconds kLongestRead(5);
 
 bool is_same_file(const FileStamp& one, const FileStamp& other) {
   return one.device == other.device && one.inode == other.inode;
@@ -29,7 +31,7 @@ Result<std::optional<ParsedUsers>> UsersTable::read_if_changed() {
   if (replaced) open_.reset();
   if (!open_) {
     version_.reset();
-    Result<conf::Database> opened = conf::Database::open(database_, kPatience);
+    Result<conf::Database> opened = conf::Database::open(database_, kPatience, kLongestRead);
     if (!opened) return in_trouble(opened.error());
     open_.emplace(*std::move(opened));
     stamp_ = stamp ? std::optional<FileStamp>(*stamp) : std::nullopt;

@@ -165,11 +165,16 @@ Result<PageFile> PageFile::open(Files& files, const std::string& name) {
   Result<std::unique_ptr<File>> file = files.open(name);
   if (!file) return fail(file.error());
   out.file_ = *std::move(file);
-  out.pages_ =
-      static_cast<std::uint32_t>(std::min<std::uint64_t>((size_of_file(*out.file_) + kPage - 1) / kPage, kMostPages));
+  const std::uint64_t whole = (size_of_file(*out.file_) + kPage - 1) / kPage;
+  out.in_file_ = out.pages_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(whole, kMostPages));
   Result<> wal = out.read_wal(files, name + "-wal");
   if (!wal) return fail(wal.error());
-  out.reached_.assign(out.pages_ + 1, false);
+  // A WAL may say of itself what it will: what is walked is what is there.
+  out.in_file_ = std::min(out.in_file_, out.pages_);
+  for (const auto& [page, at] : out.in_wal_)
+    if (page > out.in_file_ && page <= out.pages_) out.behind_file_.push_back(page);
+  std::sort(out.behind_file_.begin(), out.behind_file_.end());
+  out.reached_.assign(out.there(), false);
   out.walk_trees();
   return out;
 }
@@ -207,6 +212,19 @@ Result<> PageFile::read_wal(Files& files, const std::string& name) {
   }
 }
 
+/// Of those that are there, from 0 on, in the order of their numbers.
+std::uint32_t PageFile::page_at(std::size_t index) const {
+  return index < in_file_ ? static_cast<std::uint32_t>(index + 1) : behind_file_[index - in_file_];
+}
+
+std::optional<std::size_t> PageFile::index_of(std::uint32_t page) const {
+  if (page == 0) return std::nullopt;
+  if (page <= in_file_) return page - 1;
+  const auto found = std::lower_bound(behind_file_.begin(), behind_file_.end(), page);
+  if (found == behind_file_.end() || *found != page) return std::nullopt;
+  return in_file_ + static_cast<std::size_t>(found - behind_file_.begin());
+}
+
 bool PageFile::read(std::uint32_t page, std::string& into) {
   if (page == 0 || page > pages_) return false;
   auto newest = in_wal_.find(page);
@@ -236,7 +254,7 @@ std::uint8_t PageFile::map_entry(std::uint32_t page) {
 
 /// The map names what is in use where a tree is cut, and the trees where the map is damaged.
 PageFile::Use PageFile::use_of(std::uint32_t page) {
-  if (reached_[page]) return Use::tree;
+  if (reached_[*index_of(page)]) return Use::tree;
   std::uint8_t entry = map_entry(page);
   if (entry == kMapRoot || entry == kMapTree) return Use::tree;
   return entry == 0 ? Use::in_doubt : Use::other;
@@ -246,15 +264,16 @@ void PageFile::walk_trees() {
   std::vector<std::uint32_t> todo;
   for (std::uint32_t page = 1; page <= std::min(kRoots, pages_); ++page)
     if (page == 1 || map_entry(page) == kMapRoot) todo.push_back(page);
-  for (std::uint32_t page = 3; page <= pages_; ++page)
-    if (map_entry(page) == kMapTree) todo.push_back(page);
+  for (std::size_t i = 0; i < there(); ++i)
+    if (map_entry(page_at(i)) == kMapTree) todo.push_back(page_at(i));
   std::string octets;
   std::vector<std::size_t> cells;
   while (!todo.empty()) {
     std::uint32_t page = todo.back();
     todo.pop_back();
-    if (page == 0 || page > pages_ || reached_[page]) continue;
-    reached_[page] = true;
+    const std::optional<std::size_t> index = index_of(page);
+    if (!index || reached_[*index]) continue;
+    reached_[*index] = true;
     if (!read(page, octets) || !cells_of(octets, page, cells)) continue;
     std::size_t header = header_at(page);
     if (!is_interior(static_cast<std::uint8_t>(octets[header]))) continue;
@@ -265,8 +284,11 @@ void PageFile::walk_trees() {
 }
 
 void PageFile::each_record(const std::function<void(const StoredRecord&, Use)>& visit) {
-  unreadable_ = broken_ = 0;
-  for (std::uint32_t page = 1; page <= pages_; ++page) walk_page(page, visit);
+  broken_ = 0;
+  unreadable_ = pages_ - there();
+  // Which is never written.
+  if (pages_ >= kLockPage && !index_of(kLockPage)) unreadable_ -= 1;
+  for (std::size_t i = 0; i < there(); ++i) walk_page(page_at(i), visit);
 }
 
 void PageFile::walk_page(std::uint32_t page, const std::function<void(const StoredRecord&, Use)>& visit) {
@@ -311,7 +333,7 @@ bool PageFile::read_payload(std::string_view octets, std::size_t at, std::uint64
   constexpr std::uint64_t kLeast = (kPage - 12) * 32 / 255 - 23;
   const std::uint64_t most = in_index ? (kPage - 12) * 64 / 255 - 23 : kPage - 35;
   // More than there is would have a chain that goes round.
-  if (size > std::min(std::uint64_t{256} << 20, std::uint64_t{pages_} * kPage)) return false;
+  if (size > std::min(std::uint64_t{256} << 20, std::uint64_t{there()} * kPage)) return false;
   std::uint64_t local = size;
   if (size > most) {
     local = kLeast + (size - kLeast) % (kPage - 4);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -37,6 +38,8 @@ class PageFile {
   /// `name` below `files`, and `name`-wal if it is there. Errors: not_found, denied, io.
   static Result<PageFile> open(Files& files, const std::string& name);
 
+  /// As many as the file has, or as the last commit in the WAL says. Only those that are in the file or the WAL are
+  /// looked at.
   std::uint32_t pages() const { return pages_; }
   /// Pages that are not there, or cannot be read.
   std::uint64_t unreadable() const { return unreadable_; }
@@ -55,6 +58,9 @@ class PageFile {
  private:
   PageFile() = default;
   Result<> read_wal(Files& files, const std::string& name);
+  std::size_t there() const { return in_file_ + behind_file_.size(); }
+  std::uint32_t page_at(std::size_t index) const;
+  std::optional<std::size_t> index_of(std::uint32_t page) const;
   bool read(std::uint32_t page, std::string& into);
   std::uint8_t map_entry(std::uint32_t page);
   Use use_of(std::uint32_t page);
@@ -64,8 +70,10 @@ class PageFile {
 
   std::unique_ptr<File> file_, wal_;
   std::uint32_t pages_ = 0;
+  std::uint32_t in_file_ = 0;                                // the first of them
   std::unordered_map<std::uint32_t, std::uint64_t> in_wal_;  // page -> offset of its newest octets in the WAL
-  std::vector<bool> reached_;                                // from the roots of the trees
+  std::vector<std::uint32_t> behind_file_;                   // those that only the WAL has, in order
+  std::vector<bool> reached_;                                // from the roots of the trees, by index_of()
   std::uint32_t map_page_ = 0;
   std::string map_;
   std::uint64_t unreadable_ = 0, broken_ = 0;

@@ -149,6 +149,21 @@ TEST_SUITE("conf/aliases") {
       CHECK(find_alias_loop(config) == row.want);
     }
   }
+
+  TEST_CASE("a chain of more than 100 steps is told, from whichever end its names are read") {
+    for (const bool down : {false, true}) {
+      CAPTURE(down);
+      for (const int steps : {100, 101}) {
+        const auto name = [&](int i) { return "a" + std::to_string(1000 + (down ? -i : i)); };
+        Config config;
+        Domain& domain = config.domains.emplace_back();
+        domain.name = "a.example";
+        for (int i = 0; i < steps; ++i) domain.aliases[name(i)] = {{name(i + 1) + "@a.example", false}};
+        const std::string want = name(0) + "@a.example -> ... for more than 100 steps";
+        CHECK(find_alias_loop(config) == (steps == 100 ? "" : want));
+      }
+    }
+  }
 }
 
 }  // namespace waypost::conf

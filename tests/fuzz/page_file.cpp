@@ -299,8 +299,10 @@ void damage_and_read(std::uint8_t how, std::string_view input) {
         break;
       case 1:
         if (wal.frames.size() == 16) break;
+        // Bits 3 and 4: a page, and an end, that are far away.
         wal.frames.push_back(
-            {static_cast<std::uint32_t>(page + 1), (step & 4) != 0 ? std::uint32_t{fuzz::take_octet(input)} : 0,
+            {static_cast<std::uint32_t>(page + 1) << ((step & 8) != 0 ? 24 : 0),
+             (step & 4) != 0 ? std::uint32_t{fuzz::take_octet(input)} << ((step & 16) != 0 ? 24 : 0) : 0,
              (page + 1) * kPage <= octets.size() ? octets.substr(page * kPage, kPage) : std::string(kPage, '\0')});
         break;
       case 2:

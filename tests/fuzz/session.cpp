@@ -1,12 +1,13 @@
 // tests/fuzz/session.cpp: a client that sends anything, in pieces of its choice, to a whole inbound session.
 //
 // The first octet says who it is and what the listener is like; with bit 5 the client is a balancer, whose connections
-// begin with a header of the PROXY protocol, with bit 6 it may use XCLIENT. In the rest some octets are not sent: RS
-// (0x1E) ends a piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F)
+// begin with a header of the PROXY protocol, with bit 6 it may use XCLIENT. With bit 7 clients and domains are looked
+// up in the DNS, and the second octet says what that answers; see answer_dns(). In the rest some octets are not sent:
+// RS (0x1E) ends a piece, so that the session answers before the next one; GS (0x1D) lets half a minute pass; US (0x1F)
 // holds commits back, or lets them go; FS (0x1C) stops the server; ESC (0x1B) fails commits for want of room, then for
 // an error of the disk, then no more; SUB (0x1A) does so with what is written to spool files. Covers: mta/session.cpp
-// mta/session_envelope.cpp mta/session_data.cpp mta/session_auth.cpp mta/session_proxy.cpp mta/policy.cpp
-// mta/limits.cpp net/line_buffer.cpp queue/body.cpp
+// mta/session_envelope.cpp mta/session_data.cpp mta/session_auth.cpp mta/session_proxy.cpp mta/session_checks.cpp
+// mta/checks.cpp mta/policy.cpp mta/limits.cpp net/line_buffer.cpp queue/body.cpp
 #include <algorithm>
 #include <fstream>
 #include <set>
@@ -19,6 +20,7 @@
 #include "conf/values.h"
 #include "mta/scram.h"
 #include "net/proxy_header.h"
+#include "resolver/name.h"
 #include "smtp/header_scan.h"
 #include "tests/fuzz/input.h"
 #include "tests/support/harness.h"
@@ -29,7 +31,8 @@ using namespace waypost;
 namespace {
 
 constexpr std::uint64_t kMaxMessage = 600;
-constexpr std::uint8_t kProxy = 32, kXclient = 64;
+constexpr std::uint8_t kProxy = 32, kXclient = 64, kDns = 128;
+constexpr std::uint8_t kListed = 1, kTrouble = 32, kSlow = 64;  ///< of what the DNS answers
 
 /// Who may log in: ann, whose password is "secret", by a verifier that costs nothing.
 const std::string& users_file() {
@@ -58,7 +61,39 @@ tests::HarnessOptions options(std::uint8_t octet) {
   const std::vector<conf::Network> everybody = {*conf::parse_network("0.0.0.0/0"), *conf::parse_network("::/0")};
   if ((octet & kProxy) != 0) out.listener.proxy = everybody;
   if ((octet & kXclient) != 0) out.listener.xclient = everybody;
+  if ((octet & kDns) != 0) {
+    out.asks_dns = true;
+    conf::Config::Checks& checks = out.config.checks;
+    checks.lists.push_back({"list.example", {}, 1});
+    checks.helo = conf::Config::Checks::Helo::resolves;
+    checks.reverse_dns = checks.sender_domain = true;
+  }
   return out;
+}
+
+/// Bit 0: the stranger is on the list. Bit 1: its address has a name, which leads back. Bit 2: so has what it calls
+/// itself, c.example. Bit 3: a.example takes mail; bit 4: it says that it takes none. Bit 5: questions fail, bit 6:
+/// they take 3 seconds, each.
+void answer_dns(tests::FakeResolver& dns, const std::string& client, std::uint8_t octet) {
+  const net::Address address = *net::Address::parse(client, 0);
+  if ((octet & kListed) != 0) dns.add_host(resolver::reversed(address) + ".list.example", {"127.0.0.2"});
+  if ((octet & 2) != 0) {
+    dns.add_ptr(client, "c.example");
+    dns.add_host("c.example", {client});
+  }
+  if ((octet & 4) != 0) dns.add_host("c.example", {"192.0.2.9"});
+  if ((octet & 8) != 0) dns.add_mx("a.example", {{10, "c.example"}});
+  if ((octet & 16) != 0) dns.add_mx("a.example", {{0, ""}});
+  if ((octet & kTrouble) != 0) dns.lose_servers();
+  if ((octet & kSlow) != 0) dns.delay("", std::chrono::seconds(3));
+}
+
+/// Whom a client on the list may write to all the same.
+bool is_to_postmaster(const smtp::Envelope& envelope) {
+  return std::all_of(envelope.recipients.begin(), envelope.recipients.end(), [](const auto& each) {
+    const std::string local = to_lower(each.forward_path.mailbox.local);
+    return local == "postmaster" || local == "pm";
+  });
 }
 
 /// A header of the PROXY protocol that is whole, and one.
@@ -157,6 +192,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Who names a client may name one that is trusted.
   const bool trusted = (first & (1 | kProxy | kXclient)) != 0;
   tests::Harness h(options(first));
+  std::uint8_t dns = 0;
+  if ((first & kDns) != 0) {
+    dns = fuzz::take_octet(input);
+    answer_dns(h.dns, options(first).client, dns);
+  }
+  const bool refused = (dns & (kListed | kTrouble | kSlow)) == kListed && !trusted && (first & 2) == 0;
   bool held = false;
   bool failed = false;  // once, at least
   bool stopped = false;
@@ -208,7 +249,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   send();
   fuzz::check(!held || h.store.waiting() <= 1, "one commit at a time");
   h.store.release_commits();
-  h.runtime.advance(std::chrono::minutes(1));  // tarpits
+  // Tarpits, and a question for each recipient of those that were sent at once.
+  const std::chrono::minutes patience((first & kDns) != 0 ? 60 : 1);
+  h.runtime.advance(patience);
 
   Heard heard = check_replies(h.all_heard());
   if ((first & kProxy) != 0 && !has_proxy_header(sent))
@@ -231,11 +274,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::check(login.empty() || may_log_in, "nobody logs in where that is not offered");
     fuzz::check(fuzz::is_one_line(login), "a login is one line");
     check_message(stored, trusted || !login.empty());
+    fuzz::check(!refused || !login.empty() || is_to_postmaster(stored.message.envelope),
+                "who is on a list has nothing taken but for the postmaster");
     if (stored.in_file) ++in_files;
   }
 
   h.hang_up();
-  h.runtime.advance(std::chrono::minutes(1));
+  h.runtime.advance(patience);
   fuzz::check(h.ended(), "the session ends with its connection");
   fuzz::check(h.limits.connections() == 0, "its place is given back");
   fuzz::check(h.store.files.count() == in_files, "no spool file is left over");

@@ -108,6 +108,23 @@ TEST_SUITE("mta/aliases") {
     CHECK(expand_aliases(details, smtp::Path{*smtp::parse_mailbox("team@a.example")}).empty());
   }
 
+  TEST_CASE("a chain of 200000 aliases is followed to its end") {
+    constexpr int kLong = 200'000;
+    const auto name = [](int i) { return "a" + std::to_string(i); };
+    conf::Config chain;
+    conf::Domain& domain = chain.domains.emplace_back();
+    domain.name = "a.example";
+    domain.sub_address = "+";
+    // Details are steps that the configuration does not follow.
+    for (int i = 0; i < kLong; ++i) domain.aliases[name(i)] = {{name(i + 1) + "+x@a.example", false}};
+    domain.aliases[name(0)].push_back({"last@far.example", false});
+    const smtp::Path first{*smtp::parse_mailbox("a0@a.example")};
+    const std::vector<smtp::Path> paths = expand_aliases(chain, first);
+    REQUIRE(paths.size() == 2);
+    CHECK(paths[0].text() == name(kLong) + "+x@a.example");
+    CHECK(paths[1].text() == "last@far.example");
+  }
+
   TEST_CASE("who is somebody") {
     const conf::Config all = config();
     struct Row {

@@ -23,6 +23,42 @@ namespace {
 
 constexpr std::size_t kPage = PageFile::kPage;
 
+struct Frame {
+  std::uint32_t page = 0, commit = 0;  ///< pages of the database after it; 0: no commit
+  std::string octets;
+};
+
+/// A WAL with these frames and right sums.
+std::string wal_of(const std::vector<Frame>& frames) {
+  std::string out;
+  std::uint32_t a = 0, b = 0;
+  const auto put = [&out](std::uint32_t value) {
+    for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift & 0xffU);
+  };
+  const auto word = [](std::string_view octets) {
+    std::uint32_t value = 0;
+    for (char c : octets.substr(0, 4)) value = value << 8U | static_cast<std::uint8_t>(c);
+    return value;
+  };
+  const auto sum = [&](std::string_view octets) {
+    for (; !octets.empty(); octets.remove_prefix(8)) {
+      a += word(octets) + b;
+      b += word(octets.substr(4)) + a;
+    }
+  };
+  for (std::uint32_t value : {0x377f0683U, 3007000U, static_cast<std::uint32_t>(kPage), 0U, 1U, 2U}) put(value);
+  sum(out);
+  for (std::uint32_t value : {a, b}) put(value);
+  for (const Frame& frame : frames) {
+    for (std::uint32_t value : {frame.page, frame.commit}) put(value);
+    sum(std::string_view(out).substr(out.size() - 8));
+    sum(frame.octets);
+    for (std::uint32_t value : {1U, 2U, a, b}) put(value);
+    out += frame.octets;
+  }
+  return out;
+}
+
 /// A queue of some hundred pages with a past: free pages and free room in pages are full of mail that has left.
 struct Patient {
   explicit Patient(int count = 120) {
@@ -279,6 +315,30 @@ TEST_SUITE("queue/salvage") {
     REQUIRE(pages);
     pages->each_record([](const StoredRecord&, PageFile::Use) { FAIL("there is no such record"); });
     CHECK(pages->broken() == 2);  // with the first page, which is none
+  }
+
+  TEST_CASE("a WAL that tells of a thousand million pages has those that are in it") {
+    FakeFiles files;
+    std::string leaf(kPage, '\0');
+    // One cell at 0x100: 3 octets, rowid 7; a record of the number 42.
+    leaf.replace(0, 10, std::string("\x0d\0\0\0\1\1\0\0\1\0", 10));
+    leaf.replace(0x100, 5, std::string("\3\7\2\1\x2a", 5));
+    constexpr std::uint32_t kFar = 0x7fff'fff0;
+    files.files["queue.db"] = std::make_shared<std::string>(3 * kPage, '\0');
+    files.files["queue.db-wal"] = std::make_shared<std::string>(wal_of({{5, 0, leaf}, {kFar, kFar + 5, leaf}}));
+    Result<PageFile> pages = PageFile::open(files, "queue.db");
+    REQUIRE(pages);
+    CHECK(pages->pages() == kFar + 5);
+    std::vector<std::uint32_t> seen;
+    pages->each_record([&seen](const StoredRecord& record, PageFile::Use use) {
+      seen.push_back(record.page);
+      CHECK(record.rowid == 7);
+      CHECK(record.number(0) == 42);
+      CHECK(use == PageFile::Use::in_doubt);
+    });
+    CHECK(seen == std::vector<std::uint32_t>{5, kFar});
+    // Five are there, and the one at 1 GiB never is.
+    CHECK(pages->unreadable() == kFar + 5 - 5 - 1);
   }
 
   TEST_CASE("a message whose spool file is damaged or missing is told, the others are taken along") {
