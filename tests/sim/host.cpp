@@ -91,7 +91,7 @@ net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
   while (true) {
     if (dialogue.does(Manner::slow)) co_await runtime.sleep_for(40s, host.scope_.stop_token());
     const std::string replies = std::exchange(out, {});
-    if (!dialogue.told.empty()) host.expect(dialogue);
+    if (!dialogue.told.empty()) host.expect(dialogue, replies.size());
     Result<> sent = co_await stream->write(std::string_view(replies), net::TimePoint::max());
     if (sent && dialogue.stalls) co_await runtime.sleep_for(20min, host.scope_.stop_token());
     if (!sent || dialogue.over || dialogue.stalls) co_return;
@@ -111,18 +111,21 @@ net::Task<> Host::serve(Host& host, std::unique_ptr<net::Stream> stream) {
 }
 
 /// What the relay has read of the replies that go out now counts, whether it says something more or not.
-void Host::expect(Dialogue& dialogue) {
+void Host::expect(Dialogue& dialogue, std::size_t octets) {
   Told told = std::exchange(dialogue.told, {});
   std::shared_ptr<Link> link = scene_.network.find_link(dialogue.stream.remote());
   if (!link) return;
   for (auto& [octet, take] : told) octet += link->sent[1];
-  scope_.spawn(confirm(*this, std::move(link), std::move(told)));
+  const std::uint64_t whole = link->sent[1] + octets;
+  scope_.spawn(confirm(*this, std::move(link), std::move(told), whole));
 }
 
-net::Task<> Host::confirm(Host& host, std::shared_ptr<Link> link, Told told) {
+net::Task<> Host::confirm(Host& host, std::shared_ptr<Link> link, Told told, std::uint64_t whole) {
   co_await host.scene_.network.runtime().sleep_for(1min, host.scope_.stop_token());
-  for (const auto& [octet, take] : told)
-    if (link->read[0] >= octet) take->confirmed = true;
+  for (const auto& [octet, take] : told) {
+    take->confirmed = link->read[0] >= octet;
+    if (link->read[0] < whole) take->waits = conf::Config().delivery.data_timeout;  // for the others
+  }
 }
 
 /// Nothing that could be taken for a yes or a no.

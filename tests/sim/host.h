@@ -46,8 +46,8 @@ class Host {
   net::Task<Result<std::string>> take_body(Dialogue& dialogue);
   net::Task<Result<std::string>> take_chunk(Dialogue& dialogue, const std::string& line);
   net::Task<Result<std::string>> end_of_body(Dialogue& dialogue);
-  void expect(Dialogue& dialogue);
-  static net::Task<> confirm(Host& host, std::shared_ptr<Link> link, Told told);
+  void expect(Dialogue& dialogue, std::size_t octets);
+  static net::Task<> confirm(Host& host, std::shared_ptr<Link> link, Told told, std::uint64_t whole);
   std::string nonsense();
   bool is_busy(const std::string& address);
   std::string on_recipient(Dialogue& dialogue, const std::string& line);

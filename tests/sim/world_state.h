@@ -76,6 +76,7 @@ class World {
   void end_host(const Item& item);
   void begin_dns(const Item& item);
   void begin_disk(const Item& item);
+  void end_cut(const Item& item);
   void operate(const Item& item);
   static net::Task<> wind_down(mta::Relay& relay, bool& ended);
   static net::Task<> count(mta::Relay& relay, net::WallTime at, std::uint64_t& messages, bool& done);

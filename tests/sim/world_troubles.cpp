@@ -143,7 +143,7 @@ void World::begin_disk(const Item& item) {
     return;
   }
   const tests::Fault fault = item.kind == Item::Kind::cut ? tests::Fault::cut : tests::Fault::io;
-  disk_.before = [this, fault, left = item.where](const tests::Call& call) mutable {
+  disk_.before = [this, item, fault, left = item.where](const tests::Call& call) mutable {
     const bool counts = call.kind != tests::Call::Kind::read && call.kind != tests::Call::Kind::open;
     if (!counts || left-- > 0) return tests::Fault::none;
     // A file of a Maildir is named by the process.
@@ -151,19 +151,17 @@ void World::begin_disk(const Item& item) {
     note(std::string("the disk fails: ") + tests::name_of(call.kind) + " " +
          (of_maildir ? call.path.substr(0, call.path.rfind('/')) : call.path));
     left = 1'000'000'000;
+    // Whatever was going on, the machine is gone soon after.
+    if (fault == tests::Fault::cut) later(1s, [this, item] { end_cut(item); });
     return fault;
   };
-  if (fault == tests::Fault::cut) {
-    // Whatever was going on, the machine is gone soon after.
-    later(item.lasts, [this, item] {
-      disk_.before = nullptr;
-      if (!disk_.off()) return;
-      end_life(true, item.seed, static_cast<tests::Loss>(item.what % 5));
-      later(5s, [this] { start_life(); });
-    });
-  } else {
-    later(item.lasts, [this] { disk_.before = nullptr; });
-  }
+  later(item.lasts, [this] { disk_.before = nullptr; });
+}
+
+void World::end_cut(const Item& item) {
+  if (!disk_.off()) return;
+  end_life(true, item.seed, static_cast<tests::Loss>(item.what % 5));
+  later(5s, [this] { start_life(); });
 }
 
 net::Task<> World::change(World& world, queue::Change what, queue::Filter filter) {
