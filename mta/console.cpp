@@ -118,24 +118,6 @@ std::optional<Json> Console::read(Result<ControlAnswer> answer) {
   return std::nullopt;
 }
 
-std::string text_of(const Json& json, const char* key) {
-  if (!json.is_object()) return "";
-  const auto found = json.find(key);
-  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-const Json& list_of(const Json& json, const char* key) {
-  static const Json none = Json::array();
-  const auto found = json.is_object() ? json.find(key) : json.end();
-  return found != json.end() && found->is_array() ? *found : none;
-}
-
-std::uint64_t number_of(const Json& json, const char* key) {
-  if (!json.is_object()) return 0;
-  const auto found = json.find(key);
-  return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
-}
-
 std::string shown(const Json& json, const char* key) {
   return escape(text_of(json, key), 2000);
 }

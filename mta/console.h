@@ -49,11 +49,6 @@ struct Console {
 /// The exit code where the tool fails at what it does itself, on files.
 int own_exit(Errc code);
 
-/// Text of a JSON member; "" if it is not there or no text. Not escaped.
-std::string text_of(const Json& json, const char* key);
-std::uint64_t number_of(const Json& json, const char* key);
-/// A list of a JSON member; an empty one if it is not there: the daemon may be of another version.
-const Json& list_of(const Json& json, const char* key);
 /// A peer's text, fit for a terminal, on one line.
 std::string shown(const Json& json, const char* key);
 /// Peers' texts, likewise: "PIPELINING, SIZE".

@@ -117,6 +117,24 @@ Json parse_json(std::string_view text) {
   return Json::parse(text, nullptr, false);
 }
 
+std::string text_of(const Json& json, const char* key) {
+  if (!json.is_object()) return "";
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+const Json& list_of(const Json& json, const char* key) {
+  static const Json none = Json::array();
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  return found != json.end() && found->is_array() ? *found : none;
+}
+
+std::uint64_t number_of(const Json& json, const char* key) {
+  if (!json.is_object()) return 0;
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
 ControlAnswer answer(const Json& json, int status) {
   return ControlAnswer{status, to_line(json), "application/json"};
 }

@@ -24,6 +24,12 @@ std::string to_line(const Json& json);
 /// compares or writes a value calls itself at each level.
 Json parse_json(std::string_view text);
 
+/// Text of a JSON member; "" if it is not there or no text. Not escaped.
+std::string text_of(const Json& json, const char* key);
+std::uint64_t number_of(const Json& json, const char* key);
+/// A list of a JSON member; an empty one if it is not there: who wrote it may be of another version.
+const Json& list_of(const Json& json, const char* key);
+
 ControlAnswer answer(const Json& json, int status = 200);
 
 /// "2026-11-22T09:14:02.250Z".

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/escape.h"
-#include "mta/console.h"
 #include "smtp/parameters.h"
 
 namespace waypost::mta {

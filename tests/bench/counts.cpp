@@ -1,7 +1,7 @@
 // tests/bench/counts.cpp: a library that is preloaded into a program, and counts by thread what it allocates, what it
 // copies by memcpy and memmove, and the statements that it asks of SQLite. The file WAYPOST_BENCH_COUNTS, which is there
 // and large enough, is mapped before main() and read by tests/bench/stages.py while the program runs; no other file is
-// touched, and no system call made but gettid, once a thread.
+// touched, and no system call made but gettid, once a thread. calloc and aligned memory are not counted.
 #include <atomic>
 #include <cstddef>
 #include <cstdint>

@@ -531,6 +531,21 @@ inline Host& many_domains(RelayWorld& world, int count) {
   return world.host("192.0.2.77");
 }
 
+/// b.test with two equal exchangers and one behind them.
+inline void three_exchangers(RelayWorld& world) {
+  world.resolver.add_mx("b.test", {{10, "mx1.b.test"}, {10, "mx2.b.test"}, {20, "mx3.b.test"}});
+  world.resolver.add_host("mx1.b.test", {"192.0.2.1"});
+  world.resolver.add_host("mx2.b.test", {"192.0.2.2"});
+  world.resolver.add_host("mx3.b.test", {"192.0.2.3"});
+}
+
+/// a.test takes the notifications.
+inline Host& sender_host(RelayWorld& world) {
+  world.resolver.add_mx("a.test", {{10, "mx.a.test"}});
+  world.resolver.add_host("mx.a.test", {"192.0.2.100"});
+  return world.host("192.0.2.100");
+}
+
 /// That a host took, of all copies.
 inline std::size_t recipients_of(const Host& host) {
   std::size_t count = 0;
