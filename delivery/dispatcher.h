@@ -239,7 +239,8 @@ class Dispatcher {
                             std::shared_ptr<const queue::Content> content);
 
   // dispatcher_outcomes.cpp
-  net::Task<> settle(Tally& tally, std::vector<std::size_t> positions, std::shared_ptr<const queue::Content> content);
+  net::Task<Result<>> settle(Tally& tally, std::vector<std::size_t> positions,
+                             std::shared_ptr<const queue::Content> content);
   net::Task<std::optional<queue::Notification>> notification(const queue::MessageInfo& message,
                                                              std::vector<Subject> subjects,
                                                              std::shared_ptr<const queue::Content> content);

@@ -128,7 +128,9 @@ net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>
     for (const Part& part : parts) co_await destination_reached(part.destination);
     co_await site_reached(site.plan().key, parts.front().destination);
   }
-  co_await settle(tally, tally.unsettled(), content);
+  const Result<> recorded = co_await settle(tally, tally.unsettled(), content);
+  if (!recorded)
+    for (const Part& part : parts) schedule_.keep_out(tally.due().message->id, part.destination);
   --site.busy;
   release(tally.due().message->id, parts, site.plan().key);
 }
@@ -263,7 +265,8 @@ net::Task<HostFailure> Dispatcher::relay(Site& site, const Job& job, Tally& tall
       std::optional<HostChoice::Next> next = hosts.next(runtime_.now());
       last.ours = last.ours || stopping_;
       if (!next || stopping_) break;
-      co_await settle(tally, tally.taken(), content);  // the next host may be silent for minutes
+      const Result<> early = co_await settle(tally, tally.taken(), content);  // the next may be silent for minutes
+      (void)early;                                                            // it is tried once more at the end
       HostFailure failure;
       const Connection::Raced raced = co_await open_next(site, message.id, *next, whom, connection, failure);
       const Peer& used = raced.by_rival ? *next->rival : next->peer;
@@ -431,7 +434,8 @@ net::Task<AttemptResult> Dispatcher::transactions(Site& site, Connection& connec
       any_taken = any_taken || result.outcomes[i].taken();
     }
     if (further.empty() || !any_taken || !connection.usable() || stopping_ || tally.told_to_wait) co_return result;
-    co_await settle(tally, tally.taken(), content);
+    const Result<> early = co_await settle(tally, tally.taken(), content);
+    (void)early;  // as above
     positions = std::move(further);
   }
 }

@@ -59,7 +59,7 @@ net::Task<Result<std::size_t>> Dispatcher::end_by_hand(queue::Overdue found, std
   if (positions.empty()) co_return std::size_t{0};
   const queue::Id id = found.message->id;
   std::vector<std::string> claimed;
-  std::size_t settled = 0;
+  Result<std::size_t> settled = std::size_t{0};
   const bool free = claim(found, positions, claimed);
   if (free) {
     queue::Due due;
@@ -71,8 +71,9 @@ net::Task<Result<std::size_t>> Dispatcher::end_by_hand(queue::Overdue found, std
     Tally tally(std::move(due));
     for (std::size_t at = 0; at < outcomes.size(); ++at) tally.record({at}, {outcomes[at]});
     tally.stop();
-    co_await settle(tally, tally.unsettled(), content);
+    const Result<> recorded = co_await settle(tally, tally.unsettled(), content);
     settled = tally.entries().size() - tally.unsettled().size();
+    if (!recorded) settled = fail(recorded.error());
   }
   let_go(id, claimed);
   if (!free) co_return fail(Errc::busy, id.text() + " is being attempted just now: look at what comes of it");

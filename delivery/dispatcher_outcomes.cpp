@@ -54,9 +54,9 @@ void Dispatcher::Stats::count(queue::Event event) {
 }
 
 /// Commits the outcomes of `positions`, with the notification that they cause, and logs them.
-net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
-                               std::shared_ptr<const queue::Content> content) {
-  if (positions.empty()) co_return;
+net::Task<Result<>> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
+                                       std::shared_ptr<const queue::Content> content) {
+  if (positions.empty()) co_return Result<>();
   const std::shared_ptr<const conf::Config> config = config_();
   const queue::MessageInfo& message = *tally.due().message;
   const queue::WallTime now = runtime_.wall_now();
@@ -103,7 +103,7 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   // Not before: a full disk holds a commit up for long, and what was read meanwhile is not due again.
   for (const queue::RecipientOutcome& out : outcomes)
     if (out.event == queue::Event::attempt_deferred) due_at(out.next_attempt);
-  if (!left) co_return;
+  if (!left) co_return fail(left.error());
   untold_ = untold_ || (any_failed && message.reverse_path.is_null());
   tally.settled(positions);
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
@@ -115,18 +115,18 @@ net::Task<> Dispatcher::settle(Tally& tally, std::vector<std::size_t> positions,
   }
   if (!report_id.empty()) log::notified(id, report_id, any_failed ? "non-delivery" : "delivery status");
   if (*left) log::left_queue(id);
+  co_return Result<>();
 }
 
-/// Until it is committed: an outcome that is not would be attempted again.
+/// Until it is committed, or cannot be: an outcome that is not would be attempted again.
 net::Task<Result<bool>> Dispatcher::commit(queue::Settlement settlement) {
   for (;;) {
     Result<bool> settled = co_await store_.settle(settlement);
-    if (settled || settled.error().code != Errc::full || stopping_) {
-      if (!settled && !stopping_)
-        log::failure(settlement.message.text() + ": recording an outcome: " + settled.error().what);
-      co_return settled;
-    }
-    log::failure(settlement.message.text() + ": recording an outcome: " + settled.error().what + "; trying again");
+    if (settled || stopping_) co_return settled;
+    const bool passes = settled.error().code == Errc::full || settled.error().code == Errc::busy;
+    log::failure(settlement.message.text() + ": recording an outcome: " + settled.error().what +
+                 (passes ? "; trying again" : "; not attempted again before the next start"));
+    if (!passes) co_return settled;
     co_await runtime_.sleep_for(1s, scope_.stop_token());
   }
 }

@@ -29,8 +29,9 @@ void Schedule::erase_if_empty(Backlogs::iterator entry) {
 }
 
 bool Schedule::add(Due due) {
+  if (is_kept_out(due.message->id, due.destination)) return false;
   // A message of more recipients than there is room for goes in alone: otherwise it would wait for ever.
-  if (held_ - ahead_ >= limits_.recipients) {
+  if (in_turn() >= limits_.recipients) {
     more_ = true;
     return false;
   }
@@ -50,8 +51,9 @@ bool Schedule::add(Due due) {
 }
 
 bool Schedule::add_new(Due due) {
+  if (is_kept_out(due.message->id, due.destination)) return false;
   const auto found = backlogs_.find(due.destination);
-  const bool is_full = held_ - ahead_ >= limits_.recipients;
+  const bool is_full = in_turn() >= limits_.recipients;
   const bool may_be_ahead = ahead_ + due.recipients.size() <= for_new(limits_.recipients);
   if (found == backlogs_.end() || found->second.messages.empty()) {
     if (is_full && !may_be_ahead) {
@@ -222,6 +224,7 @@ void Schedule::drop_waiting() {
 }
 
 bool Schedule::claim(Id message, const std::string& destination) {
+  if (is_kept_out(message, destination)) return false;
   const auto found = backlogs_.try_emplace(destination).first;
   Backlog& backlog = found->second;
   const auto [entry, absent] = backlog.messages.emplace(message.value, Backlog::Message{true});

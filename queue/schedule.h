@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <deque>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "queue/message.h"
@@ -39,6 +41,9 @@ class Schedule {
   std::optional<Due> take(Id message, const std::string& destination);
   /// What take() gave is over: its outcome is committed, or it was given up without one.
   void finished(Id message, const std::string& destination, std::size_t recipients);
+  /// Before that: its outcome cannot be recorded. The store has it as due for ever, and it is never attempted again nor
+  /// claimed. It has its place in the window, so that damage which concerns all mail ends the attempts.
+  void keep_out(Id message, const std::string& destination) { kept_out_.emplace(message.value, destination); }
   /// Forgets what waits for a destination: it is in the store, and the destination is in back-off.
   void drop_waiting(const std::string& destination);
   /// The same for all: an administrator changed what is due.
@@ -54,10 +59,10 @@ class Schedule {
   std::size_t held() const { return held_; }         ///< recipients, waiting or in flight
   /// Room for what one destination may hold: for less, the store is not read.
   bool has_room() const {
-    return held_ - ahead_ + std::min(limits_.per_destination, limits_.recipients / 2) <= limits_.recipients;
+    return in_turn() + std::min(limits_.per_destination, limits_.recipients / 2) <= limits_.recipients;
   }
   /// Recipients that a page may bring.
-  std::size_t room() const { return limits_.recipients - std::min(held_ - ahead_, limits_.recipients); }
+  std::size_t room() const { return limits_.recipients - std::min(in_turn(), limits_.recipients); }
   const Limits& limits() const { return limits_; }
 
   /// Something that is due found no room, and there is room now: for a backlog, half of what one may hold. Read the
@@ -91,6 +96,10 @@ class Schedule {
     bool more = false;
   };
   using Backlogs = std::unordered_map<std::string, Backlog>;
+  std::size_t in_turn() const { return held_ - ahead_ + kept_out_.size(); }
+  bool is_kept_out(Id message, const std::string& destination) const {
+    return !kept_out_.empty() && kept_out_.contains({message.value, destination});
+  }
   std::optional<Due> pull(Backlogs::value_type& entry, Id message);
   void forget_place(std::uint64_t message, const std::string& destination);
   void put(Backlogs::value_type& entry, Due due, bool ahead);
@@ -105,6 +114,7 @@ class Schedule {
   Limits limits_;
   Backlogs backlogs_;
   std::unordered_multimap<std::uint64_t, const std::string*> places_;  ///< of what waits: the keys of its backlogs
+  std::set<std::pair<std::uint64_t, std::string>> kept_out_;
   std::size_t held_ = 0;
   std::size_t ahead_ = 0;
   std::size_t hungry_ = 0;  ///< backlogs that have more in the store, and room for it

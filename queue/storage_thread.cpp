@@ -208,12 +208,18 @@ Result<> StorageThread::run_together(const Batch& operations) {
   const auto began = std::chrono::steady_clock::now();
   Transaction transaction(*db_);
   Result<> done = transaction.begin();
-  for (std::size_t i = 0; done && i < operations.size(); ++i) done = operations[i]->apply(*db_);
+  bool of_operation = false;
+  for (std::size_t i = 0; done && i < operations.size(); ++i) {
+    done = operations[i]->apply(*db_);
+    of_operation = !done;
+  }
   if (done) done = transaction.commit();
   if (!done) {
     db_->roll_back();
     hooks_.rolled_back();
-    if (done.error().code == Errc::io) fail_for_good(done.error());
+    // Damage that no operation met is of the whole database: nothing would be recorded any more.
+    const bool damaged = done.error().code == Errc::damaged && !of_operation;
+    if (damaged || done.error().code == Errc::io) fail_for_good(done.error());
     return done;
   }
   commits_ += 1;

@@ -371,6 +371,28 @@ TEST_SUITE("delivery/dispatcher") {
     CHECK(world.drained(2min));
   }
 
+  TEST_CASE("what was delivered and cannot be recorded is not delivered again, nor does it expire") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {1min}; });
+    Host& host = many_domains(world, 2);
+    world.tapped->fail_outcomes = Errc::damaged;
+    world.submit("s@a.test", {"r@" + domain(0)});
+    world.pass(1min);
+    REQUIRE(world.tapped->settled.size() == 1);
+    world.tapped->fail_outcomes.reset();
+    // Others go on, and each reading of the store meets it.
+    for (int i = 0; i < 20; ++i) {
+      world.dispatcher->changed();
+      world.submit("s@a.test", {"r@" + domain(i % 2)});
+      world.pass(10min);
+    }
+    CHECK(world.tapped->settled.size() == 21);
+    world.pass(10 * 24h);
+    CHECK(world.tapped->settled.size() == 21);
+    CHECK(host.taken.size() == 21);
+    // It has its place until the start.
+    CHECK(world.dispatcher->stats().destinations == 0);
+  }
+
   TEST_CASE("what is known of a destination is forgotten when it has no mail") {
     RelayWorld world;
     many_domains(world, 200);

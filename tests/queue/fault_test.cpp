@@ -33,6 +33,7 @@ std::map<std::string, std::string> snapshot(const std::string& folder) {
 /// A VFS over the default one whose reads, writes and syncs fail on demand.
 struct FaultyVfs {
   static inline bool fail_sync = false;
+  static inline bool fail_read = false;
   static inline int fail_write = SQLITE_OK;  // what a write answers
   static inline sqlite3_vfs* real = nullptr;
 
@@ -46,6 +47,9 @@ struct FaultyVfs {
       beneath = file->pMethods;
       mine = *beneath;
       mine.xSync = [](sqlite3_file* f, int how) { return fail_sync ? SQLITE_IOERR_FSYNC : beneath->xSync(f, how); };
+      mine.xRead = [](sqlite3_file* f, void* data, int n, sqlite3_int64 at) {
+        return fail_read ? SQLITE_IOERR_READ : beneath->xRead(f, data, n, at);
+      };
       mine.xWrite = [](sqlite3_file* f, const void* data, int n, sqlite3_int64 at) {
         ++writes;
         return fail_write != SQLITE_OK ? fail_write : beneath->xWrite(f, data, n, at);
@@ -55,7 +59,7 @@ struct FaultyVfs {
   };
 
   static void install() {
-    fail_sync = false;
+    fail_sync = fail_read = false;
     fail_write = SQLITE_OK;
     if (real) return;
     real = sqlite3_vfs_find(nullptr);
@@ -255,6 +259,22 @@ TEST_SUITE("queue/fault") {
     CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"})).error().code == Errc::io);
     CHECK(fake.files.empty());
     f.close();
+  }
+
+  TEST_CASE("F11: where nothing can be recorded any more, nothing is accepted or attempted") {
+    QueueFixture f(on_faulty_vfs());
+    const Id id = f.accept(f.message("s@a.example", {"r@b.example"}));
+    // SQLite forgets the pages that it could not write, and the next transaction begins by reading the first one.
+    FaultyVfs::fail_write = SQLITE_FULL;
+    FaultyVfs::fail_read = true;
+    CHECK(f.try_accept(f.message("s@a.example", {"r@b.example"}), std::string(50'000, 'x')).error().code ==
+          Errc::damaged);
+    CHECK(f.failed.size() == 1);
+    FaultyVfs::fail_write = SQLITE_OK;
+    FaultyVfs::fail_read = false;
+    CHECK_FALSE(f.settle(id, {0}, Event::attempt_relayed));
+    f.reopen();
+    CHECK(f.due().size() == 1);
   }
 
   TEST_CASE("F9: a WAL that cannot grow is `full`, and nothing worse") {

@@ -59,6 +59,26 @@ TEST_SUITE("queue/schedule") {
     CHECK(schedule.add(due(1, "a")));
   }
 
+  TEST_CASE("what is kept out never comes again, is not claimed, and takes room") {
+    Schedule schedule = small();
+    for (std::uint64_t id = 1; id <= 9; ++id) {
+      const std::string destination(1, static_cast<char>('a' + id));
+      CHECK(schedule.add(due(id, destination)));
+      const Due taken = *schedule.take(destination);
+      schedule.keep_out(taken.message->id, destination);
+      finish(schedule, taken);
+      CHECK_FALSE(schedule.add(due(id, destination)));
+      CHECK_FALSE(schedule.add_new(due(id, destination)));
+      CHECK_FALSE(schedule.claim(Id{id}, destination));
+      CHECK_FALSE(schedule.holds(destination));
+    }
+    CHECK(schedule.claim(Id{1}, "elsewhere"));
+    CHECK(schedule.room() == 1);
+    CHECK_FALSE(schedule.has_room());
+    CHECK(schedule.add(due(20, "a")));
+    CHECK_FALSE(schedule.add(due(21, "a")));
+  }
+
   TEST_CASE("recipients that became due while others of their message are in flight are read after them") {
     Schedule schedule = small();
     CHECK(schedule.add(due(1, "a")));
