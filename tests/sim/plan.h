@@ -18,7 +18,7 @@ struct Item {
     crash,     ///< the machine loses power: `where` is how many steps later, `what` what is left of the disk
     kill,      ///< the process dies, the machine lives on
     restart,   ///< SIGTERM, and a start
-    io_error,  ///< of the disk: `where` is at which call
+    io_error,  ///< of the disk: `where` is at which call; at times of all calls from there on
     cut,       ///< the power goes in the middle of a disk call: likewise
     disk_full,
     slow_disk,

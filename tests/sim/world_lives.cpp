@@ -21,7 +21,7 @@ bool World::open_queue(Life& life) {
   if (!opened) {
     note("the queue does not open: " + opened.error().what);
     // Of a read that fails, as it does once the power has gone, SQLite says that the file is damaged.
-    const bool may = disk_.off() || opened.error().code == Errc::io || opened.error().code == Errc::full;
+    const bool may = disk_.off() || disk_gone_ || opened.error().code == Errc::io || opened.error().code == Errc::full;
     if (!may) ledger_.broken("the queue does not open: " + opened.error().what);
     return false;
   }

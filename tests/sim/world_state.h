@@ -117,6 +117,7 @@ class World {
   bool healed_ = false;
   net::TimePoint storage_free_at_, storage_idle_at_;
   net::Duration commit_takes_{2};
+  bool disk_gone_ = false;  ///< each of its calls fails
   net::Duration leapt_{0};
   int retries_ = 0;
 };

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "tests/sim/world_state.h"
@@ -143,7 +144,11 @@ void World::begin_disk(const Item& item) {
     return;
   }
   const tests::Fault fault = item.kind == Item::Kind::cut ? tests::Fault::cut : tests::Fault::io;
-  disk_.before = [this, item, fault, left = item.where](const tests::Call& call) mutable {
+  // At times it is gone from there on, and the relay has to end by itself.
+  const bool for_good = fault == tests::Fault::io && item.seed % 4 == 0;
+  disk_gone_ = false;
+  disk_.before = [this, item, fault, for_good, left = item.where](const tests::Call& call) mutable {
+    if (disk_gone_) return fault;
     const bool counts = call.kind != tests::Call::Kind::read && call.kind != tests::Call::Kind::open;
     if (!counts || left-- > 0) return tests::Fault::none;
     // A file of a Maildir is named by the process.
@@ -151,11 +156,15 @@ void World::begin_disk(const Item& item) {
     note(std::string("the disk fails: ") + tests::name_of(call.kind) + " " +
          (of_maildir ? call.path.substr(0, call.path.rfind('/')) : call.path));
     left = 1'000'000'000;
+    disk_gone_ = for_good;
     // Whatever was going on, the machine is gone soon after.
     if (fault == tests::Fault::cut) later(1s, [this, item] { end_cut(item); });
     return fault;
   };
-  later(item.lasts, [this] { disk_.before = nullptr; });
+  later(for_good ? std::min<net::Duration>(item.lasts, 20min) : item.lasts, [this] {
+    disk_.before = nullptr;
+    disk_gone_ = false;
+  });
 }
 
 void World::end_cut(const Item& item) {
@@ -252,6 +261,7 @@ void World::heal() {
   healed_ = true;
   dies_at_step_.reset();
   disk_.before = nullptr;
+  disk_gone_ = false;
   commit_takes_ = 2ms;
   network_.flaky = false;
   network_.ipv6 = plan_.ipv6;
