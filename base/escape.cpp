@@ -100,6 +100,14 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+bool has_c1(std::string_view text) {
+  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+    if (text[i] != '\xC2') continue;
+    if (octet(text, i + 1) < 0xA0) return true;
+  }
+  return false;
+}
+
 std::string escape(std::string_view text, std::size_t max_octets) {
   // As nearly all that is logged.
   if (text.size() <= max_octets && std::all_of(text.begin(), text.end(), stands_for_itself)) return std::string(text);

@@ -18,4 +18,7 @@ std::size_t utf8_character(std::string_view text);
 /// True if all of it is valid UTF-8 (RFC 3629: no overlong forms, no surrogates).
 bool is_utf8(std::string_view text);
 
+/// True if a C1 control (U+0080 to U+009F), which no address has use for, is in valid UTF-8.
+bool has_c1(std::string_view text);
+
 }  // namespace waypost

@@ -303,6 +303,7 @@ Result<std::string> parse_local_part(const std::string& text) {
     return wrong(text, "has an \"@\": write the local part alone, what stands before it");
   if (text.size() > kLongestLocal) return wrong(text, "is longer than the 64 octets that a local part may have");
   if (!is_utf8(text)) return wrong(text, "is no text in UTF-8");
+  if (has_c1(text)) return wrong(text, "has a control character");
   for (char c : text) {
     // RFC 5321 section 4.1.2: a Dot-string; what only a quoted string can say is left to domains without a list.
     static constexpr std::string_view kOthers = "!#$%&'*+-/=?^_`{|}~.";

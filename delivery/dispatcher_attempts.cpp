@@ -129,8 +129,11 @@ net::Task<> Dispatcher::deliver(Site& site, Job job, std::unique_ptr<Connection>
     co_await site_reached(site.plan().key, parts.front().destination);
   }
   const Result<> recorded = co_await settle(tally, tally.unsettled(), content);
-  if (!recorded)
-    for (const Part& part : parts) schedule_.keep_out(tally.due().message->id, part.destination);
+  if (!recorded && !stopping_) {
+    const queue::Id id = tally.due().message->id;
+    log::failure(id.text() + ": it may have been delivered, and is not attempted again before the next start");
+    for (const Part& part : parts) schedule_.keep_out(id, part.destination);
+  }
   --site.busy;
   release(tally.due().message->id, parts, site.plan().key);
 }

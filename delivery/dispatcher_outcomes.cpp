@@ -125,7 +125,7 @@ net::Task<Result<bool>> Dispatcher::commit(queue::Settlement settlement) {
     if (settled || stopping_) co_return settled;
     const bool passes = settled.error().code == Errc::full || settled.error().code == Errc::busy;
     log::failure(settlement.message.text() + ": recording an outcome: " + settled.error().what +
-                 (passes ? "; trying again" : "; not attempted again before the next start"));
+                 (passes ? "; trying again" : ""));
     if (!passes) co_return settled;
     co_await runtime_.sleep_for(1s, scope_.stop_token());
   }

@@ -22,15 +22,6 @@ bool is_atext(char c) {  // RFC 5322 §3.2.3
   return is_alnum(c) || std::string_view("!#$%&'*+-/=?^_`{|}~").find(c) != std::string_view::npos;
 }
 
-/// The C1 controls (U+0080 to U+009F), which no address has use for, in valid UTF-8.
-bool has_c1(std::string_view text) {
-  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
-    if (text[i] != '\xC2') continue;
-    if (static_cast<unsigned char>(text[i + 1]) < 0xA0) return true;
-  }
-  return false;
-}
-
 /// True if all octets may stand in an address with that leave for UTF-8.
 bool may_stand(std::string_view text, bool utf8) {
   if (is_ascii(text)) return true;

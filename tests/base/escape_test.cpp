@@ -51,6 +51,9 @@ TEST_SUITE("base/escape") {
       CHECK_FALSE(is_utf8(c.text));
     }
     CHECK(is_utf8("a\xC3\xA9\xE4\xB8\x96\xF0\x9F\x99\x82"));
+    CHECK(has_c1("a\xC2\x98"));
+    CHECK(has_c1("\xC2\x80z"));
+    CHECK_FALSE(has_c1("\xC2\xA0\xC3\x98\xE2\x82\x98"));
     CHECK(utf8_character("\xF4\x8F\xBF\xBF") == 4);
     CHECK(utf8_character("") == 0);
   }

@@ -86,6 +86,7 @@ TEST_SUITE("conf/aliases") {
         {"ann: carl\nAnn: eve\n", "\"ann\" stands twice"},
         {"ann: carl\nx: y@@b.example\n", "/etc/aliases:2: "},
         {"ann: carl\nx: gr\xfc\xdf@b.example\n", "is no text in UTF-8"},
+        {"ann: carl\nx: a\xc2\x98@b.example\n", "has a control character"},
         {"ann: carl\nx: :include:/nowhere\n", "\"/nowhere\" cannot be read: No such file"},
         {"ann: carl\nx: :include:/round\n", "/round:1: \"/round\" includes itself"},
         {"ann: carl\nx: :include:/deep/0\n", "/deep/9:1: \"/deep/10\" is included too deep"},

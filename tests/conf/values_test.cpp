@@ -152,7 +152,7 @@ TEST_SUITE("conf/values") {
         {"a b", "\" \" in it"}, {"root: admin", "\":\" in it"},
         {".a", "dot"},          {"a.", "dot"},
         {"a..b", "dot"},        {std::string(65, 'a'), "64 octets"},
-        {"a,b", "\",\" in it"},
+        {"a,b", "\",\" in it"}, {"a\xc2\x98", "control character"},
     };
     check_bad(rows, parse_local_part);
   }
