@@ -73,6 +73,7 @@ class Ledger {
     net::Duration null_lifetime{0};  ///< of mail with a null reverse-path
     net::Duration leapt{0};          ///< the wall clock, ahead, in all
     net::TimePoint now;
+    net::TimePoint healed;         ///< since then all is well
     int attempts = 0;              ///< of one recipient, at most
     std::set<std::string> dead;    ///< domains that never answer, or have no address
     std::set<std::string> failed;  ///< domains to which nothing can be delivered, as the DNS says

@@ -132,6 +132,7 @@ void World::finish(Report& report) {
   terms.null_lifetime = config_->queue.bounce_expire;
   terms.leapt = leapt_;
   terms.now = now();
+  terms.healed = started_ + plan_.heal;
   for (const Domain& domain : plan_.domains) {
     if (domain.kind == Domain::Kind::dead) terms.dead.insert(domain.name);
     if (domain.kind == Domain::Kind::none || domain.kind == Domain::Kind::null_mx) terms.failed.insert(domain.name);
