@@ -438,7 +438,7 @@ net::Task<AttemptResult> Dispatcher::transactions(Site& site, Connection& connec
     }
     if (further.empty() || !any_taken || !connection.usable() || stopping_ || tally.told_to_wait) co_return result;
     const Result<> early = co_await settle(tally, tally.taken(), content);
-    (void)early;  // as above
+    (void)early;  // it is tried once more at the end
     positions = std::move(further);
   }
 }

@@ -72,8 +72,10 @@ net::Task<Result<std::size_t>> Dispatcher::end_by_hand(queue::Overdue found, std
     for (std::size_t at = 0; at < outcomes.size(); ++at) tally.record({at}, {outcomes[at]});
     tally.stop();
     const Result<> recorded = co_await settle(tally, tally.unsettled(), content);
-    settled = tally.entries().size() - tally.unsettled().size();
-    if (!recorded) settled = fail(recorded.error());
+    if (recorded)
+      settled = tally.entries().size() - tally.unsettled().size();
+    else
+      settled = fail(recorded.error());
   }
   let_go(id, claimed);
   if (!free) co_return fail(Errc::busy, id.text() + " is being attempted just now: look at what comes of it");

@@ -114,7 +114,7 @@ class Schedule {
   Limits limits_;
   Backlogs backlogs_;
   std::unordered_multimap<std::uint64_t, const std::string*> places_;  ///< of what waits: the keys of its backlogs
-  std::set<std::pair<std::uint64_t, std::string>> kept_out_;
+  std::set<std::pair<std::uint64_t, std::string>> kept_out_;           ///< messages, and at which destination
   std::size_t held_ = 0;
   std::size_t ahead_ = 0;
   std::size_t hungry_ = 0;  ///< backlogs that have more in the store, and room for it

@@ -389,7 +389,6 @@ TEST_SUITE("delivery/dispatcher") {
     world.pass(10 * 24h);
     CHECK(world.tapped->settled.size() == 21);
     CHECK(host.taken.size() == 21);
-    // It has its place until the start.
     CHECK(world.dispatcher->stats().destinations == 0);
   }
 

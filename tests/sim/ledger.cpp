@@ -13,7 +13,8 @@ using namespace std::chrono_literals;
 
 /// A settlement may take this long: slow disks, and outcomes that wait for each other.
 constexpr net::Duration kUnrecorded = 60s;
-constexpr net::Duration kFound = 12h;  // a host that is back, by the last step of the schedule and more
+/// A host that is back is asked by then: the last step of the schedule, and more.
+constexpr net::Duration kAskedAgain = 12h;
 /// The first step of every schedule is a minute at least, less a tenth.
 constexpr net::Duration kShortestWait = 50s;
 /// What was under way when it was removed may still arrive.
@@ -305,8 +306,8 @@ void Ledger::settle(const std::string& address, const Recipient& recipient, cons
   }
   const bool fine = !recipient.cause && address.starts_with("ok-") && !terms.failed.contains(domain) &&
                     !terms.dead.contains(domain) && !gone_.contains(domain);
-  if (fine && recipient.takes.empty() && message.accepted_at + lifetime > terms.healed + terms.leapt + kFound)
-    broken(address + " ended, and could have been reached for " + std::to_string(kFound / 1h) + " hours");
+  if (fine && recipient.takes.empty() && message.accepted_at + lifetime > terms.healed + terms.leapt + kAskedAgain)
+    broken(address + " ended, and could have been reached for " + std::to_string(kAskedAgain / 1h) + " hours");
   if (terms.calm && recipient.shortest_wait < kShortestWait)
     broken(address + " was attempted again after " + std::to_string(recipient.shortest_wait.count()) + " ms");
   if (terms.calm && fine) {
