@@ -196,6 +196,8 @@ void Dispatcher::take_page(queue::DuePage page) {
       note_state(std::move(state));
     } else if (trouble != troubles_.end() && trouble->second.state.failures > 0) {
       trouble->second.unread = true;  // of its destinations one was read at most, to ask for all
+    } else if (state.failures > 0 && !state.waits(runtime_.wall_now())) {
+      note_state(std::move(state));  // likewise: that it is back could not be recorded
     }
   }
   if (page.next_due) due_at(*page.next_due);

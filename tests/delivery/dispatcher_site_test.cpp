@@ -116,6 +116,21 @@ TEST_SUITE("delivery/dispatcher_site") {
     CHECK(world.counts().messages == 29);
   }
 
+  TEST_CASE("a site that is back wakes all of its mail where that it is back cannot be recorded") {
+    RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
+    Host& host = many_domains(world, 20);
+    host.banner = "421 4.3.2 closed for today";
+    world.shut();
+    queue_without_delivery(world, [&] {
+      for (int i = 0; i < 20; ++i) world.submit("", {"r@" + domain(i)});
+    });
+    world.pass(1min);
+    host.banner = "220 mx.many.test";
+    world.tapped->fail_destinations = Errc::full;
+    CHECK(world.drained(15min));
+    CHECK(host.taken.size() == 20);
+  }
+
   TEST_CASE("a rate that was a mistake is over with the reload that mends it") {
     RelayWorld world([](conf::Config& config) {
       config.delivery.limits = {{{"d0.test"}, {}, {}, {}, conf::Rate{1, 86400s}},
