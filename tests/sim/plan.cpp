@@ -99,6 +99,10 @@ std::vector<Domain> make_domains(Chance& chance, int hosts) {
       const int host = static_cast<int>((first + static_cast<std::uint64_t>(k)) % static_cast<std::uint64_t>(hosts));
       domain.exchangers.emplace_back(chance.one_in(2) ? 10 : 20, host);
     }
+    // Many a domain has the provider of another: one site.
+    const Domain& other = domains[chance.below(domains.size())];
+    if (domain.kind == Domain::Kind::mx && other.kind == Domain::Kind::mx && chance.one_in(2))
+      domain.exchangers = other.exchangers;
     const bool twice =
         std::any_of(domains.begin(), domains.end(), [&](const Domain& d) { return d.name == domain.name; });
     if (!twice) domains.push_back(domain);
@@ -194,7 +198,9 @@ Plan make_plan(std::uint64_t seed) {
   plan.domains = make_domains(chance, static_cast<int>(plan.hosts.size()));
   plan.traffic = std::chrono::minutes(chance.one_in(2) ? chance.from(2, 60) : chance.from(60, 900));
   plan.heal = plan.traffic + 4h;
-  const std::uint64_t clients = chance.from(5, 40);
+  // Much mail hides a wake-up that was lost: whatever falls due has the store read.
+  const bool sparse = chance.one_in(2);
+  const std::uint64_t clients = sparse ? chance.from(1, 4) : chance.from(5, 40);
   for (std::uint64_t i = 0; i < clients; ++i) {
     Item item;
     // Some come together.
@@ -206,13 +212,23 @@ Plan make_plan(std::uint64_t seed) {
     plan.items.push_back(item);
   }
   if (!plan.calm) {
-    for (Item::Kind kind : make_troubles(chance)) {
+    std::vector<Item::Kind> troubles = make_troubles(chance);
+    if (sparse) troubles.push_back(Item::Kind::host);
+    for (Item::Kind kind : troubles) {
       const std::uint64_t count = chance.from(1, 6);
       for (std::uint64_t i = 0; i < count; ++i) {
         Item item = make_trouble(kind, chance, plan);
         // Most trouble comes while there is something to be disturbed.
         if (!chance.one_in(3)) item.at = plan.items[chance.below(clients)].at + net::Duration(chance.below(2000));
         plan.items.push_back(item);
+        // At times all hosts of a domain are in trouble.
+        const Domain& domain = plan.domains[chance.below(plan.domains.size())];
+        if (kind != Item::Kind::host || !(sparse || chance.one_in(2))) continue;
+        for (const auto& [preference, host] : domain.exchangers) {
+          Item also = item;
+          also.where = host;
+          if (also.where != item.where) plan.items.push_back(also);
+        }
       }
     }
   }
