@@ -49,18 +49,24 @@ void hold(RelayWorld& world, queue::DestinationChange::Kind kind, const std::str
   world.until([&] { return scope.running() == 0; }, 5s);
 }
 
+/// A message for each of so many domains, whose one host has been down for a minute.
+Host& dead_site(RelayWorld& world, int domains) {
+  Host& host = many_domains(world, domains);
+  host.banner = "421 4.3.2 closed for today";
+  world.shut();
+  queue_without_delivery(world, [&] {
+    for (int i = 0; i < domains; ++i) world.submit("", {"r@" + domain(i)});
+  });
+  world.pass(1min);
+  return host;
+}
+
 }  // namespace
 
 TEST_SUITE("delivery/dispatcher_site") {
   TEST_CASE("a dead site costs one row and one connection a retry, however many destinations it has") {
     RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
-    Host& host = many_domains(world, 300);
-    host.banner = "421 4.3.2 closed for today";
-    world.shut();
-    queue_without_delivery(world, [&] {
-      for (int i = 0; i < 300; ++i) world.submit("", {"r@" + domain(i)});
-    });
-    world.pass(1min);
+    Host& host = dead_site(world, 300);
     const int first = host.connections;
     CHECK(first <= 5);  // those that were under way together
     CHECK(written(world) == std::pair<std::size_t, std::size_t>{1, 300});
@@ -80,13 +86,7 @@ TEST_SUITE("delivery/dispatcher_site") {
 
   TEST_CASE("the first success of a site wakes its backlog as a ramp") {
     RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
-    Host& host = many_domains(world, 300);
-    host.banner = "421 4.3.2 closed for today";
-    world.shut();
-    queue_without_delivery(world, [&] {
-      for (int i = 0; i < 300; ++i) world.submit("", {"r@" + domain(i)});
-    });
-    world.pass(1min);
+    Host& host = dead_site(world, 300);
     host.banner = "220 mx.many.test";
     host.most_open = 0;
     std::vector<int> open;  // when each message had been taken
@@ -118,13 +118,7 @@ TEST_SUITE("delivery/dispatcher_site") {
 
   TEST_CASE("a site that is back wakes all of its mail where that it is back cannot be recorded") {
     RelayWorld world([](conf::Config& config) { config.queue.retry = {10min}; });
-    Host& host = many_domains(world, 20);
-    host.banner = "421 4.3.2 closed for today";
-    world.shut();
-    queue_without_delivery(world, [&] {
-      for (int i = 0; i < 20; ++i) world.submit("", {"r@" + domain(i)});
-    });
-    world.pass(1min);
+    Host& host = dead_site(world, 20);
     host.banner = "220 mx.many.test";
     world.tapped->fail_destinations = Errc::full;
     CHECK(world.drained(15min));
