@@ -221,6 +221,22 @@ class RealFiles : public Files {
     return space;
   }
 
+  Result<> rewrite(const std::string& path) override {
+    Descriptor fd(open_below(path, O_RDWR, 0));
+    if (fd.get() < 0) return error(errno, "opening " + path);
+    std::vector<char> piece(1 << 20);
+    for (off_t at = 0;;) {
+      const ssize_t got = ::pread(fd.get(), piece.data(), piece.size(), at);
+      if (got < 0) return error(errno, "reading " + path);
+      if (got == 0) break;
+      const ssize_t put = ::pwrite(fd.get(), piece.data(), static_cast<std::size_t>(got), at);
+      if (put < 0) return error(errno, "writing " + path);
+      at += put;
+    }
+    if (::fdatasync(fd.get()) == 0) return {};
+    return error(errno, "syncing " + path);
+  }
+
   // Not posix_fallocate(), which writes all of it where the file system cannot.
   Result<> set_aside(const std::string& path, std::uint64_t octets) override {
     Descriptor fd(open_below(path, O_WRONLY | O_CREAT, 0600));

@@ -166,6 +166,15 @@ class Queue : public SqliteQueue {
   StorageThread storage_;
 };
 
+/// What the last run left in the WAL may be in the kernel's memory alone. Without it the next power cut would take all
+/// that were appended to it, and would find parts of it in the database after a checkpoint.
+Result<> rewrite_wal(Files& files) {
+  Result<> done = files.rewrite("queue.db-wal");
+  // A full disk, where it does not write in place, must not keep the mail from leaving it.
+  const bool well = done || done.error().code == Errc::not_found || done.error().code == Errc::full;
+  return well ? Result<>() : done;
+}
+
 /// Opens the file, makes its tables or brings them up to date.
 Result<Database> open_database(const StoreOptions& options, const std::string& folder, Files& files) {
   std::string path = folder + "/queue.db";
@@ -175,6 +184,8 @@ Result<Database> open_database(const StoreOptions& options, const std::string& f
     Result<> made = make_private_file(path);
     if (!made) return fail(made.error());
   }
+  Result<> rewritten = rewrite_wal(files);
+  if (!rewritten) return fail(rewritten.error());
   Result<Database> db = Database::open(path, options.vfs, Database::Mode::read_write);
   if (!db) return db;
   // Where opening fails the WAL stays: a daemon that was killed left its mark (StoreCore::mark_open).
@@ -201,15 +212,6 @@ Result<Database> open_database(const StoreOptions& options, const std::string& f
   return db;
 }
 
-/// What the last run left in the WAL, into the database: it is written anew by that. Where a sync had failed the kernel
-/// shows what never came to the disk, and all that were appended to it would be gone with it (RELIABILITY F12).
-Result<> move_wal(Database& db) {
-  Result<Database::Checkpointed> done = db.checkpoint();
-  // A full disk must not keep the mail from leaving it.
-  if (!done && done.error().code != Errc::full) return fail(done.error());
-  return {};
-}
-
 }  // namespace
 
 Result<OfflineQueue> open_offline(const std::string& data_dir) {
@@ -228,8 +230,6 @@ Result<OfflineQueue> open_offline(const std::string& data_dir) {
   if (!files) return fail(files.error());
   Result<Database> db = open_database(options, *folder, **files);
   if (!db) return fail(db.error());
-  Result<> moved = move_wal(*db);
-  if (!moved) return fail(moved.error());
   return OfflineQueue{*std::move(lock), *std::move(files), *std::move(db)};
 }
 
@@ -257,8 +257,6 @@ Result<std::unique_ptr<SqliteQueue>> SqliteQueue::open(StoreOptions options, Fil
   }
   Result<Database> db = open_database(options, folder, files);
   if (!db) return fail(db.error());
-  Result<> moved = move_wal(*db);
-  if (!moved) return fail(moved.error());
   bool own_thread = options.own_thread;
   auto core = std::make_unique<StoreCore>(std::move(options), files, history);
   Result<> begun = core->begin(*db);

@@ -171,14 +171,8 @@ class Check {
   }
 
   void check_database() {
-    using queue::Database;
-    Result<Database> db = Database::open(SimDisk::data_dir() + "/queue.db", disk_.vfs(), Database::Mode::read_write);
-    if (!db) return broken(Broken::Kind::corrupt, db.error().what);
-    Result<> alone = db->run("PRAGMA locking_mode=EXCLUSIVE");
-    queue::Run whole(*db, std::string("PRAGMA integrity_check"));
-    Result<bool> row = whole.step();
-    if (!alone || !row) return broken(Broken::Kind::corrupt, "the database cannot be checked");
-    if (whole.text(0) != "ok") broken(Broken::Kind::corrupt, std::string(whole.text(0)));
+    std::string found = integrity(disk_);
+    if (found != "ok") broken(Broken::Kind::corrupt, std::move(found));
   }
 
   SimDisk& disk_;
@@ -194,6 +188,17 @@ class Check {
 const char* name_of(Broken::Kind kind) {
   constexpr const char* kNames[] = {"lost", "returned", "unknown", "altered", "split", "orphan", "reused", "corrupt"};
   return kNames[static_cast<std::size_t>(kind)];
+}
+
+std::string integrity(SimDisk& disk) {
+  using queue::Database;
+  Result<Database> db = Database::open(SimDisk::data_dir() + "/queue.db", disk.vfs(), Database::Mode::read_write);
+  if (!db) return db.error().what;
+  Result<> alone = db->run("PRAGMA locking_mode=EXCLUSIVE");
+  queue::Run whole(*db, std::string("PRAGMA integrity_check"));
+  Result<bool> row = whole.step();
+  if (!alone || !row) return "the database cannot be checked";
+  return std::string(whole.text(0));
 }
 
 std::vector<Broken> check(SimDisk& disk, const Ledger& ledger, Position cut) {

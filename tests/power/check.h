@@ -27,6 +27,9 @@ const char* name_of(Broken::Kind kind);
 /// `cut`: the first call that was not made. Opens the queue, uses it and closes it.
 std::vector<Broken> check(SimDisk& disk, const Ledger& ledger, Position cut);
 
+/// What SQLite finds in queue.db; "ok" where it is whole. Nobody else may have it open.
+std::string integrity(SimDisk& disk);
+
 /// Of a disk on which bits were flipped: that nothing altered would be sent. Whatever else is missing or refused.
 std::vector<Broken> check_nothing_altered(SimDisk& disk, const Ledger& ledger);
 

@@ -1,6 +1,7 @@
 // Faults that showed only when the power went later: one case each.
 #include <doctest/doctest.h>
 
+#include "tests/power/check.h"
 #include "tests/power/queue_on_disk.h"
 
 using namespace waypost;
@@ -9,13 +10,15 @@ using namespace waypost::tests::power;
 
 namespace {
 
-Result<queue::Id> accept(QueueOnDisk& on, const std::string& body) {
+Result<queue::Id> accept(QueueOnDisk& on, const std::string& body, int recipients = 1) {
   queue::Draft draft = on.store().draft();
   queue::Id id = draft.id();
   queue::NewMessage message;
-  smtp::EnvelopeRecipient recipient;
-  recipient.forward_path = path_to("r@b.example");
-  message.envelope.recipients.push_back(std::move(recipient));
+  for (int i = 0; i < recipients; ++i) {
+    smtp::EnvelopeRecipient recipient;
+    recipient.forward_path = path_to("r@b" + std::to_string(i) + ".example");
+    message.envelope.recipients.push_back(std::move(recipient));
+  }
   message.arrival = on.now();
   message.expires = on.now() + std::chrono::hours(1);
   draft.buffer() = body;
@@ -30,6 +33,17 @@ void start_again(SimDisk& disk, QueueOnDisk& on) {
   disk.kill();
   on.close();
   REQUIRE(on.open());
+}
+
+/// The same with some work and a stop, as long as there is power: not for the call at `cut`.
+void start_again_until(SimDisk& disk, QueueOnDisk& on, std::uint64_t cut) {
+  disk.kill();
+  on.close();
+  disk.before = [cut](const Call& call) { return call.position == cut ? Fault::cut : Fault::none; };
+  if (!on.open()) return;
+  const Result<queue::Id> next = accept(on, "three\r\n");
+  (void)next;  // nobody is told where the power went first
+  on.close();
 }
 
 }  // namespace
@@ -52,6 +66,28 @@ TEST_SUITE("power/recovery") {
       REQUIRE(on.open());
       Result<std::shared_ptr<const queue::Content>> content = on.content(*last);
       CHECK_MESSAGE(content, seed);
+    }
+  }
+
+  TEST_CASE("F12: a sync that failed, and a power cut anywhere in the start and the work after it") {
+    bool cut = true;
+    for (std::uint64_t after = 0; cut; ++after) {
+      SimDisk disk(after);
+      QueueOnDisk on(disk);
+      REQUIRE(on.open());
+      Result<queue::Id> first = accept(on, "one\r\n");
+      REQUIRE(first);
+      disk.before = [](const Call& call) { return call.kind == Call::Kind::sync ? Fault::io : Fault::none; };
+      CHECK(accept(on, "two\r\n", 300).error().code == Errc::io);  // pages that are in the WAL for the first time
+      start_again_until(disk, on, disk.position() + after);
+      cut = disk.off();
+      disk.before = nullptr;
+      disk.lose_power(after, Loss::keep_half);
+      on.close();
+      CHECK_MESSAGE(integrity(disk) == "ok", after);
+      start_again(disk, on);
+      CHECK_MESSAGE(on.content(*first), after);
+      REQUIRE(after < 1000);
     }
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include <doctest/doctest.h>
 #include <unistd.h>
@@ -187,6 +188,24 @@ TEST_SUITE("queue/files") {
     CHECK(files.remove("body/7F/x").error().code == Errc::not_found);
     CHECK(files.open("body/7F/x").error().code == Errc::not_found);
     CHECK(files.create("body/00/x").error().code == Errc::not_found);
+  }
+
+  TEST_CASE("a file that is written once more is the same [F12]") {
+    TemporaryFolder folder;
+    auto opened = open_files(folder.path());
+    REQUIRE(opened);
+    Files& files = **opened;
+    std::string octets;
+    for (int i = 0; octets.size() <= (2 << 20); ++i) octets += std::to_string(i);
+    const std::string path = folder.path() + "/a";
+    std::ofstream(path) << octets;
+    const auto long_ago = std::filesystem::last_write_time(path) - std::chrono::hours(1);
+    std::filesystem::last_write_time(path, long_ago);
+    REQUIRE(files.rewrite("a"));
+    CHECK(std::filesystem::last_write_time(path) > long_ago);
+    std::ifstream in(path);
+    CHECK(std::string(std::istreambuf_iterator<char>(in), {}) == octets);
+    CHECK(files.rewrite("b").error().code == Errc::not_found);
   }
 
   TEST_CASE("no link and no way up is followed (C10)") {

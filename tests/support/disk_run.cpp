@@ -44,6 +44,15 @@ class SimFolder : public queue::Files {
   Result<std::vector<std::string>> list(const std::string& folder) override { return run_.list(at(folder)); }
   Result<queue::Space> space() override { return run_.space(); }
 
+  Result<> rewrite(const std::string& path) override {
+    const std::string full = at(path);
+    Result<std::uint64_t> file = run_.open(full);
+    if (!file) return fail(file.error());
+    Result<> done = write_again(*file, full);
+    run_.close(*file);
+    return done;
+  }
+
   // Of zeros, which cost nothing here.
   Result<> set_aside(const std::string& path, std::uint64_t octets) override {
     std::string full = at(path);
@@ -69,6 +78,18 @@ class SimFolder : public queue::Files {
     Result<std::uint64_t> file = is_new ? run_.create(full) : run_.open(full);
     if (!file) return fail(file.error());
     return std::make_unique<SimFile>(run_, *file, std::move(full));
+  }
+
+  Result<> write_again(std::uint64_t file, const std::string& path) {
+    std::string piece(1 << 20, '\0');
+    for (std::uint64_t offset = 0;;) {
+      Result<std::size_t> got = run_.read(file, path, offset, piece);
+      if (!got) return fail(got.error());
+      if (*got == 0) return run_.sync(file, path);
+      Result<> put = run_.write(file, path, offset, std::string_view(piece).substr(0, *got));
+      if (!put) return put;
+      offset += *got;
+    }
   }
 
   DiskRun& run_;
