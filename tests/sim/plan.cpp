@@ -171,6 +171,24 @@ Item make_trouble(Item::Kind kind, Chance& chance, const Plan& plan) {
   return item;
 }
 
+/// All hosts of a domain are in a host's trouble; at times an operator, who sees that, holds its mail for a while.
+void add_whole_provider(Plan& plan, const Item& trouble, bool operator_holds, Chance& chance) {
+  const std::size_t at = chance.below(plan.domains.size());
+  for (const auto& [preference, host] : plan.domains[at].exchangers) {
+    Item also = trouble;
+    also.where = host;
+    if (also.where != trouble.where) plan.items.push_back(also);
+  }
+  if (!operator_holds) return;
+  Item hold = trouble;
+  hold.kind = Item::Kind::operator_;
+  hold.at += 1min;
+  hold.lasts += 10min;
+  hold.where = static_cast<int>(at);
+  hold.what = kHold;
+  plan.items.push_back(hold);
+}
+
 }  // namespace
 
 std::string Item::text() const {
@@ -221,14 +239,8 @@ Plan make_plan(std::uint64_t seed) {
         // Most trouble comes while there is something to be disturbed.
         if (!chance.one_in(3)) item.at = plan.items[chance.below(clients)].at + net::Duration(chance.below(2000));
         plan.items.push_back(item);
-        // At times all hosts of a domain are in trouble.
-        const Domain& domain = plan.domains[chance.below(plan.domains.size())];
-        if (kind != Item::Kind::host || !(sparse || chance.one_in(2))) continue;
-        for (const auto& [preference, host] : domain.exchangers) {
-          Item also = item;
-          also.where = host;
-          if (also.where != item.where) plan.items.push_back(also);
-        }
+        if (kind == Item::Kind::host && (sparse || chance.one_in(2)))
+          add_whole_provider(plan, item, sparse && chance.one_in(3), chance);
       }
     }
   }

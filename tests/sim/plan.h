@@ -38,6 +38,9 @@ struct Item {
   std::string text() const;
 };
 
+/// An operator's `what`: holds mail for domain `where`, and releases it at the end.
+inline constexpr int kHold = 3;
+
 /// What a host does, in a window of its own, to those who connect.
 enum class Manner : std::uint8_t {
   refuse,

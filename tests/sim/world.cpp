@@ -173,7 +173,7 @@ Report World::run() {
   if (stats.sites != 0) ledger_.broken(std::to_string(stats.sites) + " sites are left");
   // Twice: a file whose removal failed goes at the next start.
   restart();
-  drive([this] { return life_ != nullptr; });
+  drive([this] { return life_ != nullptr || unopened_; });
   if (queued() != 0) ledger_.broken("the queue is not empty after a start");
   restart();
   events_.clear();

@@ -22,7 +22,9 @@ bool World::open_queue(Life& life) {
     note("the queue does not open: " + opened.error().what);
     // Of a read that fails, as it does once the power has gone, SQLite says that the file is damaged.
     const bool may = disk_.off() || disk_gone_ || opened.error().code == Errc::io || opened.error().code == Errc::full;
-    if (!may) ledger_.broken("the queue does not open: " + opened.error().what);
+    if (may) return false;
+    ledger_.broken("the queue does not open: " + opened.error().what);
+    unopened_ = true;
     return false;
   }
   life.queue = *std::move(opened);
@@ -30,7 +32,7 @@ bool World::open_queue(Life& life) {
 }
 
 void World::start_life() {
-  if (life_) return;
+  if (life_ || unopened_) return;
   if (disk_.off()) disk_.lose_power(chance_.next(), tests::Loss::keep_half);
   ++lives_;
   note("life " + std::to_string(lives_) + " begins");
