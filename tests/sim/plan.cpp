@@ -101,7 +101,7 @@ std::vector<Domain> make_domains(Chance& chance, int hosts) {
     }
     // Many a domain has the provider of another: one site.
     const Domain& other = domains[chance.below(domains.size())];
-    if (domain.kind == Domain::Kind::mx && other.kind == Domain::Kind::mx && chance.one_in(2))
+    if (domain.kind == Domain::Kind::mx && other.kind == Domain::Kind::mx && !chance.one_in(4))
       domain.exchangers = other.exchangers;
     const bool twice =
         std::any_of(domains.begin(), domains.end(), [&](const Domain& d) { return d.name == domain.name; });
