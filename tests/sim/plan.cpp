@@ -99,7 +99,7 @@ std::vector<Domain> make_domains(Chance& chance, int hosts) {
       const int host = static_cast<int>((first + static_cast<std::uint64_t>(k)) % static_cast<std::uint64_t>(hosts));
       domain.exchangers.emplace_back(chance.one_in(2) ? 10 : 20, host);
     }
-    // Many a domain has the provider of another: one site.
+    // Most have the provider of another: one site.
     const Domain& other = domains[chance.below(domains.size())];
     if (domain.kind == Domain::Kind::mx && other.kind == Domain::Kind::mx && !chance.one_in(4))
       domain.exchangers = other.exchangers;

@@ -118,7 +118,7 @@ class World {
   net::TimePoint storage_free_at_, storage_idle_at_;
   net::Duration commit_takes_{2};
   bool disk_gone_ = false;  ///< each of its calls fails
-  bool unopened_ = false;   ///< the queue, and it will not at the next start
+  bool unopened_ = false;   ///< the queue did not open, nor will it at the next start
   net::Duration leapt_{0};
   int retries_ = 0;
 };

@@ -245,6 +245,7 @@ void World::operate(const Item& item) {
     later(item.lasts, [this] { undo_soon(); });
     return;
   }
+  // kHold, among others.
   life_->scope.spawn(change(*this, queue::Change::hold, filter));
   later(item.lasts, [this, filter] {
     if (life_ && !ending_) life_->scope.spawn(change(*this, queue::Change::release, filter));
