@@ -17,7 +17,7 @@ constexpr std::size_t kBatchOctets = 8 << 20;
 constexpr std::size_t kGatherFrom = 3;
 constexpr std::chrono::microseconds kGather{60};
 // A WAL that is used again and again is faster than one that grows, and a page that many messages change is moved once.
-// Mail waits meanwhile: for about 25 ms.
+// Mail waits meanwhile, for 20 to 60 ms.
 constexpr std::uint64_t kCheckpointPages = 4000;
 constexpr std::chrono::milliseconds kIdle{100};
 // What goes through the queue goes on so long. One that only reads ends sooner when somebody waits: to come again costs
