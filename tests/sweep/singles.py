@@ -42,6 +42,13 @@ def mount(folder, options):
         raise Skip(f"no tmpfs may be mounted here: {done.stderr.strip()}")
 
 
+def unmount(folder):
+    """What mount() put into it, that it can be removed."""
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        if line.split()[1].startswith(f"{folder}/"):
+            subprocess.run(["umount", line.split()[1]], check=False)
+
+
 def kept(scene):
     """Everything has arrived that was promised, once."""
     broken = scene.ledger.broken()

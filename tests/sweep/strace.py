@@ -22,7 +22,7 @@ SYNC_CALLS = ("fdatasync", "fsync")
 
 
 # In the order in which they are made where `threads = 1`.
-THREADS = ("loop", "log", "history", "storage", *["control"] * 5, "pool")
+THREADS = ("loop", "log", "history", "storage", *["password"] * 2, "pool", *["control"] * 4, "http")
 
 
 class Call:
@@ -93,6 +93,10 @@ class Tracer:
     def struck(self):
         """As struck() below."""
         return struck(self.log)
+
+    def seen(self, name):
+        """How often the one thread that is traced made the call."""
+        return len(re.findall(rf"^{name}\(", self.log.read_text(errors="replace"), re.M))
 
     def detach(self):
         if self.program.running():
