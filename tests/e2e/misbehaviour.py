@@ -366,16 +366,16 @@ class Misbehaviour(harness.TestCase):
             self.assertEqual(hours > 1.5, "in doubt" in row.why, hours)
 
     def test_each_fault(self):
-        records = []
+        # Each domain has a host of its own: what mail for one of them learns of a host would change the other's.
+        places, records = {}, []
         for number, row in enumerate(ROWS):
-            # Each domain has a host of its own: what mail for one of them learns of a host would change the other's.
-            records += [f"mx-d{number} A 127.0.1.{number + 1}", f"d{number} MX 10 mx-d{number}", f"d{number} MX 20 good",
-                        f"mx-alone{number} A 127.0.2.{number + 1}", f"alone{number} MX 10 mx-alone{number}"]
+            places[f"d{number}"] = f"127.0.1.{number + 1}", row
+            places[f"alone{number}"] = f"127.0.2.{number + 1}", row
+            records.append(f"d{number} MX 20 good")
+        for domain, (address, _) in places.items():
+            records += [f"mx-{domain} A {address}", f"{domain} MX 10 mx-{domain}"]
         relay = self.start(records)
-        hosts = {}
-        for number, row in enumerate(ROWS):
-            hosts[f"d{number}"] = self.host(f"127.0.1.{number + 1}", row)
-            hosts[f"alone{number}"] = self.host(f"127.0.2.{number + 1}", row)
+        hosts = {domain: self.host(address, row) for domain, (address, row) in places.items()}
         ids = {}
         with smtp.Client(relay.mx) as client:
             for number, row in enumerate(ROWS):

@@ -21,7 +21,8 @@ class Point:
     def __init__(self, sweep, fault, call):
         self.sweep, self.fault, self.call = sweep, fault, call
         self.reached, self.ended, self.replies, self.again, self.broken = False, None, [], 0, []
-        self.seen, self.struck = call.number, ""  # how often the thread made the call, and strace's lines of the fault
+        self.seen = call.number  # how often the thread made the call, where that is counted
+        self.struck = []  # what strace says of the fault, a line each
 
     def outcome(self):
         how = "not reached" if not self.reached else f"ended with {self.ended}" if self.ended is not None else "went on"
@@ -156,9 +157,8 @@ class Sweep:
         point.replies = self.act(scene) or []
         point.ended = self.wait_for_end(since, tracer)
         tracer.detach()
-        point.seen = tracer.seen(call.name)
-        point.struck = "\n".join(tracer.struck())
-        point.reached = hit(fault, tracer.struck(), scene)
+        point.seen, point.struck = tracer.seen(call.name), tracer.struck()
+        point.reached = hit(fault, point.struck, scene)
         settle(point, scene, scene.start)
         judge_fault(point, scene)
         judge_ledger(point, scene, self.allowed)
@@ -224,7 +224,7 @@ def judge_fault(point, scene):
     """What must follow from the fault itself (RELIABILITY F9, F12)."""
     if not point.reached:
         return
-    queue_file = "queue.db" in point.struck or f"{scene.relay.data}/body" in point.struck
+    queue_file = any("queue.db" in line or f"{scene.relay.data}/body" in line for line in point.struck)
     if point.fault == KILL:
         if point.ended != -9:
             point.broken.append("it was not killed")

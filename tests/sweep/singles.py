@@ -43,7 +43,7 @@ def mount(folder, options):
 
 
 def unmount(folder):
-    """What mount() put into it, that it can be removed."""
+    """Whatever mount() put into it: then it can be removed."""
     for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
         if line.split()[1].startswith(f"{folder}/"):
             subprocess.run(["umount", line.split()[1]], check=False)
